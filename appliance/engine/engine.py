@@ -1,0 +1,271 @@
+"""The engine: one thread that owns every llama.cpp object, and the face it shows to the asyncio thread.
+
+Other threads put commands into an inbox; the engine thread runs steps and posts what they gave back to the event
+loop, once per step. Two llama_decode calls never run at the same time: on a small CPU box each would slow the
+other by more than its share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.engine import llama
+from appliance.engine.lane import Lane, LaneShape
+from appliance.engine.llama import Adapter, Model
+from appliance.engine.queue import WaitingRoom
+from appliance.engine.scheduler import DeficitRoundRobin
+from appliance.engine.sequence import Ask, Event, Failed, Finished, Sequence
+from appliance.errors import ApplianceError, EngineFault, Unavailable
+
+BASE_LANE = "base"
+_IDLE_WAIT_S = 1.0  # also the heartbeat's period when there is nothing to do
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    key: str
+    running: int
+    waiting: int
+    strikes: int
+
+
+class Engine:
+    """Create it anywhere, `start` it once, talk to it from one event loop."""
+
+    def __init__(self, model_path: Path, shape: LaneShape, gpu_layers: int, room: WaitingRoom) -> None:
+        self._path, self._shape, self._gpu_layers = model_path, shape, gpu_layers
+        self.room = room
+        self._lanes: dict[str, Lane] = {}
+        self._turns = {False: DeficitRoundRobin(), True: DeficitRoundRobin()}
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._outbox: list[tuple[asyncio.Queue[Event], Event]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held: Counter[str] = Counter()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.heartbeat = time.monotonic()
+        self.fault: str | None = None
+        self.decode_ms = 0.0
+        self.model: Model
+
+    # -- from the event loop --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the base and its own lane. Raises BaseModelError or EngineFault."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        await self._command(self._load)
+
+    async def stop(self) -> None:
+        """Fail what still runs, free everything, end the thread."""
+        await self._command(self._unload)
+        self._stopping = True
+        self._post(lambda: None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def attach(self, key: str, adapter: Path, weight: float) -> None:
+        """Make a lane for a release. Raises EngineFault when llama.cpp refuses the adapter."""
+        await self._command(lambda: self._attach(key, adapter, weight))
+
+    async def detach(self, key: str) -> None:
+        """Wait until nobody holds the lane, then free it."""
+        while self._held[key]:
+            await asyncio.sleep(0.02)
+        await self._command(lambda: self._detach(key))
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Keep the lane of `key` from being detached meanwhile. Raises Unavailable when there is none."""
+        if key not in self._lanes:
+            raise Unavailable(f"release {key[:12]} is not loaded", code="release_not_loaded", retry_after=1)
+        self._held[key] += 1
+        try:
+            yield
+        finally:
+            self._held[key] -= 1
+
+    def holds(self, key: str) -> int:
+        return self._held[key]
+
+    def has_lane(self, key: str) -> bool:
+        return key in self._lanes
+
+    async def run(self, ask: Ask) -> AsyncIterator[Event]:
+        """Events of one sequence: Delta and PromptScores, then Finished. Raises what Failed carries; closing
+        the iterator early cancels the sequence within one step. `room.enter` comes before."""
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        sequence = Sequence(ask, lambda event: self._outbox.append((events, event)), time.monotonic())
+        self._post(lambda: self._submit(sequence))
+        try:
+            while True:
+                event = await events.get()
+                if isinstance(event, Failed):
+                    raise event.error
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            sequence.cancelled = True
+            self._post(lambda: None)
+
+    def status(self) -> list[LaneStatus]:
+        """A snapshot; counts may be one step old."""
+        return [
+            LaneStatus(lane.key, len(lane.running), len(lane.waiting), lane.strikes)
+            for lane in list(self._lanes.values())
+        ]
+
+    def set_weight(self, key: str, weight: float) -> None:
+        if key in self._lanes:
+            self._lanes[key].weight = weight
+
+    async def _command(self, work: Callable[[], None]) -> None:
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self._post(run)
+        await asyncio.wrap_future(done)
+
+    def _post(self, command: Callable[[], None]) -> None:
+        with self._wake:
+            self._inbox.append(command)
+            self._wake.notify()
+
+    # -- on the engine thread -------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self.heartbeat = time.monotonic()
+            self._take_commands()
+            self._sweep()
+            if not self._step():
+                self._wait()
+            self._publish()
+
+    def _load(self) -> None:
+        llama.start()
+        self.model = Model(self._path, self._gpu_layers)
+        self._lanes[BASE_LANE] = Lane(BASE_LANE, self.model, None, self._shape, weight=1.0)
+
+    def _unload(self) -> None:
+        stopping = Unavailable("the appliance is stopping", code="stopping", retry_after=5)
+        for lane in self._lanes.values():
+            for sequence in (*lane.running, *lane.waiting):
+                sequence.sink(Failed(stopping))
+        for key in [k for k in self._lanes if k != BASE_LANE]:
+            self._lanes.pop(key).close()
+        if BASE_LANE in self._lanes:
+            self._lanes.pop(BASE_LANE).close()
+            self.model.close()
+
+    def _attach(self, key: str, path: Path, weight: float) -> None:
+        if key in self._lanes:
+            return
+        adapter = Adapter(self.model, path)
+        try:
+            self._lanes[key] = Lane(key, self.model, adapter, self._shape, weight)
+        except BaseException:
+            adapter.free()
+            raise
+
+    def _detach(self, key: str) -> None:
+        lane = self._lanes.pop(key, None)
+        if lane is not None:
+            lane.close()
+            for turns in self._turns.values():
+                turns.forget(key)
+
+    def _submit(self, sequence: Sequence) -> None:
+        lane = self._lanes.get(sequence.ask.lane)
+        if lane is None:
+            sequence.sink(Failed(Unavailable("the release was unloaded", code="release_not_loaded", retry_after=1)))
+            self.room.leave(len(sequence.ask.prompt))
+        else:
+            lane.waiting.append(sequence)
+
+    def _take_commands(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def _wait(self) -> None:
+        with self._wake:
+            if not self._inbox:
+                self._wake.wait(_IDLE_WAIT_S)
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for lane in self._lanes.values():
+            for sequence in lane.sweep(now):
+                self._left(sequence)
+
+    def _step(self) -> bool:
+        """One batch of the lane whose turn it is; background lanes only when no lane has foreground work."""
+        for background in (False, True):
+            ready = {k: lane.weight for k, lane in self._lanes.items() if lane.has_work(background=background)}
+            if ready:
+                turns = self._turns[background]
+                key = turns.pick(ready)
+                started = time.perf_counter()
+                self._step_lane(self._lanes[key], background)
+                ms = (time.perf_counter() - started) * 1e3
+                turns.charge(key, ms)
+                self.decode_ms += ms
+                return True
+        return False
+
+    def _step_lane(self, lane: Lane, background: bool) -> None:
+        try:
+            for sequence in lane.step(background=background, on_admit=self._admitted):
+                self._ended(sequence)
+        except Exception as error:
+            # Whatever it was, it concerns this lane only: its sequences fail, the others go on.
+            _log.exception("lane %s failed", lane.key[:12])
+            lane.strikes += 1
+            fault = error if isinstance(error, ApplianceError) else EngineFault(f"the engine failed: {error}")
+            for sequence in lane.fail_all(fault):
+                self._left(sequence)
+
+    def _admitted(self, sequence: Sequence) -> None:
+        self.room.leave(len(sequence.ask.prompt))
+
+    def _ended(self, sequence: Sequence) -> None:
+        if not sequence.ask.background:
+            self.room.ended()
+
+    def _left(self, sequence: Sequence) -> None:
+        """A sequence went before its end; if it never ran, its place in the waiting room is free again."""
+        if not sequence.admitted:
+            self.room.leave(len(sequence.ask.prompt))
+
+    def _publish(self) -> None:
+        if not self._outbox or self._loop is None:
+            return
+        batch, self._outbox = self._outbox, []
+        try:
+            self._loop.call_soon_threadsafe(_deliver, batch)
+        except RuntimeError:  # the loop has closed: nobody is waiting any more
+            _log.debug("dropped %d events of a closed loop", len(batch))
+
+
+def _deliver(batch: list[tuple[asyncio.Queue[Any], Event]]) -> None:
+    for queue, event in batch:
+        queue.put_nowait(event)

@@ -1,0 +1,261 @@
+"""A lane: one llama.cpp context bound for life to one release (or to the bare base), and the sequences in it.
+
+Each step decodes one token of every running sequence together with a chunk of the oldest prompts (continuous
+batching, Yu et al. 2022, "Orca"; chunked prefill, Agrawal et al. 2023, "Sarathi"). A full KV memory parks the
+youngest sequence, which later computes its tokens again; nobody fails of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from appliance.engine.llama import Adapter, Context, Model
+from appliance.engine.sampling import Sampler, score
+from appliance.engine.sequence import Ask, Failed, FinishReason, PromptScores, Sequence
+from appliance.errors import ApplianceError, DeadlineExceeded, EngineFault
+
+RESERVE = 256  # cells kept free for an answer at admission; longer answers may be parked
+STEP_TARGET_MS = 120  # a prefill chunk beside decoding sequences is cut to about this
+MIN_CHUNK = 32
+
+
+@dataclass(frozen=True, slots=True)
+class LaneShape:
+    """`context` tokens of KV memory for up to `sequences` at once; batches of `batch` tokens with `outputs` rows."""
+
+    context: int
+    sequences: int = 16
+    batch: int = 512
+    outputs: int = 64
+    threads: int = 2
+
+
+@dataclass(slots=True)
+class _Row:
+    """One row of a batch: which sequence, which position, and whether its logits are wanted."""
+
+    sequence: Sequence
+    position: int
+    wants: bool
+
+
+class Lane:
+    """Not thread-safe: lives on the engine thread."""
+
+    def __init__(self, key: str, model: Model, adapter: Adapter | None, shape: LaneShape, weight: float) -> None:
+        self.key, self.weight = key, weight
+        self._model, self._adapter, self._shape = model, adapter, shape
+        self._context = Context(
+            model,
+            adapter,
+            n_ctx=shape.context,
+            n_seq=shape.sequences,
+            n_batch=shape.batch,
+            n_outputs=shape.outputs,
+            threads=shape.threads,
+        )
+        self._slots = list(range(shape.sequences))
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self._prefill_ms = 1.0  # a prompt token's cost, smoothed
+        self.strikes = 0
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """The first decode reserves the graph with the adapter in it, which may fail: better here than live."""
+        if self._context.decode([self._model.eos], [0], [0], [True]) != 0:
+            raise EngineFault("the lane's first decode failed", code="adapter_refused")
+        self._context.clear()
+
+    def close(self) -> None:
+        self._context.close()
+        if self._adapter is not None:
+            self._adapter.free()
+
+    # -- membership ---------------------------------------------------------------------------------------------
+
+    def has_work(self, *, background: bool) -> bool:
+        return any(s.ask.background is background for s in (*self.running, *self.waiting))
+
+    def sweep(self, now: float) -> list[Sequence]:
+        """Remove cancelled and expired sequences; returns them. The expired are told."""
+        gone = [s for s in (*self.running, *self.waiting) if s.cancelled or s.ask.deadline <= now]
+        for sequence in gone:
+            self._remove(sequence)
+            if not sequence.cancelled:
+                sequence.sink(Failed(DeadlineExceeded("the request's deadline passed before its answer was done")))
+        return gone
+
+    def fail_all(self, error: ApplianceError) -> list[Sequence]:
+        """After a fault: every sequence in memory fails and the memory is cleared; the waiting stay, unless there
+        was none in memory to blame."""
+        gone = list(self.running) or list(self.waiting)
+        for sequence in gone:
+            self._remove(sequence)
+            sequence.sink(Failed(error))
+        self._context.clear()
+        return gone
+
+    def _remove(self, sequence: Sequence) -> None:
+        if sequence.slot is None:
+            self.waiting.remove(sequence)
+        else:
+            self._leave(sequence)
+        if sequence.sampler is not None:
+            sequence.sampler.free()
+
+    def _leave(self, sequence: Sequence) -> None:
+        """Give back slot and cells."""
+        assert sequence.slot is not None  # noqa: S101 - callers hold running sequences only
+        self.running.remove(sequence)
+        self._context.drop(sequence.slot)
+        self._slots.append(sequence.slot)
+        sequence.slot, sequence.n_past = None, 0
+
+    def _park(self, sequence: Sequence) -> None:
+        self._leave(sequence)
+        self.waiting.appendleft(sequence)
+
+    # -- one step -----------------------------------------------------------------------------------------------
+
+    def step(self, *, background: bool, on_admit: Callable[[Sequence], None]) -> list[Sequence]:
+        """Admit, decode one batch, hand out what it gave. Returns the sequences that ended.
+
+        Raises EngineFault when llama.cpp failed; the caller then calls `fail_all`.
+        """
+        self._admit(background, on_admit)
+        rows = self._plan(background)
+        if not rows:
+            return []
+        started = time.perf_counter()
+        if not self._decode(rows):
+            return []
+        self._note_cost(rows, (time.perf_counter() - started) * 1e3)
+        return self._hand_out(rows)
+
+    def _admit(self, background: bool, on_admit: Callable[[Sequence], None]) -> None:
+        """First come first served among the class at work; a foreground sequence may send background ones back."""
+        for sequence in [s for s in self.waiting if s.ask.background is background]:
+            while not self._fits(sequence) and not background and self._park_background():
+                pass
+            if not self._fits(sequence):
+                return
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
+            sequence.slot = self._slots.pop()
+            if not sequence.admitted:
+                sequence.admitted = time.monotonic()
+                sequence.sampler = self._sampler(sequence.ask)
+                on_admit(sequence)
+
+    def _sampler(self, ask: Ask) -> Sampler | None:
+        if not ask.max_new:
+            return None
+        return Sampler(self._model, self._context.n_ctx, ask.sampling, ask.prompt, ask.constraint)
+
+    def _fits(self, sequence: Sequence) -> bool:
+        used = sum(self._need(s) for s in self.running)
+        return bool(self._slots) and used + self._need(sequence) <= self._context.n_ctx
+
+    @staticmethod
+    def _need(sequence: Sequence) -> int:
+        """Cells to keep for a sequence: what it has and what it is about to add."""
+        return len(sequence.tokens) + min(sequence.ask.max_new - sequence.generated, RESERVE)
+
+    def _park_background(self) -> bool:
+        for sequence in reversed(self.running):
+            if sequence.ask.background:
+                self._park(sequence)
+                return True
+        return False
+
+    def _plan(self, background: bool) -> list[_Row]:
+        """The rows of the next batch: all decoding sequences, then prompts, oldest first."""
+        active = [s for s in self.running if s.ask.background is background]
+        rows = [_Row(s, s.n_past, True) for s in active if s.decoding]
+        room = min(self._chunk() if rows else self._shape.batch, self._shape.batch - len(rows))
+        outputs = self._context.n_outputs - len(rows)
+        for sequence in active:
+            if sequence.decoding:
+                continue
+            for position in range(sequence.n_past, min(len(sequence.tokens), sequence.n_past + room)):
+                wants = sequence.wants_logits(position)
+                if wants and outputs == 0:
+                    return rows
+                outputs -= wants
+                room -= 1
+                rows.append(_Row(sequence, position, wants))
+        return rows
+
+    def _chunk(self) -> int:
+        return max(MIN_CHUNK, int(STEP_TARGET_MS / self._prefill_ms))
+
+    def _decode(self, rows: list[_Row]) -> bool:
+        """Run one batch. False when the memory had no room: the youngest sequence was parked instead."""
+        code = self._context.decode(
+            [r.sequence.tokens[r.position] for r in rows],
+            [r.position for r in rows],
+            [r.sequence.slot or 0 for r in rows],
+            [r.wants for r in rows],
+        )
+        if code == 0:
+            for row in rows:
+                row.sequence.n_past = row.position + 1
+            return True
+        if code == 1 and len(self.running) > 1:
+            self._park(self.running[-1])
+            return False
+        raise EngineFault(f"llama_decode answered {code}")
+
+    def _note_cost(self, rows: list[_Row], ms: float) -> None:
+        prompts = sum(not r.sequence.decoding for r in rows)
+        if prompts >= MIN_CHUNK:
+            self._prefill_ms += 0.2 * (ms / prompts - self._prefill_ms)
+
+    def _hand_out(self, rows: list[_Row]) -> list[Sequence]:
+        """Use the logits that were wanted; a fault of one sequence ends that one alone."""
+        ended = []
+        for index, row in enumerate(rows):
+            try:
+                done = self._use(row, index)
+            except ApplianceError as error:
+                row.sequence.sink(Failed(error))
+                done = True
+            if done:
+                self._remove(row.sequence)
+                ended.append(row.sequence)
+        return ended
+
+    def _use(self, row: _Row, index: int) -> bool:
+        """Score or sample at one row. True when its sequence is done."""
+        sequence = row.sequence
+        if row.wants and row.position + 1 < len(sequence.tokens):
+            sequence.score_prompt(row.position, self._context.logits(index))
+        if sequence.left or row.position + 1 < len(sequence.tokens):
+            return False
+        if sequence.prompt_scores and not sequence.generated:
+            sequence.sink(PromptScores(tuple(sequence.prompt_scores)))
+        if not sequence.ask.max_new:
+            return self._finish(sequence, "length")
+        return self._sample(sequence, index)
+
+    def _sample(self, sequence: Sequence, index: int) -> bool:
+        assert sequence.sampler is not None  # noqa: S101 - set at admission
+        row = self._context.logits(index)
+        before = None if sequence.ask.logprobs is None else row.copy()
+        token = sequence.sampler.next(self._context, index, row)
+        scored = None if before is None else score(before, token, sequence.ask.logprobs or 0)
+        sequence.first_token = sequence.first_token or time.monotonic()
+        delta, reason = sequence.take(token, scored, self._model)
+        sequence.sink(delta)
+        return reason is not None and self._finish(sequence, reason)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> bool:
+        rest = sequence.text.end()
+        if rest.text or rest.scores:
+            sequence.sink(rest)
+        sequence.sink(sequence.finished(reason, time.monotonic()))
+        return True

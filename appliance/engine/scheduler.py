@@ -1,0 +1,48 @@
+"""Which lane decodes next: deficit round robin (Shreedhar and Varghese 1996) on measured milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+QUANTUM_MS = 50.0  # about one decode step: lanes alternate step by step while their costs are alike
+
+
+class DeficitRoundRobin:
+    """Lanes take turns; at each turn a lane earns a quantum times its weight and runs while it has credit.
+
+    A lane that is not ready earns nothing, so credit cannot be saved up; debt from a long step is kept, so a lane
+    cannot escape it by pausing. Over any time in which the same lanes stay ready, each gets its weight's share
+    of the milliseconds, to within one step and one quantum.
+    """
+
+    def __init__(self, quantum_ms: float = QUANTUM_MS) -> None:
+        self._quantum = quantum_ms
+        self._credit: dict[str, float] = {}
+        self._turns: list[str] = []
+
+    def pick(self, ready: Mapping[str, float]) -> str:
+        """The lane to run next; `ready` maps the lanes that have work (at least one) to their weights."""
+        self._update(ready)
+        while self._credit[self._turns[0]] <= 0:
+            self._turns.append(self._turns.pop(0))
+            self._credit[self._turns[0]] += self._quantum * ready[self._turns[0]]
+        return self._turns[0]
+
+    def charge(self, lane: str, ms: float) -> None:
+        """Account for a step of `lane` that took `ms` milliseconds."""
+        self._credit[lane] = self._credit.get(lane, 0.0) - ms
+
+    def forget(self, lane: str) -> None:
+        """The lane is gone."""
+        self._credit.pop(lane, None)
+        self._turns = [name for name in self._turns if name != lane]
+
+    def _update(self, ready: Mapping[str, float]) -> None:
+        for name in self._turns:
+            if name not in ready:
+                self._credit[name] = min(self._credit[name], 0.0)
+        self._turns = [name for name in self._turns if name in ready]
+        for name in ready:
+            if name not in self._turns:
+                self._turns.append(name)
+                self._credit.setdefault(name, 0.0)

@@ -1,0 +1,87 @@
+"""The database of the appliance: many readers, one writer, and nothing acknowledged before it is on disk."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from appliance.errors import SetupError, StoreUnavailable
+
+from . import migrations
+from .connections import read_only, read_write
+from .faults import disk_fault
+from .timestamps import now
+from .writer import RETRY_S, Writer
+
+T = TypeVar("T")
+
+Connection = sqlite3.Connection  # for the rooms that hand operations to `write` and may not import sqlite3
+
+
+class Database:
+    """One SQLite file, owned by this process (see `Home.lock`)."""
+
+    def __init__(self, path: Path, writer: Writer) -> None:
+        self.path = path
+        self._writer = writer
+
+    @classmethod
+    def open(cls, path: Path, queue: int = 1000) -> Database:
+        """Create or migrate the file, check it and start the writer, which holds at most `queue` waiting writes.
+
+        Raises DatabaseTooNew, and SetupError for a file that cannot be opened or is damaged.
+        """
+        try:
+            path.touch(mode=0o600)  # it holds what people asked; SQLite gives the WAL the same mode
+            with closing(read_write(path)) as connection:
+                migrations.migrate(connection, path)
+                _check(connection, path)
+        except (OSError, sqlite3.Error) as error:
+            raise SetupError(f"{path}: {disk_fault(error) or error}") from error
+        return cls(path, Writer(path, queue))
+
+    @property
+    def failing(self) -> str | None:
+        """Why the last writes failed, until one succeeds; None while the store works."""
+        return self._writer.failing
+
+    def write(self, operation: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Run `operation` on the writer thread, in a transaction; its result comes when it is committed.
+
+        What the operation raises is the future's exception, and only its own changes are undone. Raises
+        StoreUnavailable when the queue is full or closed; the future has it when the disk fails.
+        """
+        return self._writer.submit(operation)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A read-only connection for a short while: an open read transaction keeps the WAL from being emptied."""
+        try:
+            with closing(read_only(self.path)) as connection:
+                yield connection
+        except sqlite3.DatabaseError as error:
+            if reason := disk_fault(error):
+                raise StoreUnavailable(reason, retry_after=RETRY_S) from error
+            raise
+
+    def probe(self) -> Future[None]:
+        """A tiny real write, to find out whether a failing disk has recovered."""
+        return self.write(_probe)
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Finish what is queued, empty the WAL and close; StoreUnavailable if that takes longer."""
+        self._writer.close(timeout_s)
+
+
+def _probe(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE probe SET written = ?", (now(),))
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise SetupError(f"{path} is damaged ({verdict}): restore the last backup")

@@ -1,0 +1,71 @@
+"""What people said about answers."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from appliance.errors import Conflict, NotFound
+
+Use = Literal["for", "against", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """One judgement of the answer to `request_id`; `cohort` is the right one, `body_digest` that of the request."""
+
+    id: str
+    request_id: str
+    created: str
+    body_digest: str
+    key_id: str = ""
+    rating: int | None = None
+    correction: str | None = None
+    comment: str | None = None
+    cohort: str | None = None
+    use: Use = "none"
+    idempotency_key: str | None = None
+
+
+_INSERT = """
+INSERT INTO feedback (id, request_id, key_id, created, rating, correction, comment, cohort, use,
+    idempotency_key, body_digest)
+VALUES (:id, :request_id, :key_id, :created, :rating, :correction, :comment, :cohort, :use,
+    :idempotency_key, :body_digest)
+"""
+
+
+def record(conn: sqlite3.Connection, feedback: Feedback) -> Feedback:
+    """Store it once for each idempotency key of a caller, and return what is stored.
+
+    Raises NotFound for an unknown request, Conflict when the key was used for another body.
+    """
+    if earlier := _with_same_key(conn, feedback):
+        if earlier.body_digest != feedback.body_digest:
+            raise Conflict(
+                "this Idempotency-Key was used for other feedback: repeat that, or send a new key",
+                param="Idempotency-Key",
+            )
+        return earlier
+    rated = conn.execute(
+        "UPDATE interactions SET rating = coalesce(?, rating) WHERE id = ?", (feedback.rating, feedback.request_id)
+    )
+    if rated.rowcount == 0:
+        raise NotFound(f"no request {feedback.request_id} is logged here", param="request_id")
+    conn.execute(_INSERT, asdict(feedback))
+    return feedback
+
+
+def for_request(conn: sqlite3.Connection, request_id: str) -> list[Feedback]:
+    """Oldest first."""
+    rows = conn.execute("SELECT * FROM feedback WHERE request_id = ? ORDER BY rowid", (request_id,))
+    return [Feedback(**row) for row in rows]
+
+
+def _with_same_key(conn: sqlite3.Connection, feedback: Feedback) -> Feedback | None:
+    row = conn.execute(
+        "SELECT * FROM feedback WHERE key_id = ? AND idempotency_key = ?",
+        (feedback.key_id, feedback.idempotency_key),
+    ).fetchone()
+    return Feedback(**row) if row else None

@@ -1,0 +1,220 @@
+"""The tables, as numbered migrations: each is applied once, in a transaction of its own, and never edited later.
+
+The comments inside CREATE TABLE stay in the file: `.schema` shows them. Moments are ISO-8601 UTC text with
+microseconds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlite_utils.db import Database
+from sqlite_utils.migrations import Migrations
+
+from appliance.errors import DatabaseTooNew
+
+schema = Migrations("appliance")
+
+
+def migrate(connection: sqlite3.Connection, path: Path, stop_before: str | None = None) -> None:
+    """Bring the database up to date, or to just before a migration. Raises DatabaseTooNew, changing nothing."""
+    database = Database(connection, execute_plugins=False)
+    _refuse_newer(database, path)
+    schema.apply(database, stop_before=stop_before)
+
+
+def _refuse_newer(database: Database, path: Path) -> None:
+    known = [migration.name for migration in schema.pending(Database(memory=True, execute_plugins=False))]
+    newer = [migration.name for migration in schema.applied(database) if migration.name not in known]
+    if newer:
+        raise DatabaseTooNew(
+            f"{path} has the tables of {newer[-1]}, this version of the appliance knows them up to {known[-1]}: "
+            "install the newer version again, or restore the backup made before it"
+        )
+
+
+_INTERACTIONS = """
+CREATE TABLE interactions (
+    -- One row for each request answered (or tried): what was asked, what came back, who decided and what it cost.
+    -- Listings go by seq, never by time: clocks jump.
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    parent_id TEXT,                       -- the request that this one shadows or repeats
+    created TEXT NOT NULL CHECK (created GLOB '????-??-??T??:??:??.??????+00:00'),
+    session TEXT,
+    key_id TEXT NOT NULL,                 -- '' when anonymous
+    subject TEXT,                         -- whom the text is about, for erasure
+    tenant TEXT,
+    origin TEXT NOT NULL CHECK (origin IN ('live', 'eval', 'shadow', 'probe')),
+    endpoint TEXT NOT NULL,
+    metadata TEXT NOT NULL,               -- JSON object
+    messages TEXT NOT NULL,               -- JSON list
+    answer TEXT NOT NULL,
+    alternatives TEXT NOT NULL,           -- JSON list: the other choices when n > 1
+    cohort TEXT NOT NULL,
+    layer TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    confidence REAL,
+    scores TEXT NOT NULL,                 -- JSON object
+    router TEXT,
+    release TEXT NOT NULL,                -- 'legal@3' or 'base'
+    release_digest TEXT,
+    arm TEXT,
+    base_digest TEXT,
+    format_digest TEXT,
+    template_digest TEXT,
+    sampling TEXT NOT NULL,               -- JSON object
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    queue_ms REAL,
+    ttft_ms REAL,
+    total_ms REAL,
+    finish_reason TEXT,
+    status TEXT NOT NULL CHECK (status IN ('ok', 'cancelled', 'failed')),
+    error TEXT,
+    rating INTEGER                        -- the newest rating in feedback, kept here so that rated rows list fast
+)
+"""
+
+# Each index ends in seq (the rowid), so a filtered page is one range read backwards, without a sort.
+# Of several that fit, SQLite takes the one created last: the narrowest comes last. No ANALYZE on this database: its
+# averages hide that 'failed' is rare, and the planner would then read every row.
+_INTERACTIONS_INDEXES = (
+    "CREATE INDEX interactions_created ON interactions (created)",
+    "CREATE INDEX interactions_layer ON interactions (layer)",
+    "CREATE INDEX interactions_cohort ON interactions (cohort)",
+    "CREATE INDEX interactions_release ON interactions (release)",
+    "CREATE INDEX interactions_status ON interactions (status)",
+    "CREATE INDEX interactions_rating ON interactions (rating) WHERE rating IS NOT NULL",
+)
+
+_FEEDBACK = """
+CREATE TABLE feedback (
+    -- What people said about an answer; it goes when the answer is erased.
+    id TEXT PRIMARY KEY,
+    request_id TEXT NOT NULL REFERENCES interactions (id) ON DELETE CASCADE,
+    key_id TEXT NOT NULL,                 -- '' when anonymous
+    created TEXT NOT NULL,
+    rating INTEGER CHECK (rating IN (-1, 0, 1)),
+    correction TEXT,
+    comment TEXT,
+    cohort TEXT,                          -- the right one
+    use TEXT NOT NULL CHECK (use IN ('for', 'against', 'none')),
+    idempotency_key TEXT,
+    body_digest TEXT NOT NULL
+)
+"""
+
+_RELEASES = """
+CREATE TABLE releases (
+    -- The immutable versions of each cohort, and the state each is in; the files lie under releases/ by digest.
+    digest TEXT NOT NULL,
+    cohort TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('candidate', 'shadow', 'canary', 'live', 'retired')),
+    adapter_digest TEXT NOT NULL,
+    template_digest TEXT NOT NULL,
+    base_digest TEXT NOT NULL,
+    system_prompt TEXT NOT NULL,
+    parent TEXT,                          -- digest of the release it was made from
+    created TEXT NOT NULL,
+    gated INTEGER NOT NULL CHECK (gated IN (0, 1)),
+    manifest TEXT NOT NULL,               -- JSON object
+    PRIMARY KEY (cohort, version),
+    UNIQUE (cohort, digest)
+)
+"""
+
+_RELEASE_EVENTS = """
+CREATE TABLE release_events (
+    -- Every change of a release's state, in order; appended in the transaction that makes the change.
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    created TEXT NOT NULL,
+    cohort TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    event TEXT NOT NULL,                  -- added, promoted, rolled_back, retired ...
+    from_state TEXT,                      -- null when added
+    to_state TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    FOREIGN KEY (cohort, version) REFERENCES releases (cohort, version)
+)
+"""
+
+_KEYS = """
+CREATE TABLE keys (
+    -- Who may call: the SHA-256 of each secret, never the secret.
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    secret_sha256 TEXT NOT NULL,
+    scopes TEXT NOT NULL,                 -- JSON list
+    cohorts TEXT,                         -- JSON list; null is all
+    tenant TEXT,
+    hints INTEGER NOT NULL CHECK (hints IN (0, 1)),  -- may requests carry routing metadata
+    created TEXT NOT NULL,
+    expires TEXT,
+    revoked TEXT
+)
+"""
+
+_AUDIT = """
+CREATE TABLE audit (
+    -- One row for each change an operator made.
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    created TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    action TEXT NOT NULL,
+    object TEXT NOT NULL,
+    before TEXT NOT NULL,                 -- JSON, null when there was nothing
+    after TEXT NOT NULL                   -- JSON, null when nothing is left
+)
+"""
+
+_PROBE = """
+CREATE TABLE probe (
+    -- One row, rewritten to find out whether a failing disk has recovered.
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    written TEXT
+)
+"""
+
+
+@schema()
+def m001_interactions(database: Database) -> None:
+    database.execute(_INTERACTIONS)
+    for index in _INTERACTIONS_INDEXES:
+        database.execute(index)
+
+
+@schema()
+def m002_feedback(database: Database) -> None:
+    database.execute(_FEEDBACK)
+    database.execute("CREATE INDEX feedback_request ON feedback (request_id)")
+    database.execute(
+        "CREATE UNIQUE INDEX feedback_once ON feedback (key_id, idempotency_key) WHERE idempotency_key IS NOT NULL"
+    )
+
+
+@schema()
+def m003_releases(database: Database) -> None:
+    database.execute(_RELEASES)
+    database.execute("CREATE UNIQUE INDEX releases_one_live ON releases (cohort) WHERE state = 'live'")
+    database.execute(_RELEASE_EVENTS)
+    database.execute("CREATE INDEX release_events_release ON release_events (cohort, version)")
+
+
+@schema()
+def m004_keys(database: Database) -> None:
+    database.execute(_KEYS)
+
+
+@schema()
+def m005_audit(database: Database) -> None:
+    database.execute(_AUDIT)
+
+
+@schema()
+def m006_probe(database: Database) -> None:
+    database.execute(_PROBE)
+    database.execute("INSERT INTO probe (id) VALUES (1)")

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import SetupError, StoreUnavailable
+from appliance.store import interactions
+from appliance.store.connections import read_only
+from appliance.store.database import Database
+
+from .samples import interaction
+
+
+def test_a_committed_row_is_read_back_and_outlives_the_process_that_wrote_it(tmp_path: Path) -> None:
+    path = tmp_path / "a folder with ? and %20" / "appliance.db"
+    path.parent.mkdir()
+    database = Database.open(path)
+    database.write(lambda conn: interactions.insert(conn, interaction("req_1"))).result()
+    database.close()
+    database = Database.open(path)
+    with database.read() as conn:
+        assert interactions.get(conn, "req_1") is not None
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [
+        ("journal_mode", "wal"),
+        ("synchronous", 2),
+        ("foreign_keys", 1),
+        ("secure_delete", 1),
+        ("mmap_size", 0),
+        ("busy_timeout", 5000),
+        ("wal_autocheckpoint", 1000),
+    ],
+)
+def test_the_writing_connection_is_set_up_for_durability(database: Database, pragma: str, value: object) -> None:
+    assert database.write(lambda conn: conn.execute(f"PRAGMA {pragma}").fetchone()[0]).result() == value
+
+
+def test_readers_cannot_write(database: Database) -> None:
+    conn = read_only(database.path)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        conn.execute("DELETE FROM interactions")
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        conn.execute("PRAGMA query_only = OFF").execute("DELETE FROM interactions")
+    conn.close()
+
+
+def test_what_a_reader_raises_itself_passes_through(database: Database) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), database.read() as conn:
+        conn.execute("SELECT * FROM elsewhere")
+
+
+def test_the_file_and_its_wal_are_for_the_owner_alone(database: Database) -> None:
+    database.probe().result()
+    for path in (database.path, database.path.with_name("appliance.db-wal")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_probe_is_a_real_write_to_one_row(database: Database) -> None:
+    database.probe().result()
+    with database.read() as conn:
+        first = [tuple(row) for row in conn.execute("SELECT * FROM probe")]
+    database.probe().result()
+    with database.read() as conn:
+        second = [tuple(row) for row in conn.execute("SELECT * FROM probe")]
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "appliance.db"
+    path.write_bytes(b"not a database, not at all" * 100)
+    with pytest.raises(SetupError, match=r"no SQLite file.*restore the last backup"):
+        Database.open(path)
+
+
+def test_a_damaged_file_is_refused(database: Database) -> None:
+    for n in range(200):
+        database.write(partial(interactions.insert, interaction=interaction(f"req_{n}")))
+    database.close()
+    size = database.path.stat().st_size
+    with database.path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(os.urandom(size // 4))
+    with pytest.raises(SetupError, match=r"(?s)damaged.*restore the last backup"):
+        Database.open(database.path)
+
+
+def test_a_missing_folder_is_a_setup_error(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="No such file"):
+        Database.open(tmp_path / "nowhere" / "appliance.db")
+
+
+def test_reading_a_vanished_file_is_the_store_failing(database: Database) -> None:
+    database.path.rename(database.path.with_suffix(".gone"))
+    with pytest.raises(StoreUnavailable, match="cannot be opened"), database.read():
+        pass

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import pytest
+
+from appliance.errors import Conflict, NotFound
+from appliance.store import feedback, interactions
+from appliance.store.database import Database
+from appliance.store.feedback import Feedback
+
+from .samples import feedback as sample
+from .samples import interaction
+
+
+@pytest.fixture(autouse=True)
+def request_1(database: Database) -> None:
+    database.write(lambda conn: interactions.insert(conn, interaction("req_1"))).result()
+
+
+def record(database: Database, row: Feedback) -> Feedback:
+    return database.write(lambda conn: feedback.record(conn, row)).result()
+
+
+def stored(database: Database) -> list[Feedback]:
+    with database.read() as conn:
+        return feedback.for_request(conn, "req_1")
+
+
+def rating(database: Database) -> int | None:
+    with database.read() as conn:
+        row = interactions.get(conn, "req_1")
+    assert row is not None
+    return row.rating
+
+
+def test_every_column_is_kept(database: Database) -> None:
+    row = sample(
+        key_id="key_1",
+        rating=-1,
+        correction="No.",
+        comment="wrong",
+        cohort="health",
+        use="against",
+        idempotency_key="i",
+    )
+    assert record(database, row) == row
+    assert stored(database) == [row]
+
+
+def test_feedback_to_an_unknown_request_names_the_field(database: Database) -> None:
+    with pytest.raises(NotFound, match="req_9") as refused:
+        record(database, sample(request_id="req_9"))
+    assert refused.value.param == "request_id"
+
+
+def test_a_repeated_request_is_stored_once_and_answered_alike(database: Database) -> None:
+    first = record(database, sample("fb_1", rating=1, idempotency_key="i"))
+    again = record(database, sample("fb_2", rating=1, idempotency_key="i"))
+    assert again == first
+    assert stored(database) == [first]
+
+
+def test_the_same_key_with_another_body_is_a_conflict(database: Database) -> None:
+    first = record(database, sample("fb_1", idempotency_key="i"))
+    with pytest.raises(Conflict, match="Idempotency-Key"):
+        record(database, sample("fb_2", idempotency_key="i", body_digest="bb"))
+    assert stored(database) == [first]
+
+
+def test_idempotency_keys_are_each_callers_own_and_not_demanded(database: Database) -> None:
+    rows = [
+        sample("fb_1", key_id="key_1", idempotency_key="i"),
+        sample("fb_2", key_id="key_2", idempotency_key="i"),
+        sample("fb_3", key_id="", idempotency_key="i"),
+        sample("fb_4"),
+        sample("fb_5"),
+    ]
+    assert [record(database, row) for row in rows] == rows
+    assert stored(database) == rows
+
+
+def test_the_interaction_shows_its_newest_rating(database: Database) -> None:
+    assert rating(database) is None
+    record(database, sample("fb_1", rating=1))
+    record(database, sample("fb_2", rating=0))
+    record(database, sample("fb_3", comment="no rating in this one"))
+    assert rating(database) == 0
+
+
+@pytest.mark.parametrize("changes", [{"rating": 2}, {"use": "maybe"}])
+def test_values_out_of_range_are_refused_and_rate_nothing(database: Database, changes: dict[str, Any]) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        record(database, sample(**{"rating": 1, **changes}))
+    assert rating(database) is None
+
+
+def test_feedback_goes_with_the_erased_interaction(database: Database) -> None:
+    record(database, sample())
+    database.write(lambda conn: conn.execute("DELETE FROM interactions WHERE id = 'req_1'")).result()
+    assert stored(database) == []

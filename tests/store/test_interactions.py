@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import combinations
+
+import pytest
+
+from appliance.store import interactions
+from appliance.store.database import Database
+from appliance.store.interactions import Filters, Interaction
+from appliance.store.timestamps import now
+
+from .samples import interaction
+
+EVERY_COLUMN = Interaction(
+    id="req_1",
+    parent_id="req_0",
+    created="2026-11-22T08:00:00.000001+00:00",
+    session="s",
+    key_id="key_1",
+    subject="client 7",
+    tenant="intake",
+    origin="shadow",
+    endpoint="/v1/chat/completions",
+    metadata={"tier": "gold"},
+    messages=[{"role": "user", "content": "Grüße, 世界 🙂"}],
+    answer="Grüße.",
+    alternatives=["Hallo."],
+    cohort="legal",
+    layer="semantic",
+    reason="near",
+    confidence=0.75,
+    scores={"legal": 0.75, "health": 0.1},
+    router="router@2",
+    release="legal@3",
+    release_digest="d1",
+    arm="canary",
+    base_digest="b1",
+    format_digest="f1",
+    template_digest="t1",
+    sampling={"temperature": 0.2, "seed": 7},
+    prompt_tokens=12,
+    completion_tokens=34,
+    queue_ms=0.5,
+    ttft_ms=20.25,
+    total_ms=321.0,
+    finish_reason="stop",
+    status="failed",
+    error="the client went away",
+)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """20,000 interactions, one a minute; one in 1,000 failed, one in 2,000 rated."""
+    database = Database.open(tmp_path_factory.mktemp("log") / "appliance.db")
+    database.write(_fill).result()
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def logged(log: Database) -> list[Interaction]:
+    with log.read() as conn:
+        return list(interactions.export(conn))
+
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def minute(n: int) -> str:
+    return (START + timedelta(minutes=n)).isoformat(timespec="microseconds")
+
+
+def _fill(conn: sqlite3.Connection) -> None:
+    for n in range(20_000):
+        row = interaction(
+            f"req_{n}",
+            created=minute(n),
+            cohort=("legal", "health", "base")[n % 3],
+            release=f"legal@{n // 5_000}",
+            layer=("classifier", "pinned", "fallback")[n % 7 % 3],
+            status="failed" if n % 1_000 == 0 else "ok",
+        )
+        interactions.insert(conn, row)
+    conn.execute("UPDATE interactions SET rating = 1 WHERE seq % 2000 = 0")
+
+
+def test_every_column_is_kept(database: Database) -> None:
+    seq = database.write(lambda conn: interactions.insert(conn, EVERY_COLUMN)).result()
+    with database.read() as conn:
+        assert interactions.get(conn, "req_1") == replace(EVERY_COLUMN, seq=seq)
+        assert interactions.get(conn, "req_2") is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"origin": "nowhere"}, {"status": "maybe"}, {"created": "2026-11-22T08:00:00Z"}, {"created": "yesterday"}],
+)
+def test_what_would_spoil_the_log_is_refused(database: Database, changes: dict[str, str]) -> None:
+    future = database.write(lambda conn: interactions.insert(conn, interaction(**changes)))
+    assert isinstance(future.exception(), sqlite3.IntegrityError)
+
+
+def test_now_is_a_moment_that_the_log_takes_and_that_sorts(database: Database) -> None:
+    earlier, later = now(), now()
+    assert earlier <= later
+    assert datetime.fromisoformat(earlier).utcoffset() == timedelta(0)
+    database.write(lambda conn: interactions.insert(conn, interaction(created=earlier))).result()
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(),
+        Filters(cohort="health"),
+        Filters(release="legal@1"),
+        Filters(layer="pinned"),
+        Filters(status="failed"),
+        Filters(status="ok"),
+        Filters(rating=1),
+        Filters(since=minute(19_500)),
+        Filters(cohort="legal", status="failed", since=minute(3_000)),
+        Filters(cohort=None, rating=1, layer="classifier"),
+        Filters(cohort="nobody"),
+        Filters(since=minute(20_001)),
+    ],
+)
+def test_pages_hold_each_matching_row_once_newest_first(
+    log: Database, logged: list[Interaction], filters: Filters
+) -> None:
+    pages: list[Interaction] = []
+    with log.read() as conn:
+        before = None
+        while page := interactions.page(conn, limit=997, before_seq=before, **filters):
+            pages += page
+            before = page[-1].seq
+    assert pages == [row for row in reversed(logged) if matches(row, filters)]
+
+
+def matches(row: Interaction, filters: Filters) -> bool:
+    equal = all(
+        getattr(row, name) == value for name, value in filters.items() if name != "since" and value is not None
+    )
+    return equal and row.created >= (filters.get("since") or "")
+
+
+def test_a_row_logged_late_is_found_by_its_moment(database: Database) -> None:
+    for n, created in enumerate([minute(0), minute(9), minute(5), minute(1), minute(7)]):
+        row = interaction(f"req_{n}", created=created)
+        database.write(partial(interactions.insert, interaction=row)).result()
+    with database.read() as conn:
+        since = interactions.page(conn, limit=10, since=minute(5))
+    assert [row.created for row in since] == [minute(7), minute(5), minute(9)]
+
+
+FILTERS = {
+    "cohort": "legal",
+    "release": "legal@2",
+    "layer": "pinned",
+    "status": "failed",
+    "rating": 1,
+    "since": minute(9),
+}
+
+
+@pytest.mark.parametrize("names", [names for n in range(7) for names in combinations(FILTERS, n)], ids=" ".join)
+def test_every_page_is_one_walk_along_an_index_without_a_sort(log: Database, names: tuple[str, ...]) -> None:
+    with log.read() as conn:
+        filters = {name: FILTERS[name] for name in names}
+        details = plan(conn, lambda: interactions.page(conn, limit=50, before_seq=15_000, **filters))  # type: ignore[arg-type]
+    assert all("USING" in detail or detail.startswith("SCALAR") for detail in details), details
+    assert not any("SCAN" in detail or "TEMP B-TREE" in detail for detail in details), details
+
+
+def test_the_narrowest_filter_leads(log: Database) -> None:
+    with log.read() as conn:
+        [failed] = plan(conn, lambda: interactions.page(conn, limit=50, cohort="legal", status="failed"))
+        [ok] = plan(conn, lambda: interactions.page(conn, limit=50, cohort="legal", status="ok"))
+    assert "interactions_status" in failed
+    assert "interactions_cohort" in ok
+
+
+def test_following_is_a_walk_by_seq(log: Database) -> None:
+    with log.read() as conn:
+        assert plan(conn, lambda: interactions.follow(conn, 10, 10)) == [
+            "SEARCH interactions USING INTEGER PRIMARY KEY (rowid>?)"
+        ]
+        rows = interactions.follow(conn, 19_990, 50)
+    assert [row.seq for row in rows] == list(range(19_991, 20_001))
+
+
+def plan(conn: sqlite3.Connection, query: Callable[[], object]) -> list[str]:
+    """How SQLite would run what `query` runs."""
+    statements: list[str] = []
+    conn.set_trace_callback(statements.append)
+    query()
+    conn.set_trace_callback(None)
+    return [row["detail"] for sql in statements for row in conn.execute(f"EXPLAIN QUERY PLAN {sql}")]
+
+
+def test_an_export_holds_no_read_open_between_its_chunks(database: Database) -> None:
+    for n in range(5):
+        database.write(partial(interactions.insert, interaction=interaction(f"req_{n}"))).result()
+    with database.read() as conn:
+        export = interactions.export(conn, chunk=2)
+        first = next(export)
+        database.close()  # empties the WAL unless a reader needs it
+        assert database.path.with_name("appliance.db-wal").stat().st_size == 0
+        assert [first.id, *(row.id for row in export)] == [f"req_{n}" for n in range(5)]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 MAX_CHOICES = 1000  # values in all enums together: 20,000 took llguidance seconds
+MAX_PROPERTIES = 300  # of one object: about 499 optional ones exhaust llguidance while answering
 MAX_COUNT = 1000  # minItems, maxLength and the like
 MAX_PATTERN = 512  # characters of a regular expression
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
@@ -76,7 +77,13 @@ class Constraints:
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise InvalidRequest(f"{param} cannot be enforced: {matcher.get_error()}", param=param)
-        return Constraint(matcher, self._n_vocab)
+        constraint = Constraint(matcher, self._n_vocab)
+        try:
+            # Some schemas fail only at the first mask (circular $ref, hundreds of optional properties).
+            constraint.mask(np.zeros(self._n_vocab, np.float32))
+        except EngineFault as error:
+            raise InvalidRequest(f"{param} cannot be enforced: {error.message}", param=param) from error
+        return constraint
 
     def json_object(self, param: str) -> Constraint:
         return self.json_schema({"type": "object"}, param)
@@ -84,16 +91,19 @@ class Constraints:
 
 def check(schema: dict[str, Any], param: str) -> None:
     """Refuse schemas that would cost more than a request may. Raises InvalidRequest."""
-    if len(json.dumps(schema)) > MAX_BYTES:
-        raise InvalidRequest(f"{param} is larger than {MAX_BYTES} bytes", param=param)
     choices = 0
     for depth, node in _nodes(schema, 1):
         if depth > MAX_DEPTH:
             raise InvalidRequest(f"{param} is nested deeper than {MAX_DEPTH} levels", param=param)
         _check_counts(node, param)
+        properties = node.get("properties")
+        if isinstance(properties, dict) and len(properties) > MAX_PROPERTIES:
+            raise InvalidRequest(f"{param} has an object of more than {MAX_PROPERTIES} properties", param=param)
         choices += len(node["enum"]) if isinstance(node.get("enum"), list) else 0
         if choices > MAX_CHOICES:
             raise InvalidRequest(f"{param} has more than {MAX_CHOICES} enum values", param=param)
+    if len(json.dumps(schema)) > MAX_BYTES:
+        raise InvalidRequest(f"{param} is larger than {MAX_BYTES} bytes", param=param)
 
 
 def _check_counts(node: dict[str, Any], param: str) -> None:
@@ -101,7 +111,12 @@ def _check_counts(node: dict[str, Any], param: str) -> None:
         count = node.get(key)
         if isinstance(count, int | float) and count > MAX_COUNT:
             raise InvalidRequest(f"{param}: {key} is {count}, at most {MAX_COUNT} here", param=param)
-    pattern = node.get("pattern")
+    named = node.get("patternProperties")
+    for pattern in (node.get("pattern"), *(named if isinstance(named, dict) else ())):
+        _check_pattern(pattern, param)
+
+
+def _check_pattern(pattern: object, param: str) -> None:
     if isinstance(pattern, str):
         repeats = (int(n) for pair in _REPEAT.findall(pattern) for n in pair if n)
         if len(pattern) > MAX_PATTERN or any(n > MAX_COUNT for n in repeats):

@@ -12,19 +12,19 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Sequence as Items
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from appliance.engine import llama
 from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Adapter, Model
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.scheduler import DeficitRoundRobin
-from appliance.engine.sequence import Ask, Event, Failed, Finished, Sequence
+from appliance.engine.sequence import Ask, Event, Failed, Finished, Sequence, Told
 from appliance.errors import ApplianceError, EngineFault, Unavailable
 
 BASE_LANE = "base"
@@ -50,13 +50,13 @@ class Engine:
         self._turns = {False: DeficitRoundRobin(), True: DeficitRoundRobin()}
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
-        self._outbox: list[tuple[asyncio.Queue[Event], Event]] = []
+        self._outbox: list[tuple[asyncio.Queue[tuple[int, Event]], int, Event]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: Counter[str] = Counter()
-        self._stopping = False
+        self._stopping = False  # no more work is taken
+        self._unloaded = False  # the thread may end
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.heartbeat = time.monotonic()
-        self.fault: str | None = None
         self.decode_ms = 0.0
         self.model: Model
 
@@ -69,10 +69,11 @@ class Engine:
         await self._command(self._load)
 
     async def stop(self) -> None:
-        """Fail what still runs, free everything, end the thread."""
-        await self._command(self._unload)
+        """Fail what still runs, free everything, end the thread. A second time does nothing."""
+        if self._stopping:
+            return
         self._stopping = True
-        self._post(lambda: None)
+        await self._command(self._unload)
         await asyncio.to_thread(self._thread.join)
 
     async def attach(self, key: str, adapter: Path, weight: float) -> None:
@@ -102,23 +103,25 @@ class Engine:
     def has_lane(self, key: str) -> bool:
         return key in self._lanes
 
-    async def run(self, ask: Ask) -> AsyncIterator[Event]:
-        """Events of one sequence: Delta and PromptScores, then Finished. Raises what Failed carries; closing
-        the iterator early cancels the sequence within one step. `room.enter` comes before."""
-        events: asyncio.Queue[Event] = asyncio.Queue()
-        sequence = Sequence(ask, lambda event: self._outbox.append((events, event)), time.monotonic())
-        self._post(lambda: self._submit(sequence))
-        try:
-            while True:
-                event = await events.get()
-                if isinstance(event, Failed):
-                    raise event.error
-                yield event
-                if isinstance(event, Finished):
-                    return
-        finally:
-            sequence.cancelled = True
-            self._post(lambda: None)
+    def submit(self, asks: Items[Ask]) -> Run:
+        """Take a place in the waiting room for all of them and set them to work. Raises Unavailable when full.
+
+        The caller holds their lane meanwhile.
+        """
+        if self._stopping:
+            raise Unavailable("the appliance is stopping", code="stopping", retry_after=5)
+        self.room.enter(sum(len(ask.prompt) for ask in asks), len(asks))
+        run = Run(self, asks)
+        self._post(lambda: self._submit(run.sequences))
+        return run
+
+    def wake(self) -> None:
+        """Let the engine thread notice a cancellation."""
+        self._post(lambda: None)
+
+    def emit(self, events: asyncio.Queue[tuple[int, Event]], index: int, event: Event) -> None:
+        """On the engine thread: have the event delivered after this step."""
+        self._outbox.append((events, index, event))
 
     def status(self) -> list[LaneStatus]:
         """A snapshot; counts may be one step old."""
@@ -135,6 +138,8 @@ class Engine:
         done: Future[None] = Future()
 
         def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 work()
             except Exception as error:
@@ -153,13 +158,14 @@ class Engine:
     # -- on the engine thread -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._unloaded:
             self.heartbeat = time.monotonic()
             self._take_commands()
             self._sweep()
-            if not self._step():
-                self._wait()
+            busy = self._step()
             self._publish()
+            if not busy and not self._unloaded:
+                self._wait()
 
     def _load(self) -> None:
         llama.start()
@@ -169,13 +175,18 @@ class Engine:
     def _unload(self) -> None:
         stopping = Unavailable("the appliance is stopping", code="stopping", retry_after=5)
         for lane in self._lanes.values():
-            for sequence in (*lane.running, *lane.waiting):
-                sequence.sink(Failed(stopping))
+            self._empty(lane, stopping)
         for key in [k for k in self._lanes if k != BASE_LANE]:
             self._lanes.pop(key).close()
         if BASE_LANE in self._lanes:
             self._lanes.pop(BASE_LANE).close()
             self.model.close()
+        self._unloaded = True
+
+    def _empty(self, lane: Lane, error: ApplianceError) -> None:
+        while lane.running or lane.waiting:
+            for sequence in lane.fail_all(error):
+                self._left(sequence)
 
     def _attach(self, key: str, path: Path, weight: float) -> None:
         if key in self._lanes:
@@ -190,17 +201,20 @@ class Engine:
     def _detach(self, key: str) -> None:
         lane = self._lanes.pop(key, None)
         if lane is not None:
+            self._empty(lane, Unavailable("the release was unloaded", code="release_not_loaded", retry_after=1))
             lane.close()
             for turns in self._turns.values():
                 turns.forget(key)
 
-    def _submit(self, sequence: Sequence) -> None:
-        lane = self._lanes.get(sequence.ask.lane)
-        if lane is None:
-            sequence.sink(Failed(Unavailable("the release was unloaded", code="release_not_loaded", retry_after=1)))
-            self.room.leave(len(sequence.ask.prompt))
-        else:
-            lane.waiting.append(sequence)
+    def _submit(self, sequences: Items[Sequence]) -> None:
+        for sequence in sequences:
+            lane = self._lanes.get(sequence.ask.lane)
+            if lane is None:
+                gone = Unavailable("the release was unloaded", code="release_not_loaded", retry_after=1)
+                sequence.sink(Failed(gone))
+                self._left(sequence)
+            else:
+                lane.waiting.append(sequence)
 
     def _take_commands(self) -> None:
         while self._inbox:
@@ -266,6 +280,41 @@ class Engine:
             _log.debug("dropped %d events of a closed loop", len(batch))
 
 
-def _deliver(batch: list[tuple[asyncio.Queue[Any], Event]]) -> None:
-    for queue, event in batch:
-        queue.put_nowait(event)
+def _deliver(batch: list[tuple[asyncio.Queue[tuple[int, Event]], int, Event]]) -> None:
+    for queue, index, event in batch:
+        queue.put_nowait((index, event))
+
+
+class Run:
+    """Sequences under way together: the choices of one answer."""
+
+    def __init__(self, engine: Engine, asks: Items[Ask]) -> None:
+        self._engine = engine
+        self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+        now = time.monotonic()
+        self.sequences = [Sequence(ask, self._sink(index), now) for index, ask in enumerate(asks)]
+
+    def _sink(self, index: int) -> Callable[[Event], None]:
+        return lambda event: self._engine.emit(self._events, index, event)
+
+    async def events(self) -> AsyncGenerator[tuple[int, Told], None]:
+        """(which ask, event): deltas and prompt scores, a Finished for each. Raises what Failed carries.
+
+        Leaving early cancels all of them within one step.
+        """
+        open_ends = len(self.sequences)
+        try:
+            while open_ends:
+                index, event = await self._events.get()
+                if isinstance(event, Failed):
+                    raise event.error
+                open_ends -= isinstance(event, Finished)
+                yield index, event
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Free slots and memory of what still runs; harmless when all is done."""
+        for sequence in self.sequences:
+            sequence.cancelled = True
+        self._engine.wake()

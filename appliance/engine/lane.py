@@ -67,6 +67,7 @@ class Lane:
     def _warm_up(self) -> None:
         """The first decode reserves the graph with the adapter in it, which may fail: better here than live."""
         if self._context.decode([self._model.eos], [0], [0], [True]) != 0:
+            self._context.close()
             raise EngineFault("the lane's first decode failed", code="adapter_refused")
         self._context.clear()
 
@@ -219,6 +220,8 @@ class Lane:
         """Use the logits that were wanted; a fault of one sequence ends that one alone."""
         ended = []
         for index, row in enumerate(rows):
+            if row.sequence in ended:
+                continue
             try:
                 done = self._use(row, index)
             except ApplianceError as error:

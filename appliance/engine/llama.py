@@ -182,7 +182,11 @@ class Context:
         self._logits = np.ctypeslib.as_array(self._batch.logits, (n_batch,))
         self._n_seq_id[:] = 1
         if adapter is not None:
-            self._attach(adapter)
+            try:
+                self._attach(adapter)
+            except EngineFault:
+                self.close()
+                raise
 
     def _attach(self, adapter: Adapter) -> None:
         pointers = (C.llama_adapter_lora_p_ctypes * 1)(adapter._adapter)

@@ -44,6 +44,8 @@ class WaitingRoom:
 
     def ended(self) -> None:
         """One sequence finished: the measure of the service rate."""
+        if not self.requests:  # idle time is not slow service
+            self._ended.clear()
         self._ended.append(time.monotonic())
 
     def retry_after(self) -> int:

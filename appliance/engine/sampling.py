@@ -58,8 +58,7 @@ class Sampler:
     def next(self, context: Context, index: int, row: Logits) -> int:
         """Choose a token from `row`, the logits at batch `index` of `context`; the row is overwritten where a
         constraint forbids tokens. Raises EngineFault when the model gave no finite logits."""
-        if not np.isfinite(row.max()):
-            raise EngineFault("the model gave no finite logits; is the adapter damaged?", code="not_finite")
+        check_finite(row)
         if self._constraint is not None:
             self._constraint.mask(row)
         token = int(row.argmax()) if self._chain is None else self._chain.sample(context, index)
@@ -71,6 +70,12 @@ class Sampler:
         if self._chain is not None:
             self._chain.free()
             self._chain = None
+
+
+def check_finite(row: Logits) -> None:
+    """Raises EngineFault when the model gave values that are not numbers."""
+    if not np.isfinite(row.max()):
+        raise EngineFault("the model gave no finite logits; is the adapter damaged?", code="not_finite")
 
 
 def _chain(model: Model, window: int, sampling: Sampling) -> SamplerChain:

@@ -18,15 +18,17 @@ class DeficitRoundRobin:
     def __init__(self, quantum_ms: float = QUANTUM_MS) -> None:
         self._quantum = quantum_ms
         self._credit: dict[str, float] = {}
-        self._turns: list[str] = []
+        self._turns: list[str] = []  # the next to earn first
+        self._turn: str | None = None
 
     def pick(self, ready: Mapping[str, float]) -> str:
         """The lane to run next; `ready` maps the lanes that have work (at least one) to their weights."""
         self._update(ready)
-        while self._credit[self._turns[0]] <= 0:
-            self._turns.append(self._turns.pop(0))
-            self._credit[self._turns[0]] += self._quantum * ready[self._turns[0]]
-        return self._turns[0]
+        while self._turn is None or self._credit[self._turn] <= 0:
+            self._turn = self._turns.pop(0)
+            self._turns.append(self._turn)
+            self._credit[self._turn] += self._quantum * ready[self._turn]
+        return self._turn
 
     def charge(self, lane: str, ms: float) -> None:
         """Account for a step of `lane` that took `ms` milliseconds."""
@@ -36,12 +38,16 @@ class DeficitRoundRobin:
         """The lane is gone."""
         self._credit.pop(lane, None)
         self._turns = [name for name in self._turns if name != lane]
+        if self._turn == lane:
+            self._turn = None
 
     def _update(self, ready: Mapping[str, float]) -> None:
         for name in self._turns:
             if name not in ready:
                 self._credit[name] = min(self._credit[name], 0.0)
         self._turns = [name for name in self._turns if name in ready]
+        if self._turn not in ready:
+            self._turn = None
         for name in ready:
             if name not in self._turns:
                 self._turns.append(name)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from appliance.engine.constraint import Constraint
 from appliance.engine.llama import Logits, Model
-from appliance.engine.sampling import Sampler, Sampling, TokenScore, score
+from appliance.engine.sampling import Sampler, Sampling, TokenScore, check_finite, score
 from appliance.engine.text import Delta, TextStream
 from appliance.errors import ApplianceError
 
@@ -65,7 +65,8 @@ class Failed:
     error: ApplianceError
 
 
-Event: TypeAlias = Delta | PromptScores | Finished | Failed
+Told: TypeAlias = Delta | PromptScores | Finished
+Event: TypeAlias = Told | Failed
 Sink: TypeAlias = Callable[[Event], None]
 
 
@@ -116,6 +117,7 @@ class Sequence:
 
     def score_prompt(self, position: int, row: Logits) -> None:
         """Note the log-probability of the prompt token after `position`."""
+        check_finite(row)
         self.prompt_scores.append(score(row, self.tokens[position + 1], self.ask.logprobs or 0))
 
     def take(self, token: int, scored: TokenScore | None, model: Model) -> tuple[Delta, FinishReason | None]:

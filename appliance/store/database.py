@@ -20,6 +20,7 @@ from .writer import RETRY_S, Writer
 T = TypeVar("T")
 
 Connection = sqlite3.Connection  # for the rooms that hand operations to `write` and may not import sqlite3
+SQLITE_VERSION = sqlite3.sqlite_version
 
 
 class Database:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from appliance.errors import InvalidRequest
+
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def parse(text: str, param: str) -> str:
+    """A moment given by a person, in this form; without an offset it is UTC. Raises InvalidRequest."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest(f"{param} is a moment like 2027-01-31T12:00:00+00:00", param=param) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")

@@ -1,0 +1,97 @@
+"""The life of a request, told in one function: `answer`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+
+from appliance.asks import asks_for
+from appliance.engine.engine import Run
+from appliance.engine.sequence import Finished, Told
+from appliance.errors import ApplianceError, RateLimited
+from appliance.keys import Caller
+from appliance.placement import Place, place
+from appliance.question import Question
+from appliance.record import Record
+from appliance.serving import Serving
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The first thing an answer says: its name, where the request went, and the prompts as token ids."""
+
+    request_id: str
+    created: int
+    place: Place
+    model: str
+    prompts: list[Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An event of one choice. A Finished comes only after the interaction was committed."""
+
+    index: int
+    event: Told
+
+
+async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncGenerator[Placed | Said, None]:
+    """Authorise, route, hold the release, make token ids, run, remember, and only then say that it is done.
+
+    Closing the iterator cancels the work within one step and leaves a `cancelled` row. Raises ApplianceError;
+    before the first item nothing is stored, after it the row says `failed`.
+    """
+    arrived = time.monotonic()
+    caller.require("infer")
+    await serving.admit()
+    where = place(question.asked, caller, serving.base.id, serving.cohorts, serving.releases)
+    weight = serving.releases.weight(where.decision.cohort)
+    with _quota(serving, caller):
+        async with serving.lanes.hold(where.target, weight) as lane:
+            asks = await asyncio.to_thread(asks_for, serving, question, where, lane, arrived)
+            run = serving.engine.submit(asks)
+            record = Record(serving, caller, question, where, asks, arrived)
+            prompts = [ask.prompt for ask in asks[:: question.choices]]
+            yield Placed(record.id, int(time.time()), where, where.model(serving.base.id), prompts)
+            async with aclosing(_remembered(run, record)) as events:
+                async for said in events:
+                    yield said
+
+
+async def _remembered(run: Run, record: Record) -> AsyncGenerator[Said, None]:
+    """What the engine says, with the interaction committed before its end is told."""
+    try:
+        async with aclosing(run.events()) as events:
+            async for index, event in events:
+                record.note(index, event)
+                if not isinstance(event, Finished):
+                    yield Said(index, event)
+        await asyncio.wrap_future(record.commit("ok"))
+    except ApplianceError as error:
+        if not record.committed:
+            await asyncio.wrap_future(record.commit("failed", error))
+        raise
+    finally:
+        if not record.committed:
+            record.commit("cancelled")
+    for index, finished in record.finished.items():
+        yield Said(index, finished)
+
+
+@contextmanager
+def _quota(serving: Serving, caller: Caller) -> Iterator[None]:
+    """Count a key's requests under way. Raises RateLimited over its share; while the box is open all are one."""
+    most = serving.config.appliance.max_per_key
+    if caller.key_id and serving.under_way[caller.key_id] >= most:
+        raise RateLimited(
+            f"this key has {most} requests under way, its most; wait for one to end",
+            retry_after=serving.engine.room.retry_after(),
+        )
+    serving.under_way[caller.key_id] += 1
+    try:
+        yield
+    finally:
+        serving.under_way[caller.key_id] -= 1

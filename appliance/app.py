@@ -1,0 +1,122 @@
+"""The composition root: opens the home, the base and the engine, and puts the application together."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import metadata
+from pathlib import Path
+
+from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
+
+from appliance import base, endpoints, failures, operator_api, probes
+from appliance.base import Progress
+from appliance.box import Box
+from appliance.chat import ChatTemplate, template_digest
+from appliance.config import Config
+from appliance.edge import Edge
+from appliance.engine.constraint import Constraints
+from appliance.engine.engine import Engine
+from appliance.engine.lane import LaneShape
+from appliance.engine.queue import WaitingRoom
+from appliance.keys import Keys, admin_secret
+from appliance.lanes import Lanes
+from appliance.releases import Releases
+from appliance.serving import Serving
+from appliance.status import gauges
+from appliance.store.database import Database
+from appliance.store.home import Home
+from appliance.vitals import Vitals
+
+VERSION = metadata.version("cohort-appliance")
+DEFAULT_CONTEXT = 8192  # tokens; a lane keeps all of it in memory, 188 MB with the packaged base
+
+
+def open_home(config: Config, home_path: Path, url: str) -> Box:
+    """Own the home and open its database. Raises SetupError (HomeInUse, DatabaseTooNew)."""
+    home = Home(home_path)
+    home.lock(url)
+    try:
+        keys = Keys(admin_secret(home.path / "admin.key"))
+        database = Database.open(home.database, config.store.queue)
+    except BaseException:
+        home.close()
+        raise
+    box = Box(config, home, database, keys, Vitals(config.cohorts))
+    box.vitals.watch(lambda: gauges(box))
+    box.reload_keys()
+    return box
+
+
+async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
+    """Make the base ready and read the register. Raises BaseModelError."""
+
+    def report(fraction: float, doing: str) -> None:
+        box.doing = doing
+        progress(fraction, doing)
+
+    prepared = await asyncio.to_thread(base.prepare, box.config.base, config_file, box.home.base, report)
+    register = Releases(box.config, box.home.releases, box.database, prepared, template_digest(prepared.template))
+    await register.open()
+    box.base, box.register = prepared, register
+    box.show_live()
+
+
+async def start_engine(box: Box) -> None:
+    """Load the base and the live releases; afterwards the box is ready. `prepare` comes first."""
+    assert box.base is not None and box.register is not None  # noqa: S101
+    config, prepared = box.config, box.base
+    box.doing = "loading the base"
+    context = config.base.context or min(prepared.context_trained, DEFAULT_CONTEXT)
+    shape = LaneShape(-(-context // 256) * 256, config.base.sequences, threads=base.threads(config.base))
+    room = WaitingRoom(config.appliance.max_waiting, config.appliance.max_waiting_tokens)
+    engine = Engine(prepared.path, shape, config.base.gpu_layers, room)
+    await engine.start()
+    lanes = Lanes(engine, box.home.releases, config.base.spare_lanes, prepared.lane_bytes(shape.context))
+    box.doing = "loading the live releases"
+    await box.register.serve_with(lanes)
+    box.serving = Serving(
+        config=config,
+        cohorts=config.routing(),
+        base=prepared,
+        context=shape.context,
+        template=ChatTemplate(prepared.template, engine.model),
+        constraints=await asyncio.to_thread(Constraints, engine.model),
+        engine=engine,
+        lanes=lanes,
+        releases=box.register,
+        database=box.database,
+        vitals=box.vitals,
+    )
+    box.phase, box.doing = "ready", "serving"
+
+
+async def close(box: Box) -> None:
+    """Stop the engine, write what is queued, give the home back."""
+    if box.serving is not None:
+        await box.serving.engine.stop()
+    await asyncio.to_thread(box.database.close)
+    box.home.close()
+
+
+def application(box: Box) -> ASGIApp:
+    """The ASGI application of this box."""
+    api = FastAPIOffline(
+        title="Cohort appliance",
+        version=VERSION,
+        description="OpenAI's endpoints with a LoRA adapter per cohort, and the operator API. See docs/api.md.",
+    )
+    api.state.box = box
+    api.state.refused = box.refused
+    for part in (endpoints.router, operator_api.router, probes.router):
+        api.include_router(part)
+    failures.install(api)
+    limits = box.config.appliance
+    return Edge(
+        api,
+        hosts=(*limits.allowed_hosts, limits.host),
+        origins=limits.allowed_origins,
+        any_host=limits.behind_proxy and not limits.allowed_hosts,
+        max_body=limits.max_body_bytes,
+        refused=box.refused,
+    )

@@ -1,0 +1,77 @@
+"""From a question to what the engine is asked: token ids, limits, constraints. Runs on a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from appliance.engine.constraint import Constraint
+from appliance.engine.sequence import Ask
+from appliance.errors import ContextExceeded
+from appliance.placement import Place
+from appliance.question import Question
+from appliance.serving import Serving
+
+
+def asks_for(serving: Serving, question: Question, place: Place, lane: str, arrived: float) -> list[Ask]:
+    """One Ask for every prompt and choice, a prompt's choices side by side. `arrived` is on the monotonic clock.
+
+    Raises InvalidRequest: the prompt is over the context, or the response format cannot be enforced.
+    """
+    limit = serving.config.appliance.deadline_seconds
+    deadline = arrived + min(limit, question.origin.timeout_s or limit)
+    asks = []
+    for prompt in _prompts(serving, question, place):
+        ask = Ask(
+            lane,
+            prompt,
+            _room(serving, len(prompt), question),
+            question.sampling,
+            question.stops,
+            question.stop_tokens,
+            question.ignore_end,
+            question.logprobs,
+            score_from=1 if question.echo and question.logprobs is not None else None,
+            deadline=deadline,
+        )
+        asks += [_choice(serving, question, ask, number) for number in range(question.choices)]
+    return asks
+
+
+def _prompts(serving: Serving, question: Question, place: Place) -> list[Sequence[int]]:
+    if question.endpoint == "chat":
+        system_prompt = serving.releases.system_prompt(place.target) if place.target else None
+        return [serving.template.encode(question.turns, system_prompt)]
+    encode = serving.engine.model.tokenize
+    return [
+        serving.template.begin(encode(prompt, special=True)) if isinstance(prompt, str) else prompt
+        for prompt in question.prompts
+    ]
+
+
+def _room(serving: Serving, prompt: int, question: Question) -> int:
+    """Tokens the answer may have: what was asked for or the default, as far as the context leaves room."""
+    wanted = serving.config.appliance.default_max_tokens if question.max_new is None else question.max_new
+    left = serving.context - prompt
+    if left < min(wanted, 1):
+        raise ContextExceeded(
+            f"the prompt has {prompt} tokens and the context is {serving.context} tokens, prompt and answer "
+            "together; shorten the prompt",
+            param="messages" if question.endpoint == "chat" else "prompt",
+        )
+    return min(wanted, left)
+
+
+def _choice(serving: Serving, question: Question, ask: Ask, number: int) -> Ask:
+    """The nth choice: its own seed, and its own place in the grammar."""
+    sampling = replace(ask.sampling, seed=(ask.sampling.seed + number) & 0xFFFF_FFFF)
+    return replace(ask, sampling=sampling, constraint=_constraint(serving, question))
+
+
+def _constraint(serving: Serving, question: Question) -> Constraint | None:
+    wanted = question.response_format
+    if wanted is None:
+        return None
+    if wanted.json_schema is None:
+        return serving.constraints.json_object("response_format")
+    return serving.constraints.json_schema(wanted.json_schema.schema_, "response_format.json_schema.schema")

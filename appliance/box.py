@@ -1,0 +1,92 @@
+"""The appliance as its endpoints see it: what is open, how far the start is, and who may come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias, cast
+
+from fastapi import Depends, Request
+
+from appliance.base import PreparedBase
+from appliance.config import Config
+from appliance.errors import ApplianceError, Unavailable
+from appliance.keys import Caller, Keys, Scope
+from appliance.releases import Releases
+from appliance.serving import Serving
+from appliance.store import keys as key_rows
+from appliance.store.database import Database
+from appliance.store.home import Home
+from appliance.vitals import Vitals
+
+Phase: TypeAlias = Literal["starting", "ready", "draining"]
+
+
+@dataclass(slots=True)
+class Box:
+    """`register` and `base` are there once the base is prepared, `serving` once the engine runs."""
+
+    config: Config
+    home: Home
+    database: Database
+    keys: Keys
+    vitals: Vitals
+    phase: Phase = "starting"
+    doing: str = "starting"
+    base: PreparedBase | None = None
+    register: Releases | None = None
+    serving: Serving | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def ready(self) -> Serving:
+        """Raises Unavailable while starting."""
+        if self.serving is None:
+            raise Unavailable(f"the appliance is starting: {self.doing}", code="starting", retry_after=5)
+        return self.serving
+
+    def releases(self) -> Releases:
+        if self.register is None:
+            raise Unavailable(f"the appliance is starting: {self.doing}", code="starting", retry_after=5)
+        return self.register
+
+    def base_id(self) -> str:
+        return self.base.id if self.base else "base"
+
+    def refused(self, error: ApplianceError) -> None:
+        """Count what is answered with an error before the engine; such requests are not stored."""
+        self.vitals.refused.labels(error.code).inc()
+
+    def reload_keys(self) -> None:
+        """Take over the keys as stored: in force from the next request on."""
+        with self.database.read() as connection:
+            self.keys.replace(key_rows.list_all(connection))
+
+    def show_live(self) -> None:
+        """Tell the metrics which versions are live."""
+        for cohort in self.config.cohorts:
+            live = self.register.table.live.get(cohort) if self.register else None
+            self.vitals.live.labels(cohort).set(live.version if live else 0)
+
+
+def of(request: Request) -> Box:
+    """The box this request came to."""
+    return cast(Box, request.app.state.box)
+
+
+def authorised(scope: Scope) -> Callable[[Request], Caller]:
+    """A dependency: the caller, who must have the scope. Operator scopes always want a key."""
+
+    def caller(request: Request) -> Caller:
+        keys = of(request).keys
+        found = keys.caller(request.headers.get("authorization"))
+        found.require(scope)
+        return found
+
+    return caller
+
+
+TheBox = Annotated[Box, Depends(of)]
+Infers = Annotated[Caller, Depends(authorised("infer"))]
+GivesFeedback = Annotated[Caller, Depends(authorised("feedback"))]
+Views = Annotated[Caller, Depends(authorised("viewer"))]
+Operates = Annotated[Caller, Depends(authorised("operator"))]

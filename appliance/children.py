@@ -1,0 +1,69 @@
+"""Short jobs in processes of their own, confined (`adapters.confine`), talking in lines on stdout."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class ChildFailed(Exception):
+    """The child did not end well; the message is its last words, or how it died."""
+
+
+def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeout_s: float) -> Iterator[str]:
+    """Yield the child's lines as they come. Raises ChildFailed when it fails, dies or outlives its time.
+
+    Closing the iterator kills the child.
+    """
+    command = [sys.executable, "-m", "adapters.confine", str(cpu_seconds), str(memory_bytes), module, *arguments]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child,
+        _killed_after(child, timeout_s) as overdue,
+        _reading(child) as complaints,
+    ):
+        last = ""
+        assert child.stdout is not None  # noqa: S101 - asked for above
+        for line in child.stdout:
+            last = line.strip()
+            yield last
+        code = child.wait()
+    if overdue.is_set():
+        raise ChildFailed(f"it took longer than {timeout_s:.0f} s")
+    if code < 0:
+        raise ChildFailed(f"it was ended by signal {-code} ({signal.Signals(-code).name})")
+    if code > 0:
+        raise ChildFailed(last or (complaints[-1].strip() if complaints else f"it ended with code {code}"))
+
+
+@contextmanager
+def _killed_after(child: subprocess.Popen[str], timeout_s: float) -> Iterator[threading.Event]:
+    overdue = threading.Event()
+
+    def kill() -> None:
+        overdue.set()
+        child.kill()
+
+    timer = threading.Timer(timeout_s, kill)
+    timer.start()
+    try:
+        yield overdue
+    finally:
+        timer.cancel()
+        if child.poll() is None:
+            child.kill()
+
+
+@contextmanager
+def _reading(child: subprocess.Popen[str]) -> Iterator[list[str]]:
+    """Drain stderr beside stdout, so that a talkative child never blocks."""
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(child.stderr or ()), daemon=True)
+    reader.start()
+    try:
+        yield lines
+    finally:
+        reader.join(timeout=5)

@@ -1,0 +1,285 @@
+"""The command `cohort`: the operator's verbs, for people and, with --json, for programs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from appliance import config as configuration
+from appliance import show
+from appliance.client import Operator, connect
+from appliance.config import Config
+from appliance.errors import ApplianceError, InvalidRequest
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+release_cli = typer.Typer(no_args_is_help=True, help="Releases of adapters.")
+base_cli = typer.Typer(no_args_is_help=True, help="The base model.")
+log_cli = typer.Typer(no_args_is_help=True, help="The log of requests.")
+key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
+for name, part in (("release", release_cli), ("base", base_cli), ("log", log_cli), ("key", key_cli)):
+    cli.add_typer(part, name=name)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, progress on stderr.")]
+Cohort = Annotated[str, typer.Option("--cohort", help="The cohort's name.")]
+
+
+def main() -> None:
+    """Run the command. Exit codes: 0 done, 1 failed (stderr says why), 2 usage."""
+    try:
+        cli()
+    except ApplianceError as error:
+        fail(error)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader (head, less) has seen enough
+        sys.exit(0)
+
+
+def fail(error: ApplianceError) -> NoReturn:
+    typer.echo(f"error: {error.message}", err=True)
+    sys.exit(1)
+
+
+def _config() -> tuple[Config, Path]:
+    path = configuration.config_path()
+    return configuration.load(path), path
+
+
+def call(
+    work: Callable[[Operator], Coroutine[Any, Any, Any]], *, as_json: bool, shown: Callable[[Any], None]
+) -> None:
+    """Do `work` through the operator API and print what it gives."""
+
+    async def run() -> Any:  # noqa: ANN401 - any JSON value
+        config, path = _config()
+        with show.progress() as report:
+            async with connect(config, path, configuration.home_path(), report) as operator:
+                return await work(operator)
+
+    result = asyncio.run(run())
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        shown(result)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: the configuration's).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")] = None,
+) -> None:
+    """Serve the base and its releases until stopped."""
+    from appliance import serve as process
+
+    config, path = _config()
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    limits = config.appliance.model_copy(update=given)
+    process.run(config.model_copy(update={"appliance": limits}), path, configuration.home_path(), show.log_progress())
+
+
+@base_cli.command("import")
+def base_import(as_json: Json = False) -> None:
+    """Check the base, measure weight formats on this machine, and record the choice. Done once."""
+
+    async def status(operator: Operator) -> Any:  # noqa: ANN401
+        return (await operator.get("status"))["base"]
+
+    call(status, as_json=as_json, shown=show.base)
+
+
+@release_cli.command("add")
+def release_add(
+    file: Path,
+    cohort: Cohort,
+    live: Annotated[bool, typer.Option("--live", help="Promote it at once.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Register a GGUF LoRA adapter made elsewhere: checked, loaded in a child, audited as ungated."""
+    path = str(file.expanduser().resolve())
+    call(
+        lambda o: o.post("releases", path=path, cohort=cohort, live=live),
+        as_json=as_json,
+        shown=lambda release: show.releases([release]),
+    )
+
+
+@cli.command()
+def releases(cohort: Annotated[str | None, typer.Option("--cohort")] = None, as_json: Json = False) -> None:
+    """List releases with their states."""
+    call(lambda o: o.get("releases", cohort=cohort), as_json=as_json, shown=show.releases)
+
+
+@cli.command("show")
+def show_release(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
+    """One release: manifest, and everything that happened to it."""
+    cohort, version = _named(release)
+    call(lambda o: o.get(f"releases/{cohort}/{version}"), as_json=as_json, shown=show.tree)
+
+
+@cli.command()
+def promote(
+    release: Annotated[str, typer.Argument(help="A cohort (its candidate) or a release like legal@3.")],
+    as_json: Json = False,
+) -> None:
+    """Make a release live."""
+    cohort, version = _named(release) if "@" in release else (release, None)
+    call(lambda o: o.post("promote", cohort=cohort, version=version), as_json=as_json, shown=show.switched)
+
+
+@cli.command()
+def rollback(cohort: str, as_json: Json = False) -> None:
+    """Back to the release that was live before, or to the base."""
+    call(lambda o: o.post("rollback", cohort=cohort), as_json=as_json, shown=show.switched)
+
+
+@cli.command()
+def route(
+    text: str,
+    meta: Annotated[list[str] | None, typer.Option("--meta", help="name=value; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Dry run: which cohort would this prompt go to, and why."""
+    metadata = dict(_pair(given) for given in meta or ())
+    call(lambda o: o.post("route", text=text, metadata=metadata), as_json=as_json, shown=show.decision)
+
+
+@cli.command()
+def status(as_json: Json = False) -> None:
+    """How the appliance is."""
+    call(lambda o: o.get("status"), as_json=as_json, shown=show.tree)
+
+
+@cli.command()
+def audit(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, as_json: Json = False) -> None:
+    """What operators did, newest first."""
+    call(lambda o: o.get("audit", limit=limit), as_json=as_json, shown=show.audit)
+
+
+@cli.command()
+def doctor(as_json: Json = False) -> None:
+    """Versions, digests, disk, threads; what is missing and how to get it. Fails when something is missing."""
+    from dataclasses import asdict
+
+    from appliance.doctor import examine
+
+    config, path = _config()
+    findings = examine(config, path, configuration.home_path())
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        show.findings(findings)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+@log_cli.command("tail")
+def log_tail(
+    lines: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many.")] = 20,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Wait for more.")] = False,
+    cohort: Annotated[str | None, typer.Option("--cohort")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="ok, cancelled or failed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The newest requests, oldest of them first; with --json one object a line."""
+
+    async def tail(operator: Operator) -> None:
+        rows = await operator.get("interactions", limit=lines, cohort=cohort, status=status)
+        show.interactions(rows[::-1], as_json=as_json)
+        last = rows[0]["seq"] if rows else 0
+        while follow:
+            await asyncio.sleep(0.5)
+            new = await operator.get("interactions", after=last, limit=1000)
+            last = new[-1]["seq"] if new else last
+            wanted = [r for r in new if cohort in (None, r["cohort"]) and status in (None, r["status"])]
+            show.interactions(wanted, as_json=as_json)
+
+    call(tail, as_json=False, shown=lambda _: None)
+
+
+@log_cli.command("show")
+def log_show(request_id: str, as_json: Json = False) -> None:
+    """One request: asked, decided, answered."""
+    call(lambda o: o.get(f"interactions/{request_id}"), as_json=as_json, shown=show.tree)
+
+
+@log_cli.command("export")
+def log_export(
+    sqlite: Annotated[
+        Path | None, typer.Option("--sqlite", help="Write a copy of the database here instead.")
+    ] = None,
+) -> None:
+    """Every request as JSON, one object a line, oldest first."""
+    if sqlite is not None:
+        from appliance.store.copy import copy
+
+        copy(configuration.home_path() / "appliance.db", sqlite)
+        return
+
+    async def export(operator: Operator) -> None:
+        last = 0
+        while rows := await operator.get("interactions", after=last, limit=1000):
+            show.interactions(rows, as_json=True)
+            last = rows[-1]["seq"]
+
+    call(export, as_json=False, shown=lambda _: None)
+
+
+@key_cli.command("add")
+def key_add(
+    name: str,
+    scope: Annotated[list[str] | None, typer.Option(help="infer, feedback, viewer, operator; repeatable.")] = None,
+    cohort: Annotated[list[str] | None, typer.Option(help="Limit to these cohorts (and base); repeatable.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="The tenant this key speaks for.")] = None,
+    hints: Annotated[bool, typer.Option(help="May its requests steer routing by metadata?")] = True,
+    expires: Annotated[str | None, typer.Option(help="Like 2027-01-31.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key; it is shown once."""
+    call(
+        lambda o: o.post(
+            "keys",
+            name=name,
+            scopes=scope or ["infer", "feedback"],
+            cohorts=cohort,
+            tenant=tenant,
+            hints=hints,
+            expires=expires,
+        ),
+        as_json=as_json,
+        shown=show.new_key,
+    )
+
+
+@key_cli.command("list")
+def key_list(as_json: Json = False) -> None:
+    """The keys, without their secrets."""
+    call(lambda o: o.get("keys"), as_json=as_json, shown=show.keys)
+
+
+@key_cli.command("revoke")
+def key_revoke(identity: str, as_json: Json = False) -> None:
+    """Refuse a key from now on."""
+    call(lambda o: o.delete(f"keys/{identity}"), as_json=as_json, shown=lambda key: show.keys([key]))
+
+
+def _named(release: str) -> tuple[str, int]:
+    cohort, _, version = release.partition("@")
+    if not version.isdigit():
+        raise InvalidRequest(f"{release!r} is not a release: write it like legal@3")
+    return cohort, int(version)
+
+
+def _pair(given: str) -> tuple[str, str]:
+    name, found, value = given.partition("=")
+    if not found:
+        raise InvalidRequest(f"--meta {given!r}: write it like tenant=acme")
+    return name, value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The operator API from the command line: of the running appliance, or of one opened in this process.
+
+Whoever holds the home's lock owns database and engine. While an appliance serves, the command is its client;
+otherwise it opens the same application itself and speaks the same HTTP to it, without a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from appliance.base import Progress
+from appliance.config import Config
+from appliance.errors import ApplianceError, SetupError
+from appliance.store.home import Home
+
+TIMEOUT_S = 300.0  # adding a release loads it in a child first
+
+
+class Refused(ApplianceError):
+    """The appliance said no; the message is its."""
+
+
+class Operator:
+    """Calls that return JSON or raise Refused."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, path: str, /, **params: object) -> Any:  # noqa: ANN401 - any JSON value
+        given = {name: str(value) for name, value in params.items() if value is not None}
+        return _json(await self._client.get(f"/admin/v1/{path}", params=given))
+
+    async def post(self, path: str, /, **body: object) -> Any:  # noqa: ANN401
+        return _json(await self._client.post(f"/admin/v1/{path}", json=body))
+
+    async def delete(self, path: str) -> Any:  # noqa: ANN401
+        return _json(await self._client.delete(f"/admin/v1/{path}"))
+
+
+@asynccontextmanager
+async def connect(config: Config, config_file: Path, home_path: Path, progress: Progress) -> AsyncIterator[Operator]:
+    """Raises SetupError when there is no way to the operator API."""
+    owner = Home(home_path).owner()
+    if owner is not None and owner.url:
+        key = (home_path / "admin.key").read_text(encoding="ascii").strip()
+        headers = {"Authorization": f"Bearer {key}"}
+        # The URL comes from the home's own lock file; its certificate names the box, not this loopback address.
+        async with httpx.AsyncClient(base_url=owner.url, headers=headers, timeout=TIMEOUT_S, verify=False) as client:  # noqa: S501
+            try:
+                yield Operator(client)
+            except httpx.TransportError as error:
+                raise SetupError(
+                    f"process {owner.pid} holds {home_path} but does not answer at {owner.url} ({error}): "
+                    "it may be starting or stopping; try again, or stop it"
+                ) from error
+        return
+    async with _in_process(config, config_file, home_path, progress) as client:
+        yield Operator(client)
+
+
+@asynccontextmanager
+async def _in_process(
+    config: Config, config_file: Path, home_path: Path, progress: Progress
+) -> AsyncIterator[httpx.AsyncClient]:
+    from appliance import app  # here, since a client of a running appliance needs none of it
+
+    box = app.open_home(config, home_path, "")
+    try:
+        await app.prepare(box, config_file, progress)
+        key = (box.home.path / "admin.key").read_text(encoding="ascii").strip()
+        transport = httpx.ASGITransport(app.application(box), raise_app_exceptions=False)
+        headers = {"Authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+            yield client
+    finally:
+        await app.close(box)
+
+
+def _json(response: httpx.Response) -> Any:  # noqa: ANN401
+    try:
+        body = response.json()
+    except ValueError:
+        raise SetupError(f"{response.url} did not answer with JSON; is another program on that port?") from None
+    if response.is_error:
+        raise Refused(body["error"]["message"], code=body["error"]["code"])
+    return body

@@ -1,0 +1,107 @@
+"""`cohort doctor`: what this machine has, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adapters.registry import file_digest
+from appliance import base
+from appliance.config import Config
+from appliance.engine import llama
+from appliance.errors import ApplianceError
+from appliance.store.database import SQLITE_VERSION
+from appliance.store.home import Home
+
+PACKAGES = ("llama-cpp-python", "llguidance", "numpy", "fastapi", "uvicorn", "pydantic", "sqlite-utils", base.PACKAGE)
+LOW_DISK = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`remedy` is empty when there is nothing to do."""
+
+    subject: str
+    state: Literal["ok", "warning", "missing"]
+    detail: str
+    remedy: str = ""
+
+
+def examine(config: Config, config_file: Path, home_path: Path) -> list[Finding]:
+    """Look; change nothing but the home's folders."""
+    return [
+        Finding("python", "ok", f"{platform.python_version()} at {sys.executable}"),
+        *_packages(),
+        _sqlite(),
+        Finding("cohorts", "ok", f"{', '.join(config.cohorts)} ({config_file})"),
+        *_home(home_path),
+        *_base(config, config_file, home_path),
+        *_machine(config),
+    ]
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "missing", "not installed", "make install")
+
+
+def _sqlite() -> Finding:
+    detail = f"{SQLITE_VERSION}, one writing connection (versions up to 3.51.2 can damage a WAL that several write)"
+    return Finding("sqlite", "ok", detail)
+
+
+def _home(home_path: Path) -> Iterator[Finding]:
+    try:
+        home = Home(home_path)
+    except ApplianceError as error:
+        yield Finding("home", "missing", error.message)
+        return
+    owner = home.owner()
+    using = f"served by process {owner.pid} at {owner.url}" if owner else "not in use"
+    yield Finding("home", "ok", f"{home.path}, {using}")
+    size = home.database.stat().st_size if home.database.exists() else 0
+    yield Finding("database", "ok", f"{size / 1e6:.1f} MB")
+    free = shutil.disk_usage(home.path).free
+    state: Literal["ok", "warning"] = "warning" if free < LOW_DISK else "ok"
+    yield Finding(
+        "disk", state, f"{free / 1e9:.1f} GB free", "" if state == "ok" else "free some: a full disk stops answers"
+    )
+
+
+def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Finding]:
+    try:
+        source = base.locate(config.base, config_file)
+        header = base.inspect(source)
+        digest = file_digest(source)
+    except ApplianceError as error:
+        yield Finding("base", "missing", error.message)
+        return
+    yield Finding("base", "ok", f"{header.text('general.name')} ({source}), sha256 {digest[:16]}")
+    prepared = base.record_of(home_path / "base", digest)
+    if prepared is None:
+        yield Finding("base format", "warning", "not decided yet", "cohort base import (make serve does it)")
+    else:
+        yield Finding("base format", "ok", f"{prepared['format']}, sha256 {prepared['format_digest'][:16]}")
+
+
+def _machine(config: Config) -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0))
+    yield Finding("threads", "ok", f"{base.threads(config.base)} of {cores} processors, {platform.machine()}")
+    yield Finding("llama.cpp", "ok", llama.system_info())
+    wanted, able = config.base.gpu_layers != 0, llama.gpu_offload_available()
+    if wanted and not able:
+        yield Finding(
+            "gpu", "missing", "gpu_layers is set, but llama.cpp was built without a GPU", "GPU=1 make install"
+        )
+    else:
+        yield Finding("gpu", "ok", "offload available" if able else "none: all on the CPU")

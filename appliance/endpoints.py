@@ -1,0 +1,116 @@
+"""OpenAI's endpoints. Each turns the wire into a question, and the answer's events into a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+
+from appliance import replies, streams, wire
+from appliance.answer import answer
+from appliance.arrival import origin
+from appliance.box import GivesFeedback, Infers, TheBox
+from appliance.errors import InvalidRequest, NotFound, NotImplementedHere, UnknownModel
+from appliance.keys import Caller
+from appliance.models import listing
+from appliance.question import from_chat, from_completion
+from appliance.replies import Echo, Vocabulary
+from appliance.store import feedback, interactions, timestamps
+from appliance.store.database import Connection
+from appliance.store.feedback import Feedback
+from appliance.strict import StrictRoute
+
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["inference"])
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": wire.ErrorReply} for code in (400, 401, 403, 404, 413, 415, 429, 503, 504)
+}
+
+
+@router.post("/chat/completions", response_model=wire.ChatCompletion, responses=_ERRORS)
+async def chat_completions(request: Request, body: wire.ChatRequest, box: TheBox, caller: Infers) -> Response:
+    """Answer a conversation. `model`: `auto` routes, `base`, a cohort, or a release like `legal@3`."""
+    serving = box.ready()
+    vocabulary = Vocabulary(serving.engine.model.pieces)
+    question = from_chat(body, origin(request, body.metadata), serving.engine.model.n_vocab)
+    placed, events = await streams.begin(answer(serving, caller, question))
+    scored = question.logprobs is not None
+    if not body.stream:
+        gathered = await streams.until_gone(request, streams.gather(events, question.choices))
+        return streams.whole(placed, replies.chat(placed, gathered, vocabulary, scored))
+    chunks = replies.ChatChunks(placed, question.choices, vocabulary, scored, body.wants_usage)
+    return await streams.stream(request, placed, events, chunks)
+
+
+@router.post("/completions", response_model=wire.Completion, responses=_ERRORS)
+async def completions(request: Request, body: wire.CompletionRequest, box: TheBox, caller: Infers) -> Response:
+    """Continue a text as it stands; with `echo` and `logprobs` the prompt is scored too."""
+    serving = box.ready()
+    vocabulary = Vocabulary(serving.engine.model.pieces)
+    question = from_completion(body, origin(request, body.metadata), serving.engine.model.n_vocab)
+    placed, events = await streams.begin(answer(serving, caller, question))
+    echoes = [vocabulary.echo(tokens) if question.echo else Echo() for tokens in placed.prompts]
+    scored = question.logprobs is not None
+    if not body.stream:
+        gathered = await streams.until_gone(request, streams.gather(events, question.choices * len(echoes)))
+        return streams.whole(placed, replies.completion(placed, gathered, echoes, vocabulary, scored))
+    chunks = replies.CompletionChunks(placed, question.choices, echoes, vocabulary, scored, body.wants_usage)
+    return await streams.stream(request, placed, events, chunks)
+
+
+@router.post("/embeddings", responses={501: {"model": wire.ErrorReply}})
+async def embeddings(_caller: Infers) -> Response:
+    """Not served yet."""
+    raise NotImplementedHere("this version serves no embeddings: the text router's encoder is not installed")
+
+
+@router.get("/models", response_model=wire.ModelList)
+async def models(box: TheBox, _caller: Infers) -> wire.ModelList:
+    """The base, every cohort and every release."""
+    return wire.ModelList(data=listing(box.ready()))
+
+
+@router.get("/models/{name:path}", response_model=wire.ModelEntry, responses={404: {"model": wire.ErrorReply}})
+async def model(name: str, box: TheBox, _caller: Infers) -> wire.ModelEntry:
+    """One of them."""
+    for entry in listing(box.ready()):
+        if entry.id == name:
+            return entry
+    raise UnknownModel(f"there is no model {name!r} here; GET /v1/models lists them", param="model")
+
+
+@router.post("/feedback", response_model=wire.FeedbackReply, responses=_ERRORS)
+async def give_feedback(
+    body: wire.FeedbackRequest,
+    box: TheBox,
+    caller: GivesFeedback,
+    idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
+) -> wire.FeedbackReply:
+    """Rate an answer, correct it, or name the cohort it should have gone to."""
+    cohorts = (*box.config.cohorts, "base")
+    if body.cohort is not None and body.cohort not in cohorts:
+        raise InvalidRequest(f"cohort is one of {', '.join(cohorts)}", param="cohort")
+    row = Feedback(
+        id=f"fb_{secrets.token_hex(12)}",
+        created=timestamps.now(),
+        key_id=caller.key_id,
+        body_digest=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
+        idempotency_key=idempotency_key,
+        **body.model_dump(),
+    )
+    stored, cohort = await asyncio.wrap_future(
+        box.database.write(lambda connection: _record(connection, row, caller))
+    )
+    if stored.id == row.id and body.rating is not None:
+        box.vitals.feedback.labels(cohort, str(body.rating)).inc()
+    return wire.FeedbackReply(id=stored.id, request_id=stored.request_id)
+
+
+def _record(connection: Connection, row: Feedback, caller: Caller) -> tuple[Feedback, str]:
+    """Store it and tell the request's cohort. A key judges its own requests only; to others they do not exist."""
+    asked = interactions.get(connection, row.request_id)
+    if asked is None or (asked.key_id != caller.key_id and "operator" not in caller.scopes):
+        raise NotFound(f"no request {row.request_id} is logged here", param="request_id")
+    return feedback.record(connection, row), asked.cohort

@@ -1,0 +1,145 @@
+"""Who is calling and what they may do.
+
+A key is `ck_<id>_<secret>`: the id finds the row, the secret is 256 random bits of which only the SHA-256 is kept
+(high entropy needs no slow hash). While no key is configured, inference is open to whoever reaches the port;
+the operator API always wants a key. `COHORT_HOME/admin.key` is the operator's, made at the first start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from appliance.errors import Forbidden, SetupError, Unauthorised
+
+Scope: TypeAlias = Literal["infer", "feedback", "viewer", "operator"]
+ADMIN_ID = "admin"
+_PREFIX = "ck"
+
+
+class StoredKey(Protocol):
+    """A row of the table `keys`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def secret_sha256(self) -> str: ...
+    @property
+    def scopes(self) -> tuple[str, ...]: ...
+    @property
+    def cohorts(self) -> tuple[str, ...] | None: ...
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def hints(self) -> bool: ...
+    @property
+    def expires(self) -> str | None: ...
+    @property
+    def revoked(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`grant` None means every cohort and the base. `hints`: its routing metadata counts. `tenant`, when set, is
+    the caller's whatever the request says, and the partition of its cached state."""
+
+    key_id: str
+    scopes: frozenset[str]
+    grant: frozenset[str] | None = None
+    tenant: str | None = None
+    hints: bool = True
+
+    def require(self, scope: Scope) -> None:
+        """Raises Forbidden. An operator may do everything; who may infer may give feedback."""
+        if scope not in self.scopes and "operator" not in self.scopes:
+            raise Forbidden(f'this key lacks the scope "{scope}"; an operator can make one with `cohort key add`')
+
+
+ANONYMOUS = Caller("", frozenset({"infer", "feedback"}))
+
+
+class Keys:
+    """The keys in force: a snapshot, replaced at every change."""
+
+    def __init__(self, admin_secret: str) -> None:
+        self._admin = _digest(admin_secret)
+        self._keys: dict[str, StoredKey] = {}
+
+    def replace(self, keys: Sequence[StoredKey]) -> None:
+        self._keys = {key.id: key for key in keys}
+
+    @property
+    def open(self) -> bool:
+        """No inference key is configured."""
+        return not any(key.revoked is None for key in self._keys.values())
+
+    def caller(self, authorization: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Caller:
+        """Who this `Authorization` header speaks for. Raises Unauthorised."""
+        if authorization is None and self.open:
+            return ANONYMOUS
+        scheme, _, token = (authorization or "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorised("give a key: Authorization: Bearer ck_...", code="missing_api_key")
+        if hmac.compare_digest(_digest(token), self._admin):
+            return Caller(ADMIN_ID, frozenset({"operator"}))
+        key = self._match(token)
+        if key is not None:
+            return self._admitted(key, now())
+        if self.open and not token.startswith(f"{_PREFIX}_"):
+            # OpenAI's clients insist on some key ("sk-anything"); while the box is open it means nothing.
+            return ANONYMOUS
+        raise Unauthorised("this key is unknown here")
+
+    def _match(self, token: str) -> StoredKey | None:
+        prefix, _, rest = token.partition("_")
+        identity, _, secret = rest.partition("_")
+        key = self._keys.get(identity) if prefix == _PREFIX else None
+        # The same work whether or not the id exists.
+        matches = hmac.compare_digest(_digest(secret), key.secret_sha256 if key else _digest(""))
+        return key if matches else None
+
+    @staticmethod
+    def _admitted(key: StoredKey, now: datetime) -> Caller:
+        if key.revoked is not None:
+            raise Unauthorised("this key was revoked", code="key_revoked")
+        if key.expires is not None and datetime.fromisoformat(key.expires) <= now:
+            raise Unauthorised(f"this key expired on {key.expires}", code="key_expired")
+        grant = None if key.cohorts is None else frozenset(key.cohorts)
+        return Caller(key.id, frozenset(key.scopes), grant, key.tenant, key.hints)
+
+
+def new_key() -> tuple[str, str, str]:
+    """(id, the key to hand out once, the digest to keep)."""
+    identity, secret = secrets.token_hex(6), secrets.token_hex(32)
+    return identity, f"{_PREFIX}_{identity}_{secret}", _digest(secret)
+
+
+def admin_secret(path: Path) -> str:
+    """The operator's key from `path`, made (mode 0600) when absent. Raises SetupError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_text(encoding="ascii").strip()
+        if len(secret) < 32:
+            raise SetupError(f"{path} holds no key: remove it, the next start makes a new one") from None
+        return secret
+    except OSError as error:
+        raise SetupError(f"{path} cannot be written: {error.strerror}") from error
+    secret = f"{_PREFIX}_{ADMIN_ID}_{secrets.token_hex(32)}"
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return secret
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,59 @@
+"""What /v1/models lists: the base, the cohorts and their releases, as vLLM lists adapters."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from appliance.placement import AUTO
+from appliance.serving import Serving
+from appliance.wire import ModelEntry, ModelMeta
+from router.cohort import BASE
+
+_OWNER = "cohort-appliance"
+
+
+def listing(serving: Serving) -> list[ModelEntry]:
+    """`auto`, the base under both its names, every cohort, every release."""
+    base = serving.base
+    since = int(base.path.stat().st_mtime)
+    base_meta = ModelMeta(digest=base.digest, context=serving.context)
+    entries = [
+        ModelEntry(id=AUTO, created=since, owned_by=_OWNER, parent=base.id, meta=ModelMeta(context=serving.context)),
+        ModelEntry(id=base.id, created=since, owned_by=_OWNER, root=str(base.path), meta=base_meta),
+        ModelEntry(id=BASE, created=since, owned_by=_OWNER, root=base.id, meta=base_meta),
+    ]
+    for cohort, section in serving.config.cohorts.items():
+        live = serving.releases.table.live.get(cohort)
+        meta = ModelMeta(
+            cohort=cohort,
+            version=live.version if live else None,
+            digest=live.digest if live else None,
+            state="live" if live else "no_live_release",
+            context=serving.context,
+        )
+        root = live.name if live else base.id
+        entries.append(
+            ModelEntry(id=cohort, created=since, owned_by=section.owner, root=root, parent=base.id, meta=meta)
+        )
+    return entries + _releases(serving)
+
+
+def _releases(serving: Serving) -> list[ModelEntry]:
+    return [
+        ModelEntry(
+            id=f"{release.cohort}@{release.version}",
+            created=int(datetime.fromisoformat(release.created).timestamp()),
+            owned_by=serving.config.cohorts[release.cohort].owner,
+            root=release.digest,
+            parent=serving.base.id,
+            meta=ModelMeta(
+                cohort=release.cohort,
+                version=release.version,
+                digest=release.digest,
+                state=release.state,
+                context=serving.context,
+            ),
+        )
+        for release in serving.releases.all()
+        if release.cohort in serving.config.cohorts
+    ]

@@ -1,0 +1,257 @@
+"""The operator API under /admin/v1: what the `cohort` command and the console do, they do through it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+
+from appliance import keys as key_format
+from appliance import wire
+from appliance.box import Box, Operates, TheBox, Views
+from appliance.chat import conversation_text
+from appliance.errors import InvalidRequest, NotFound
+from appliance.placement import Asked, place
+from appliance.releases import Releases, Switch
+from appliance.status import status_of
+from appliance.store import audit, interactions, timestamps
+from appliance.store import keys as key_rows
+from appliance.store import releases as release_rows
+from appliance.store.database import Connection
+from appliance.store.keys import Key
+from appliance.store.releases import Release
+from appliance.strict import StrictRoute
+from router.table import Target
+
+router = APIRouter(
+    prefix="/admin/v1",
+    route_class=StrictRoute,
+    tags=["operation"],
+    responses={code: {"model": wire.ErrorReply} for code in (400, 401, 403, 404, 409, 503)},
+)
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Sequence_ = Annotated[int | None, Query(ge=0)]
+
+
+@router.get("/status")
+async def status(box: TheBox, _caller: Views) -> dict[str, Any]:
+    """How the box is: phase, base, lanes, live releases, alarms."""
+    return status_of(box)
+
+
+@router.post("/route", response_model=wire.RouteReply)
+async def route(body: wire.RouteRequest, box: TheBox, caller: Views) -> wire.RouteReply:
+    """The dry run: where would this go? Decided by the function that decides live traffic."""
+    text = body.text if body.text is not None else conversation_text([(m.role, m.text) for m in body.messages or []])
+    metadata = {name.lower(): value for name, value in body.metadata.items()}
+    asked = Asked(body.model, text, metadata)
+    where = place(asked, caller, box.base_id(), box.config.routing(), box.releases())
+    decision = where.decision
+    return wire.RouteReply(
+        cohort=decision.cohort,
+        layer=decision.layer,
+        reason=decision.reason,
+        confidence=decision.confidence,
+        scores={layer: dict(scores) for layer, scores in decision.scores.items()},
+        router=decision.router,
+        release=where.release,
+    )
+
+
+@router.get("/cohorts")
+async def cohorts(box: TheBox, _caller: Views) -> list[dict[str, Any]]:
+    """The cohorts as configured, with what answers for each."""
+    releases = box.releases()
+    return [
+        {"cohort": name, **section.model_dump(), **asdict(releases.switch(name))}
+        for name, section in box.config.cohorts.items()
+    ]
+
+
+@router.get("/releases", response_model=list[wire.ReleaseEntry])
+async def releases(box: TheBox, _caller: Views, cohort: str | None = None) -> list[wire.ReleaseEntry]:
+    """Every release, newest first in its cohort."""
+    register = box.releases()
+    found = await asyncio.to_thread(register.all)
+    return [_entry(register, release) for release in found if cohort in (None, release.cohort)]
+
+
+@router.get("/releases/{cohort}/{version}")
+async def release(cohort: str, version: int, box: TheBox, _caller: Views) -> dict[str, Any]:
+    """One release with its manifest and everything that happened to it."""
+    found = box.releases().get(Target(cohort, version, ""))
+    with box.database.read() as connection:
+        events = [asdict(e) for e in release_rows.events(connection, cohort) if e.version == version]
+    return {**asdict(found), "events": events}
+
+
+@router.post("/releases", response_model=wire.ReleaseEntry, status_code=201)
+async def add_release(body: wire.ReleaseAddRequest, box: TheBox, caller: Operates) -> wire.ReleaseEntry:
+    """Register an adapter file that lies on this machine; nothing is uploaded over HTTP."""
+    path = Path(body.path)
+    if not path.is_absolute():
+        raise InvalidRequest("path is an absolute path on the appliance's machine", param="path")
+    register = box.releases()
+    added = await register.add(path, body.cohort, caller.key_id)
+    if body.live:
+        await register.promote(body.cohort, added.version, caller.key_id)
+        added = register.get(Target(body.cohort, added.version, added.digest))
+    return _entry(register, added)
+
+
+@router.post("/promote", response_model=wire.Switched)
+async def promote(body: wire.PromoteRequest, box: TheBox, caller: Operates) -> wire.Switched:
+    """Make a release live; without a version, the candidate."""
+    return _switched(box, await box.releases().promote(body.cohort, body.version, caller.key_id))
+
+
+@router.post("/rollback", response_model=wire.Switched)
+async def rollback(body: wire.RollbackRequest, box: TheBox, caller: Operates) -> wire.Switched:
+    """Back to the release that was live before, or to the base."""
+    return _switched(box, await box.releases().rollback(body.cohort, caller.key_id))
+
+
+@router.get("/interactions")
+async def log(
+    box: TheBox,
+    _caller: Views,
+    limit: Limit = 50,
+    before: Sequence_ = None,
+    after: Sequence_ = None,
+    cohort: str | None = None,
+    release: str | None = None,
+    layer: str | None = None,
+    status: Literal["ok", "cancelled", "failed"] | None = None,
+    rating: Annotated[int | None, Query(ge=-1, le=1)] = None,
+    since: str | None = None,
+) -> list[dict[str, Any]]:
+    """The log: newest first (`before` pages on), or oldest first from `after` on, which follows it."""
+
+    def read() -> list[dict[str, Any]]:
+        with box.database.read() as connection:
+            if after is not None:
+                found = interactions.follow(connection, after, limit)
+            else:
+                found = interactions.page(
+                    connection,
+                    limit=limit,
+                    before_seq=before,
+                    cohort=cohort,
+                    release=release,
+                    layer=layer,
+                    status=status,
+                    rating=rating,
+                    since=since,
+                )
+            return [asdict(row) for row in found]
+
+    return await asyncio.to_thread(read)
+
+
+@router.get("/interactions/{request_id}")
+async def interaction(request_id: str, box: TheBox, _caller: Views) -> dict[str, Any]:
+    """One request: what was asked, decided, answered, and how long it took."""
+    with box.database.read() as connection:
+        found = interactions.get(connection, request_id)
+    if found is None:
+        raise NotFound(f"no request {request_id} is logged here", param="request_id")
+    return asdict(found)
+
+
+@router.get("/audit")
+async def audit_trail(
+    box: TheBox, _caller: Views, limit: Limit = 50, before: Sequence_ = None
+) -> list[dict[str, Any]]:
+    """What operators did, newest first."""
+    with box.database.read() as connection:
+        return [asdict(row) for row in audit.page(connection, limit=limit, before_seq=before)]
+
+
+@router.get("/keys", response_model=list[wire.KeyEntry])
+async def keys(box: TheBox, _caller: Operates) -> list[wire.KeyEntry]:
+    """The API keys, without their secrets."""
+    with box.database.read() as connection:
+        return [_key(key) for key in key_rows.list_all(connection)]
+
+
+@router.post("/keys", response_model=wire.KeyEntry, status_code=201)
+async def add_key(body: wire.KeyRequest, box: TheBox, caller: Operates) -> wire.KeyEntry:
+    """Make a key. Its secret is in this reply and nowhere else."""
+    unknown = set(body.cohorts or ()) - {*box.config.cohorts, "base"}
+    if unknown:
+        raise InvalidRequest(f"there is no cohort {sorted(unknown)[0]!r}", param="cohorts")
+    identity, secret, digest = key_format.new_key()
+    key = Key(
+        id=identity,
+        name=body.name,
+        secret_sha256=digest,
+        scopes=tuple(body.scopes),
+        created=timestamps.now(),
+        cohorts=None if body.cohorts is None else tuple(body.cohorts),
+        tenant=body.tenant,
+        hints=body.hints,
+        expires=_moment(body.expires),
+    )
+    entry = _key(key)
+
+    def insert(connection: Connection) -> None:
+        key_rows.insert(connection, key)
+        audit.record(connection, caller.key_id, "key.add", identity, None, entry.model_dump())
+
+    await asyncio.wrap_future(box.database.write(insert))
+    box.reload_keys()
+    return entry.model_copy(update={"secret": secret})
+
+
+@router.delete("/keys/{identity}", response_model=wire.KeyEntry)
+async def revoke_key(identity: str, box: TheBox, caller: Operates) -> wire.KeyEntry:
+    """Revoke a key: its next request is refused."""
+
+    def revoke(connection: Connection) -> Key:
+        key = key_rows.revoke(connection, identity)
+        audit.record(connection, caller.key_id, "key.revoke", identity, {"revoked": None}, {"revoked": key.revoked})
+        return key
+
+    revoked = await asyncio.wrap_future(box.database.write(revoke))
+    box.reload_keys()
+    return _key(revoked)
+
+
+def _entry(register: Releases, release: Release) -> wire.ReleaseEntry:
+    return wire.ReleaseEntry(
+        cohort=release.cohort,
+        version=release.version,
+        digest=release.digest,
+        state=release.state,
+        parent=release.parent,
+        created=release.created,
+        gated=release.gated,
+        system_prompt=release.system_prompt or None,
+        warning=register.stale_prompt(release),
+    )
+
+
+def _switched(box: Box, switch: Switch) -> wire.Switched:
+    box.show_live()
+    return wire.Switched(cohort=switch.cohort, live=switch.live, previous=switch.previous)
+
+
+def _key(key: Key) -> wire.KeyEntry:
+    return wire.KeyEntry(
+        id=key.id,
+        name=key.name,
+        scopes=list(key.scopes),
+        cohorts=None if key.cohorts is None else list(key.cohorts),
+        tenant=key.tenant,
+        hints=key.hints,
+        created=key.created,
+        expires=key.expires,
+        revoked=key.revoked,
+    )
+
+
+def _moment(text: str | None) -> str | None:
+    return None if text is None else timestamps.parse(text, "expires")

@@ -1,0 +1,93 @@
+"""From the caller's model name and metadata to the decision and the release that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from appliance.errors import Conflict, Forbidden, UnknownModel
+from appliance.keys import Caller
+from appliance.releases import Releases
+from router.cohort import BASE, Cohort
+from router.decide import decide
+from router.decision import Decision
+from router.layers import Pin, Query
+from router.table import RouteTable, Target
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`target` None is the bare base. `arm`: live, base, pinned, candidate or previous."""
+
+    decision: Decision
+    target: Target | None
+    arm: str
+
+    @property
+    def release(self) -> str:
+        return self.target.name if self.target else BASE
+
+    def model(self, base_id: str) -> str:
+        """What answered, as the reply's `model`."""
+        return f"{base_id}:{self.target.name}" if self.target else base_id
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a request decides where it goes: the model's name, the conversation's text, its metadata."""
+
+    model: str
+    text: str
+    metadata: Mapping[str, str]
+
+
+def place(asked: Asked, caller: Caller, base_id: str, cohorts: tuple[Cohort, ...], releases: Releases) -> Place:
+    """Decide and look up. Raises UnknownModel, Forbidden, or Conflict for a pinned release that is damaged."""
+    name = asked.model.removeprefix(f"{base_id}:")
+    pin = _pin(name, base_id, [cohort.name for cohort in cohorts], releases.table)
+    query = Query(asked.text, routing_metadata(asked.metadata, caller), pin, caller.grant)
+    decision = decide(query, cohorts)
+    if not query.grants(decision.cohort):
+        raise Forbidden(f"this key is not granted {decision.cohort}", code="cohort_not_granted", param="model")
+    if pin is not None and pin.kind == "release":
+        return _pinned(decision, name, releases)
+    target = releases.table.live.get(decision.cohort)
+    if target is not None:
+        return Place(decision, target, "live")
+    if decision.cohort != BASE:
+        decision = replace(decision, reason="no_live_release")
+    return Place(decision, None, "base")
+
+
+def routing_metadata(metadata: Mapping[str, str], caller: Caller) -> dict[str, str]:
+    """The metadata that may steer routing: none without the key's leave, and the key's own tenant always."""
+    allowed = dict(metadata) if caller.hints else {}
+    if caller.tenant is not None:
+        allowed["tenant"] = caller.tenant
+    return allowed
+
+
+def _pin(name: str, base_id: str, cohorts: list[str], table: RouteTable) -> Pin | None:
+    if name == AUTO:
+        return None
+    if name in (BASE, base_id):
+        return Pin(BASE, "base")
+    if name in cohorts:
+        return Pin(name, "cohort")
+    if name in table.named:
+        return Pin(table.named[name].cohort, "release")
+    known = ", ".join((AUTO, BASE, *cohorts))
+    raise UnknownModel(
+        f"there is no model {name!r} here; there are {known}, and releases like legal@3", param="model"
+    )
+
+
+def _pinned(decision: Decision, name: str, releases: Releases) -> Place:
+    target = releases.table.named[name]
+    fault = releases.fault(target)
+    if fault:
+        raise Conflict(f"{target.name} cannot be served: {fault}", param="model")
+    alias = name.partition("@")[2]
+    return Place(decision, target, "pinned" if alias.isdigit() else alias)

@@ -1,0 +1,36 @@
+"""What monitors ask without a key: alive, ready, metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from appliance.box import TheBox
+from appliance.status import alarms, stuck
+
+router = APIRouter(tags=["probes"])
+
+
+@router.get("/health")
+async def health(box: TheBox) -> JSONResponse:
+    """The process lives; 503 when its engine hangs, for a supervisor to restart it."""
+    if stuck(box):
+        return JSONResponse({"status": "stuck"}, 503)
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/ready")
+async def ready(box: TheBox) -> JSONResponse:
+    """200 once a real answer can be given; 503 while starting or stopping, and while the log cannot be written."""
+    told: dict[str, Any] = {"status": box.phase, "doing": box.doing, "router": "none: pinned and metadata only"}
+    told["alarms"] = alarms(box)
+    able = box.phase == "ready" and box.database.failing is None
+    return JSONResponse(told, 200 if able else 503, None if able else {"Retry-After": "5"})
+
+
+@router.get("/metrics")
+async def metrics(box: TheBox) -> Response:
+    """Prometheus text."""
+    return Response(box.vitals.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,133 @@
+"""The memory of a request: the one seam between answering and storing, where redaction sits."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any, Literal, TypeAlias
+
+from appliance.engine.sequence import Ask, Event, Finished
+from appliance.engine.text import Delta
+from appliance.errors import ApplianceError
+from appliance.keys import Caller
+from appliance.placement import Place
+from appliance.question import Question
+from appliance.serving import Serving
+from appliance.store import interactions
+from appliance.store.database import Connection
+from appliance.store.interactions import Interaction
+from appliance.store.timestamps import now
+
+Status: TypeAlias = Literal["ok", "cancelled", "failed"]
+
+
+class Record:
+    """What a request said and got so far. `commit` makes one row for each prompt of it."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        caller: Caller,
+        question: Question,
+        place: Place,
+        asks: Sequence[Ask],
+        arrived: float,
+    ) -> None:
+        self.id = f"req_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+        self.committed = False
+        self.finished: dict[int, Finished] = {}
+        self._serving, self._caller, self._question, self._place = serving, caller, question, place
+        self._asks, self._arrived, self._created = asks, arrived, now()
+        self._texts = [""] * len(asks)
+        self._tokens = [0] * len(asks)
+        self._first: float | None = None
+
+    def note(self, index: int, event: Event) -> None:
+        if isinstance(event, Delta):
+            self._texts[index] += event.text
+            self._tokens[index] += event.tokens
+            self._first = self._first or time.monotonic()
+        elif isinstance(event, Finished):
+            self.finished[index] = event
+
+    def commit(self, status: Status, error: ApplianceError | None = None) -> Future[None]:
+        """Queue the rows for the writer; the future is done once they are on disk. Raises StoreUnavailable."""
+        self.committed = True
+        rows = [self._row(number, status, error) for number in range(len(self._asks) // self._question.choices)]
+        self._count(rows, status)
+        return self._serving.database.write(lambda connection: _insert(connection, rows))
+
+    def _row(self, number: int, status: Status, error: ApplianceError | None) -> Interaction:
+        """The row of the nth prompt, with its choices."""
+        question, place, base = self._question, self._place, self._serving.base
+        n = question.choices
+        first, *others = self._texts[number * n : (number + 1) * n]
+        finished = self.finished.get(number * n)
+        decision, metadata = place.decision, dict(question.origin.metadata)
+        return Interaction(
+            id=self.id if number == 0 else f"{self.id}-{number}",
+            parent_id=None if number == 0 else self.id,
+            created=self._created,
+            session=question.origin.session,
+            key_id=self._caller.key_id,
+            subject=metadata.get("subject"),
+            tenant=self._caller.tenant or metadata.get("tenant"),
+            origin="live",
+            endpoint=question.endpoint,
+            metadata=metadata,
+            messages=self._messages(number),
+            answer=first,
+            alternatives=others,
+            cohort=decision.cohort,
+            layer=decision.layer,
+            reason=decision.reason,
+            confidence=decision.confidence,
+            scores={layer: dict(scores) for layer, scores in decision.scores.items()},
+            router=decision.router,
+            release=place.release,
+            release_digest=place.target.digest if place.target else None,
+            arm=place.arm,
+            base_digest=base.digest,
+            format_digest=base.format_digest,
+            template_digest=self._serving.template.digest,
+            sampling=question.parameters,
+            prompt_tokens=len(self._asks[number * n].prompt),
+            completion_tokens=sum(self._tokens[number * n : (number + 1) * n]),
+            queue_ms=_ms(finished.admitted - finished.submitted) if finished else None,
+            ttft_ms=_ms(self._first - self._arrived) if self._first else None,
+            total_ms=_ms((finished.ended if finished else time.monotonic()) - self._arrived),
+            finish_reason=finished.reason if finished else None,
+            status=status,
+            error=f"{error.code}: {error.message}" if error else None,
+        )
+
+    def _messages(self, number: int) -> list[dict[str, Any]]:
+        if self._question.endpoint == "chat":
+            return [{"role": role, "content": text} for role, text in self._question.turns]
+        return [{"role": "prompt", "content": self._question.prompts[number]}]
+
+    def _count(self, rows: Sequence[Interaction], status: Status) -> None:
+        vitals, cohort = self._serving.vitals, self._place.decision.cohort
+        decision = self._place.decision
+        vitals.requests.labels(cohort, self._place.release, status).inc()
+        vitals.decisions.labels(cohort, decision.layer, decision.reason).inc()
+        vitals.prompt_tokens.labels(cohort).inc(sum(row.prompt_tokens or 0 for row in rows))
+        vitals.answer_tokens.labels(cohort).inc(sum(row.completion_tokens or 0 for row in rows))
+        for histogram, ms in (
+            (vitals.queue, rows[0].queue_ms),
+            (vitals.ttft, rows[0].ttft_ms),
+            (vitals.total, rows[0].total_ms),
+        ):
+            if ms is not None:
+                histogram.labels(cohort).observe(ms / 1e3)
+
+
+def _insert(connection: Connection, rows: Sequence[Interaction]) -> None:
+    for row in rows:
+        interactions.insert(connection, row)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)

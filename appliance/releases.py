@@ -1,0 +1,265 @@
+"""Adding, promoting and rolling back releases: the effects around what `adapters.lifecycle` decides.
+
+A new release is loaded beside the old one before one transaction moves the pointer; requests under way keep the
+release they began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from adapters import lifecycle, registry
+from adapters.inspect import AdapterFacts
+from adapters.lifecycle import IllegalMove, Move, ReleaseState
+from adapters.registry import Identity
+from appliance import adapter_check, route_table
+from appliance.base import PreparedBase
+from appliance.config import Config
+from appliance.errors import ApplianceError, Conflict, NotFound, StoreUnavailable
+from appliance.lanes import Lanes
+from appliance.store import audit, timestamps
+from appliance.store import releases as rows
+from appliance.store.database import Connection, Database
+from appliance.store.releases import Release
+from router.table import RouteTable, Target
+
+Decide: TypeAlias = Callable[[Sequence[ReleaseState]], list[Move]]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The releases of a cohort after a change, as `legal@3`; None is the base."""
+
+    cohort: str
+    live: str | None
+    previous: str | None
+
+
+class Releases:
+    """The register of one home. `table` is what routing uses; `alarms` says what cannot be served and why."""
+
+    def __init__(
+        self, config: Config, folder: Path, database: Database, base: PreparedBase, template_digest: str
+    ) -> None:
+        self._config, self._folder, self._database = config, folder, database
+        self._base, self._template_digest = base, template_digest
+        self._lanes: Lanes | None = None
+        self._changing = asyncio.Lock()
+        self._faults: dict[str, str] = {}
+        self._prompts: dict[str, str] = {}
+        self.table = RouteTable()
+        self.alarms: list[str] = []
+
+    async def open(self) -> None:
+        """Read the register and check the files that routing may choose."""
+        self._refresh()
+        for target in {*self.table.live.values(), *self.table.named.values()}:
+            fault = await asyncio.to_thread(self._fault, self.get(target))
+            if fault:
+                self._faults[target.digest] = fault
+        self._refresh()
+
+    async def serve_with(self, lanes: Lanes) -> None:
+        """From now on the live releases are resident in `lanes`; one that llama.cpp refuses raises an alarm and is
+        replaced by the one before it, or by the base."""
+        self._lanes = lanes
+        while True:
+            self._refresh()
+            refused = {}
+            for target in self.table.live.values():
+                try:
+                    await lanes.attach(target, self.weight(target.cohort))
+                except ApplianceError as error:
+                    refused[target.digest] = error.message
+            if not refused:
+                return
+            self._faults |= refused
+
+    def all(self) -> list[Release]:
+        """By cohort, newest version first."""
+        with self._database.read() as connection:
+            return rows.list_all(connection)
+
+    def get(self, target: Target) -> Release:
+        with self._database.read() as connection:
+            release = rows.get(connection, target.cohort, target.version)
+        if release is None:
+            raise NotFound(f"there is no release {target.name}")
+        return release
+
+    def weight(self, cohort: str) -> float:
+        """The cohort's share of machine time, relative to the others'."""
+        section = self._config.cohorts.get(cohort)
+        return section.weight if section else 1.0
+
+    def fault(self, target: Target) -> str | None:
+        """Why this release cannot be served, if it cannot."""
+        return self._faults.get(target.digest)
+
+    def system_prompt(self, target: Target) -> str:
+        """The prompt the release was made with; empty for none."""
+        return self._prompts[target.digest]
+
+    def stale_prompt(self, release: Release) -> str | None:
+        """A warning when the configured system prompt is not the live release's: editing it releases nothing."""
+        section = self._config.cohorts.get(release.cohort)
+        if release.state != "live" or section is None or (section.system_prompt or "") == release.system_prompt:
+            return None
+        name = f"{release.cohort}@{release.version}"
+        return f"the configured system prompt differs from the one {name} answers with: add a release to change it"
+
+    def switch(self, cohort: str) -> Switch:
+        live, previous = self.table.live.get(cohort), self.table.named.get(f"{cohort}@previous")
+        return Switch(cohort, live.name if live else None, previous.name if previous else None)
+
+    async def add(self, path: Path, cohort: str, key_id: str) -> Release:
+        """Register an adapter made elsewhere as a candidate, ungated. Raises InvalidRequest when it is refused."""
+        self._known(cohort)
+        async with self._changing:
+            with tempfile.TemporaryDirectory(prefix=".checking-", dir=self._folder) as scratch:
+                copy = Path(scratch) / registry.ADAPTER
+                facts = await asyncio.to_thread(adapter_check.check, path, copy, self._base)
+                release = self._describe(copy, facts, cohort, path)
+                await asyncio.to_thread(self._keep, copy, release)
+            added = await asyncio.wrap_future(
+                self._database.write(lambda connection: _insert(connection, release, key_id))
+            )
+            self._refresh()
+            return added
+
+    async def promote(self, cohort: str, version: int | None, key_id: str) -> Switch:
+        """Make a release live (default: the candidate). Raises NotFound, Conflict, EngineFault."""
+        return await self._move(cohort, "promote", key_id, lambda s: lifecycle.promote(cohort, s, version))
+
+    async def rollback(self, cohort: str, key_id: str) -> Switch:
+        """Return to the release that was live before, or to the base. Raises Conflict."""
+        return await self._move(cohort, "rollback", key_id, lambda s: lifecycle.rollback(cohort, s))
+
+    async def _move(self, cohort: str, action: str, key_id: str, decide: Decide) -> Switch:
+        self._known(cohort)
+        async with self._changing:
+            with self._database.read() as connection:
+                moves = _decided(decide, _states(connection, cohort))
+            await self._load_beforehand(cohort, moves)
+            await asyncio.wrap_future(
+                self._database.write(lambda connection: _apply(connection, cohort, action, key_id, decide))
+            )
+            self._refresh()
+            return self.switch(cohort)
+
+    async def _load_beforehand(self, cohort: str, moves: Sequence[Move]) -> None:
+        """Check and load what is about to be live: if it cannot be served, nothing has changed yet."""
+        for move in moves:
+            if move.to_state != "live":
+                continue
+            release = self.get(Target(cohort, move.version, ""))
+            fault = await asyncio.to_thread(self._fault, release)
+            if fault:
+                raise Conflict(f"{cohort}@{move.version} cannot be served: {fault}")
+            self._faults.pop(release.digest, None)
+            if self._lanes is not None:
+                await self._lanes.attach(Target(cohort, move.version, release.digest), self.weight(cohort))
+
+    def _known(self, cohort: str) -> None:
+        if cohort not in self._config.cohorts:
+            raise NotFound(
+                f'there is no cohort "{cohort}"; there are {", ".join(self._config.cohorts)}', param="cohort"
+            )
+
+    def _describe(self, adapter: Path, facts: AdapterFacts, cohort: str, source: Path) -> Release:
+        section = self._config.cohorts[cohort]
+        digest = registry.file_digest(adapter)
+        identity = Identity(digest, section.system_prompt or "", self._template_digest, self._base.digest)
+        manifest: dict[str, Any] = {
+            **asdict(identity),
+            "cohort": cohort,
+            "owner": section.owner,
+            "source": str(source),
+            "rank": facts.rank,
+            "modules": facts.modules,
+            "passport": facts.passport,
+            "gated": False,
+        }
+        return Release(
+            digest=identity.digest,
+            cohort=cohort,
+            state="candidate",
+            created=timestamps.now(),
+            gated=False,
+            manifest=manifest,
+            **asdict(identity),
+        )
+
+    def _keep(self, adapter: Path, release: Release) -> None:
+        try:
+            registry.write(self._folder, adapter, release.digest, release.manifest)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the release cannot be stored: {error.strerror}; free space, try again"
+            ) from error
+
+    def _fault(self, release: Release) -> str | None:
+        if release.base_digest != self._base.digest:
+            return "it was made for another base: retrain it, or go back to that base"
+        return registry.damage(self._folder / release.digest, release.adapter_digest)
+
+    def _refresh(self) -> None:
+        """Take over a new snapshot of the register in one assignment."""
+        cohorts = list(self._config.cohorts)
+        with self._database.read() as connection:
+            releases = rows.list_all(connection)
+            states = {cohort: _states(connection, cohort) for cohort in cohorts}
+        digests = {(r.cohort, r.version): r.digest for r in releases}
+        self._prompts = {r.digest: r.system_prompt for r in releases}
+        self.table, self.alarms = route_table.build(cohorts, states, digests, self._faults)
+        if self._lanes is not None:
+            self._lanes.live = frozenset(target.digest for target in self.table.live.values())
+
+
+def _decided(decide: Decide, states: Sequence[ReleaseState]) -> list[Move]:
+    try:
+        return decide(states)
+    except IllegalMove as error:
+        raise Conflict(str(error)) from error
+
+
+def _states(connection: Connection, cohort: str) -> list[ReleaseState]:
+    went_live: dict[int, int] = {}
+    rolled_back: dict[int, bool] = {}
+    for event in rows.events(connection, cohort):
+        if event.to_state == "live":
+            went_live[event.version] = event.seq
+        if event.from_state == "live":
+            rolled_back[event.version] = event.event == "rolled_back"
+    return [
+        ReleaseState(r.version, r.state, went_live.get(r.version, 0), rolled_back.get(r.version, False))
+        for r in rows.list_all(connection, cohort)
+    ]
+
+
+def _insert(connection: Connection, release: Release, key_id: str) -> Release:
+    added = rows.insert(connection, release, key_id)
+    audit.record(connection, key_id, "release.add", f"{added.cohort}@{added.version}", None, added.manifest)
+    return added
+
+
+def _apply(connection: Connection, cohort: str, action: str, key_id: str, decide: Decide) -> None:
+    """Decide again inside the transaction, move the pointer, append events and the audit row."""
+    before = rows.live(connection, cohort)
+    for move in _decided(decide, _states(connection, cohort)):
+        rows.set_state(connection, cohort, move.version, move.to_state, move.event, key_id)
+    after = rows.live(connection, cohort)
+    audit.record(connection, key_id, f"release.{action}", cohort, _live(before), _live(after))
+
+
+def _live(release: Release | None) -> dict[str, Any]:
+    return (
+        {"live": None}
+        if release is None
+        else {"live": f"{release.cohort}@{release.version}", "digest": release.digest}
+    )

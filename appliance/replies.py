@@ -1,0 +1,258 @@
+"""From the engine's events to OpenAI's replies: whole, and in chunks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from appliance import wire
+from appliance.answer import Placed, Said
+from appliance.engine.sampling import TokenScore
+from appliance.engine.sequence import Finished, PromptScores
+from appliance.engine.text import Delta
+
+
+@dataclass(slots=True)
+class Gathered:
+    """One choice so far."""
+
+    text: str = ""
+    prompt_scores: list[TokenScore] = field(default_factory=list)
+    scores: list[TokenScore] = field(default_factory=list)
+    finished: Finished | None = None
+
+    def add(self, said: Said) -> None:
+        event = said.event
+        if isinstance(event, Delta):
+            self.text += event.text
+            self.scores += event.scores
+        elif isinstance(event, PromptScores):
+            self.prompt_scores += event.scores
+        else:
+            self.finished = event
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The prompt to repeat before the answer; empty without `echo`."""
+
+    tokens: Sequence[int] = ()
+    text: str = ""
+
+
+class Vocabulary:
+    """The text of tokens, for log-probabilities."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+
+    def text(self, token: int) -> str:
+        return self._pieces[token].decode("utf-8", "replace")
+
+    def chat(self, scores: Sequence[TokenScore]) -> wire.ChatLogprobs:
+        return wire.ChatLogprobs(
+            content=[
+                wire.TokenLogprob(
+                    token=self.text(score.token),
+                    logprob=score.logprob,
+                    bytes=list(self._pieces[score.token]),
+                    top_logprobs=[
+                        wire.TopLogprob(token=self.text(t), logprob=p, bytes=list(self._pieces[t]))
+                        for t, p in score.top
+                    ],
+                )
+                for score in scores
+            ]
+        )
+
+    def echo(self, tokens: Sequence[int]) -> Echo:
+        return Echo(tokens, b"".join(self._pieces[t] for t in tokens).decode("utf-8", "replace"))
+
+    def completion(self, echo: Echo, gathered: Gathered, offset: int = 0) -> wire.CompletionLogprobs:
+        """The legacy shape: the echoed prompt's tokens, the first without a probability, then the answer's."""
+        tokens = [self.text(token) for token in echo.tokens[:1]]
+        logprobs: list[float | None] = [None] * len(tokens)
+        tops: list[dict[str, float] | None] = [None] * len(tokens)
+        for score in (*gathered.prompt_scores, *gathered.scores):
+            tokens.append(self.text(score.token))
+            logprobs.append(score.logprob)
+            best: dict[str, float] = {}
+            for alternative, logprob in score.top:  # best first: two tokens may look alike
+                best.setdefault(self.text(alternative), logprob)
+            tops.append(best)
+        offsets = []
+        for token in tokens:
+            offsets.append(offset)
+            offset += len(token)
+        return wire.CompletionLogprobs(tokens=tokens, token_logprobs=logprobs, top_logprobs=tops, text_offset=offsets)
+
+
+def usage(finished: Sequence[Finished], choices: int) -> wire.Usage:
+    """A prompt's tokens count once, however many choices it has."""
+    prompt = sum(f.prompt_tokens for f in finished[::choices])
+    answer = sum(f.answer_tokens for f in finished)
+    return wire.Usage(prompt_tokens=prompt, completion_tokens=answer, total_tokens=prompt + answer)
+
+
+def timings(finished: Sequence[Finished], choices: int) -> wire.Timings:
+    """Of the first choice; token counts of all."""
+    counts, first = usage(finished, choices), finished[0]
+    prompt_ms = (first.first_token - first.admitted) * 1e3
+    predicted_ms = (max(f.ended for f in finished) - first.first_token) * 1e3
+    prompt_n, predicted_n = counts.prompt_tokens, counts.completion_tokens
+    return wire.Timings(
+        queue_ms=round((first.admitted - first.submitted) * 1e3, 3),
+        prompt_n=prompt_n,
+        prompt_ms=round(prompt_ms, 3),
+        prompt_per_token_ms=round(prompt_ms / prompt_n, 3),
+        prompt_per_second=round(prompt_n / max(prompt_ms, 1e-3) * 1e3, 3),
+        predicted_n=predicted_n,
+        predicted_ms=round(predicted_ms, 3),
+        predicted_per_token_ms=round(predicted_ms / max(predicted_n, 1), 3),
+        predicted_per_second=round(predicted_n / max(predicted_ms, 1e-3) * 1e3, 3),
+    )
+
+
+def fingerprint(placed: Placed) -> str:
+    """Names what answered: the release's digest, or the base."""
+    target = placed.place.target
+    return f"fp_{target.digest[:12]}" if target else "fp_base"
+
+
+def chat(placed: Placed, gathered: Sequence[Gathered], vocabulary: Vocabulary, scored: bool) -> wire.ChatCompletion:
+    finished = [g.finished for g in gathered if g.finished]
+    return wire.ChatCompletion(
+        id=placed.request_id,
+        created=placed.created,
+        model=placed.model,
+        choices=[
+            wire.ChatChoice(
+                index=index,
+                message=wire.ChatAnswer(content=g.text),
+                logprobs=vocabulary.chat(g.scores) if scored else None,
+                finish_reason=finished[index].reason,
+            )
+            for index, g in enumerate(gathered)
+        ],
+        usage=usage(finished, len(finished)),
+        timings=timings(finished, len(finished)),
+        system_fingerprint=fingerprint(placed),
+    )
+
+
+class ChatChunks:
+    """The stream of a chat: who speaks, the deltas, the ends (timings on the last), and the usage if wanted."""
+
+    def __init__(self, placed: Placed, choices: int, vocabulary: Vocabulary, scored: bool, wants_usage: bool) -> None:
+        self._placed, self._choices, self._vocabulary = placed, choices, vocabulary
+        self._scored, self._wants_usage = scored, wants_usage
+
+    def opening(self) -> Iterator[wire.ChatChunk]:
+        for index in range(self._choices):
+            yield _chat_chunk(self._placed, index, wire.ChatDelta(role="assistant", content=""))
+
+    def delta(self, said: Said) -> Iterator[wire.ChatChunk]:
+        event = said.event
+        if isinstance(event, Delta) and (event.text or event.scores):
+            logprobs = self._vocabulary.chat(event.scores) if self._scored else None
+            yield _chat_chunk(self._placed, said.index, wire.ChatDelta(content=event.text), logprobs)
+
+    def closing(self, finished: Sequence[Finished]) -> Iterator[wire.ChatChunk]:
+        for index, end in enumerate(finished):
+            chunk = _chat_chunk(self._placed, index, wire.ChatDelta(), reason=end.reason)
+            last = index == len(finished) - 1
+            yield chunk.model_copy(update={"timings": timings(finished, self._choices)}) if last else chunk
+        if self._wants_usage:
+            counts = usage(finished, self._choices)
+            empty = _chat_chunk(self._placed, 0, wire.ChatDelta())
+            yield empty.model_copy(update={"choices": [], "usage": counts})
+
+
+def _chat_chunk(
+    placed: Placed,
+    index: int,
+    delta: wire.ChatDelta,
+    logprobs: wire.ChatLogprobs | None = None,
+    reason: wire.FinishReason | None = None,
+) -> wire.ChatChunk:
+    return wire.ChatChunk(
+        id=placed.request_id,
+        created=placed.created,
+        model=placed.model,
+        choices=[wire.ChatChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=reason)],
+        system_fingerprint=fingerprint(placed),
+    )
+
+
+def completion(
+    placed: Placed, gathered: Sequence[Gathered], echoes: Sequence[Echo], vocabulary: Vocabulary, scored: bool
+) -> wire.Completion:
+    finished = [g.finished for g in gathered if g.finished]
+    choices = len(gathered) // len(echoes)
+    return _completion(
+        placed,
+        [
+            wire.CompletionChoice(
+                index=index,
+                text=echoes[index // choices].text + g.text,
+                logprobs=vocabulary.completion(echoes[index // choices], g) if scored else None,
+                finish_reason=finished[index].reason,
+            )
+            for index, g in enumerate(gathered)
+        ],
+    ).model_copy(update={"usage": usage(finished, choices), "timings": timings(finished, choices)})
+
+
+class CompletionChunks:
+    """The stream of a completion: echo and scores first, the deltas, the ends, and the usage if wanted."""
+
+    def __init__(
+        self,
+        placed: Placed,
+        choices: int,
+        echoes: Sequence[Echo],
+        vocabulary: Vocabulary,
+        scored: bool,
+        wants_usage: bool,
+    ) -> None:
+        self._placed, self._choices, self._echoes, self._vocabulary = placed, choices, echoes, vocabulary
+        self._scored, self._wants_usage = scored, wants_usage
+        self._sent = [0] * (choices * len(echoes))  # characters, for the offsets of log-probabilities
+        self._echoed = [False] * len(self._sent)
+
+    def opening(self) -> Iterator[wire.Completion]:
+        """Echoes go out with the first event of their choice, since their scores come with it."""
+        return iter(())
+
+    def delta(self, said: Said) -> Iterator[wire.Completion]:
+        part = Gathered()
+        part.add(said)
+        opening = Echo() if self._echoed[said.index] else self._echoes[said.index // self._choices]
+        self._echoed[said.index] = True
+        text = opening.text + part.text
+        if text or part.scores or part.prompt_scores:
+            offset = self._sent[said.index]
+            self._sent[said.index] += len(text)
+            logprobs = self._vocabulary.completion(opening, part, offset) if self._scored else None
+            choice = wire.CompletionChoice(index=said.index, text=text, logprobs=logprobs)
+            yield _completion(self._placed, [choice])
+
+    def closing(self, finished: Sequence[Finished]) -> Iterator[wire.Completion]:
+        for index, end in enumerate(finished):
+            rest = "" if self._echoed[index] else self._echoes[index // self._choices].text
+            choice = wire.CompletionChoice(index=index, text=rest, finish_reason=end.reason)
+            chunk = _completion(self._placed, [choice])
+            last = index == len(finished) - 1
+            yield chunk.model_copy(update={"timings": timings(finished, self._choices)}) if last else chunk
+        if self._wants_usage:
+            yield _completion(self._placed, []).model_copy(update={"usage": usage(finished, self._choices)})
+
+
+def _completion(placed: Placed, choices: list[wire.CompletionChoice]) -> wire.Completion:
+    return wire.Completion(
+        id=placed.request_id,
+        created=placed.created,
+        model=placed.model,
+        choices=choices,
+        system_fingerprint=fingerprint(placed),
+    )

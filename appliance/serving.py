@@ -1,0 +1,49 @@
+"""What an answer needs at hand, put together by `app`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from appliance.base import PreparedBase
+from appliance.chat import ChatTemplate
+from appliance.config import Config
+from appliance.engine.constraint import Constraints
+from appliance.engine.engine import Engine
+from appliance.errors import StoreUnavailable, Unavailable
+from appliance.lanes import Lanes
+from appliance.releases import Releases
+from appliance.store.database import Database
+from appliance.vitals import Vitals
+from router.cohort import Cohort
+
+
+@dataclass(slots=True)
+class Serving:
+    """`context` is the longest prompt and answer together, in tokens."""
+
+    config: Config
+    cohorts: tuple[Cohort, ...]
+    base: PreparedBase
+    context: int
+    template: ChatTemplate
+    constraints: Constraints
+    engine: Engine
+    lanes: Lanes
+    releases: Releases
+    database: Database
+    vitals: Vitals
+    draining: bool = False
+    under_way: Counter[str] = field(default_factory=Counter)  # requests by key id
+
+    async def admit(self) -> None:
+        """Raises Unavailable while draining, or while the log cannot be written (after trying once more)."""
+        if self.draining:
+            raise Unavailable("the appliance is stopping", code="draining", retry_after=5)
+        if self.database.failing is not None:
+            try:
+                await asyncio.wrap_future(self.database.probe())
+            except StoreUnavailable as error:
+                error.retry_after = 10
+                raise

@@ -1,0 +1,145 @@
+"""What the command prints for people. Logged text is shown inert: no markup, no control characters."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+_MARKS = {"ok": "ok", "warning": "WARNING", "missing": "MISSING"}
+
+
+def out() -> Console:
+    return Console(highlight=False, markup=False)
+
+
+def inert(text: object, limit: int = 80) -> Text:
+    """One line, without control characters (terminals obey them), cut at `limit`."""
+    line = "".join(c if c.isprintable() else " " for c in str(text))
+    return Text(line if len(line) <= limit else line[: limit - 1] + "…")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[float, str], None]]:
+    """A bar on stderr, shown from the first report on."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task: list[Any] = []
+
+        def report(fraction: float, doing: str) -> None:
+            if not task:
+                task.append(bar.add_task(doing, total=1.0))
+            bar.update(task[0], completed=fraction, description=doing)
+            if not console.is_terminal:
+                print(f"{fraction:4.0%} {doing}", file=sys.stderr)  # noqa: T201
+
+        yield report
+
+
+def log_progress() -> Callable[[float, str], None]:
+    """Progress as lines on stderr, for a process whose stderr is a journal."""
+
+    def report(fraction: float, doing: str) -> None:
+        print(f"{fraction:4.0%} {doing}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return report
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(inert("" if cell is None else cell) for cell in row))
+    out().print(table)
+
+
+def releases(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        out().print("no releases yet: the base answers for every cohort (cohort release add FILE --cohort NAME)")
+        return
+    _table(
+        ("release", "state", "gated", "digest", "created"),
+        [
+            (
+                f"{r['cohort']}@{r['version']}",
+                r["state"],
+                "yes" if r["gated"] else "no",
+                r["digest"][:12],
+                r["created"][:19],
+            )
+            for r in rows
+        ],
+    )
+    for row in rows:
+        if row.get("warning"):
+            out().print(inert(f"warning: {row['warning']}", 200))
+
+
+def switched(result: dict[str, Any]) -> None:
+    before = result["previous"] or "the base"
+    out().print(f"{result['cohort']}: {result['live'] or 'the base'} is live; a rollback returns to {before}")
+
+
+def decision(result: dict[str, Any]) -> None:
+    out().print(
+        f"{result['cohort']} (answered by {result['release']}), layer {result['layer']}, "
+        f"reason {result['reason']}, confidence {result['confidence']:.2f}"
+    )
+    for layer, scores in result["scores"].items():
+        out().print(f"  {layer}: " + ", ".join(f"{name} {score:.2f}" for name, score in scores.items()))
+
+
+def base(result: dict[str, Any]) -> None:
+    out().print(f"{result['id']}: served as {result['format']}, sha256 {result['digest'][:16]}")
+
+
+def findings(rows: Sequence[Any]) -> None:
+    for row in rows:
+        remedy = f"  -> {row.remedy}" if row.remedy else ""
+        out().print(Text(f"{_MARKS[row.state]:8}{row.subject:18}") + inert(row.detail + remedy, 400))
+
+
+def interactions(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))  # noqa: T201
+        sys.stdout.flush()
+        return
+    for row in rows:
+        asked = row["messages"][-1]["content"] if row["messages"] else ""
+        took = "" if row["total_ms"] is None else f"{row['total_ms']:.0f} ms"
+        line = Text(f"{row['created'][:19]} {row['id']} ")
+        line += Text(f"{row['cohort']:<11} {row['layer']:<10} {row['release']:<12} {row['status']:<9} {took:>9}  ")
+        out().print(
+            line + inert(asked, 40) + Text(" -> ") + inert(row["answer"] or row["error"] or "", 60), soft_wrap=True
+        )
+
+
+def audit(rows: list[dict[str, Any]]) -> None:
+    _table(
+        ("when", "key", "action", "object", "after"),
+        [(r["created"][:19], r["key_id"], r["action"], r["object"], json.dumps(r["after"])) for r in rows],
+    )
+
+
+def keys(rows: list[dict[str, Any]]) -> None:
+    listed = [{**r, "scopes": ",".join(r["scopes"]), "cohorts": ",".join(r["cohorts"] or ["all"])} for r in rows]
+    columns = ("id", "name", "scopes", "cohorts", "tenant", "expires", "revoked")
+    _table(columns, [[row[column] for column in columns] for row in listed])
+
+
+def new_key(key: dict[str, Any]) -> None:
+    out().print(f"{key['secret']}\nKeep it now: only its digest is stored. Inference now wants a key from everybody.")
+
+
+def tree(value: dict[str, Any]) -> None:
+    """A JSON object, indented, with what it quotes inert."""
+    for line in json.dumps(value, indent=2, ensure_ascii=False).splitlines():
+        out().print(inert(line, 2000), soft_wrap=True)

@@ -1,0 +1,76 @@
+"""How the box is, for people, probes and metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from appliance.box import Box
+from appliance.engine.engine import BASE_LANE
+
+STUCK_SECONDS = 60.0  # one step of a large prompt on a slow machine takes a few
+
+
+def alarms(box: Box) -> list[str]:
+    """What a person has to look at."""
+    found = list(box.warnings)
+    if box.register is not None:
+        found += box.register.alarms
+        found += filter(None, (box.register.stale_prompt(release) for release in box.register.all()))
+    if box.database.failing is not None:
+        found.append(f"the log cannot be written: {box.database.failing}")
+    if stuck(box):
+        found.append("the engine has not moved for a minute")
+    return found
+
+
+def stuck(box: Box) -> bool:
+    """The engine thread hangs or is gone."""
+    return box.serving is not None and time.monotonic() - box.serving.engine.heartbeat > STUCK_SECONDS
+
+
+def status_of(box: Box) -> dict[str, Any]:
+    """One JSON object; numbers are counts unless the name says otherwise."""
+    base, serving = box.base, box.serving
+    return {
+        "phase": box.phase,
+        "doing": box.doing,
+        "base": base and {"id": base.id, "digest": base.digest, "format": base.format},
+        "context_tokens": serving.context if serving else None,
+        "router": None,
+        "live": {cohort: _live(box, cohort) for cohort in box.config.cohorts},
+        "lanes": lanes(box),
+        "waiting_requests": serving.engine.room.requests if serving else 0,
+        "waiting_tokens": serving.engine.room.tokens if serving else 0,
+        "open_without_keys": box.keys.open,
+        "alarms": alarms(box),
+    }
+
+
+def lanes(box: Box) -> list[dict[str, Any]]:
+    """The resident releases and what they are doing."""
+    if box.serving is None:
+        return []
+    names = _names(box)
+    return [
+        {"release": names.get(lane.key, lane.key[:12]), "running": lane.running, "waiting": lane.waiting}
+        for lane in box.serving.engine.status()
+    ]
+
+
+def gauges(box: Box) -> Iterable[tuple[str, str, dict[str, float]]]:
+    """For the metrics: what is under way, by lane."""
+    now = lanes(box)
+    yield "cohort_requests_running", "Sequences decoding", {lane["release"]: lane["running"] for lane in now}
+    yield "cohort_requests_waiting", "Sequences waiting", {lane["release"]: lane["waiting"] for lane in now}
+
+
+def _names(box: Box) -> dict[str, str]:
+    releases = box.register.all() if box.register else []
+    return {BASE_LANE: BASE_LANE} | {r.digest: f"{r.cohort}@{r.version}" for r in releases}
+
+
+def _live(box: Box, cohort: str) -> str | None:
+    live = box.register.table.live.get(cohort) if box.register else None
+    return live.name if live else None

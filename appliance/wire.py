@@ -1,0 +1,465 @@
+"""The JSON on the wire: OpenAI's shapes with llama-server's `timings`, and the operator API's.
+
+Requests are strict: unknown fields, wrong types and values out of range are errors that name the field.
+Fields of OpenAI's that would change the answer but are not supported are refused; those without effect here are
+accepted and ignored (`IGNORED`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+IGNORED = (
+    "user",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "verbosity",
+    "prediction",
+)
+
+
+def _refuse(value: object) -> None:
+    if value not in (None, [], {}, "", "none"):
+        raise ValueError("is not supported here: this endpoint gives text only; leave the field out")
+
+
+Unsupported: TypeAlias = Annotated[Any, AfterValidator(_refuse)]
+Ignored: TypeAlias = Annotated[Any, Field(description="Accepted and ignored.")]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    # Fields that are left out rather than null, as OpenAI does in chunks.
+    omitted: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_omitted(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if value is not None or name not in self.omitted}
+
+
+# -- inference -----------------------------------------------------------------------------------------------
+
+
+class TextPart(_Request):
+    type: Literal["text"]
+    text: str
+
+
+class Message(_Request):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+    name: Ignored = None
+    refusal: Ignored = None
+    annotations: Ignored = None
+    tool_calls: Unsupported = None
+    function_call: Unsupported = None
+    audio: Unsupported = None
+
+    @property
+    def text(self) -> str:
+        """The content as one string; parts are joined as they are."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class StreamOptions(_Request):
+    include_usage: bool = False
+    include_obfuscation: Ignored = None
+
+
+class JsonSchema(_Request):
+    name: str = "answer"
+    description: str | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
+    strict: bool | None = None
+
+
+class ResponseFormat(_Request):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _schema_given(self) -> ResponseFormat:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError('type "json_schema" needs a json_schema')
+        return self
+
+
+Bias = Annotated[float, Field(ge=-100, le=100)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Stop = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class _Sampled(_Request):
+    """What chat and completions have in common."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
+    stop_token_ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=64)] | None = None
+    ignore_eos: bool | None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
+    n: Annotated[int, Field(ge=1, le=16)] | None = None
+    response_format: ResponseFormat | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+            Field(max_length=16),
+        ]
+        | None
+    ) = None
+    user: Ignored = None
+    store: Ignored = None
+    service_tier: Ignored = None
+    safety_identifier: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_retention: Ignored = None
+    parallel_tool_calls: Ignored = None
+    reasoning_effort: Ignored = None
+    verbosity: Ignored = None
+    prediction: Ignored = None
+    tools: Unsupported = None
+    tool_choice: Unsupported = None
+    functions: Unsupported = None
+    function_call: Unsupported = None
+    audio: Unsupported = None
+    web_search_options: Unsupported = None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class ChatRequest(_Sampled):
+    """POST /v1/chat/completions"""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _logprobs_asked(self) -> ChatRequest:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        if self.max_tokens == 0:
+            raise ValueError("max_tokens must be at least 1")
+        return self
+
+
+Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+MAX_PROMPTS = 64
+
+
+class CompletionRequest(_Sampled):
+    """POST /v1/completions: the prompt is the caller's own text as it stands, control tokens included."""
+
+    prompt: (
+        str
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+        | Tokens
+        | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_PROMPTS)]
+    )
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    best_of: Literal[1] | None = None
+    suffix: Unsupported = None
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if self.prompt and isinstance(self.prompt[0], int):
+            return [[t for t in self.prompt if isinstance(t, int)]]
+        return [p for p in self.prompt if not isinstance(p, int)]
+
+
+class Usage(_Reply):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Timings(_Reply):
+    """llama-server's field names; milliseconds, and tokens a second."""
+
+    queue_ms: float
+    prompt_n: int
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+
+
+class TopLogprob(_Reply):
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(_Reply):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class ChatAnswer(_Reply):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+
+
+class ChatChoice(_Reply):
+    index: int
+    message: ChatAnswer
+    logprobs: ChatLogprobs | None = None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(_Reply):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    timings: Timings
+    system_fingerprint: str
+
+
+class ChatDelta(_Reply):
+    omitted = frozenset({"role", "content"})
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChatChunkChoice(_Reply):
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None = None
+    finish_reason: FinishReason | None = None
+
+
+class ChatChunk(_Reply):
+    omitted = frozenset({"usage", "timings"})
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+    timings: Timings | None = None
+    system_fingerprint: str
+
+
+class CompletionLogprobs(_Reply):
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(_Reply):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Completion(_Reply):
+    omitted = frozenset({"usage", "timings"})
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+    timings: Timings | None = None
+    system_fingerprint: str
+
+
+class ModelMeta(_Reply):
+    cohort: str | None = None
+    version: int | None = None
+    digest: str | None = None
+    state: str | None = None
+    context: int | None = None
+
+
+class ModelEntry(_Reply):
+    """As vLLM lists adapters: `parent` is the base's id."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    root: str | None = None
+    parent: str | None = None
+    meta: ModelMeta
+
+
+class ModelList(_Reply):
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]
+
+
+class FeedbackRequest(_Request):
+    """POST /v1/feedback"""
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)]
+    rating: Literal[-1, 0, 1] | None = None
+    correction: Annotated[str, Field(max_length=65_536)] | None = None
+    comment: Annotated[str, Field(max_length=8192)] | None = None
+    cohort: Annotated[str, Field(max_length=64)] | None = None
+    use: Literal["for", "against", "none"] = "none"
+
+    @model_validator(mode="after")
+    def _says_something(self) -> FeedbackRequest:
+        given = (self.rating, self.correction, self.comment, self.cohort)
+        if all(value is None for value in given) and self.use == "none":
+            raise ValueError("give at least one of rating, correction, comment, cohort, use")
+        return self
+
+
+class FeedbackReply(_Reply):
+    id: str
+    request_id: str
+
+
+class ErrorBody(_Reply):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorReply(_Reply):
+    error: ErrorBody
+
+
+# -- the operator API ----------------------------------------------------------------------------------------
+
+
+class RouteRequest(_Request):
+    """POST /admin/v1/route: the dry run."""
+
+    text: Annotated[str, Field(max_length=1 << 20)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    model: str = "auto"
+    metadata: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_of(self) -> RouteRequest:
+        if (self.text is None) == (self.messages is None):
+            raise ValueError("give text or messages")
+        return self
+
+
+class RouteReply(_Reply):
+    cohort: str
+    layer: str
+    reason: str
+    confidence: float
+    scores: dict[str, dict[str, float]]
+    router: str | None
+    release: str
+
+
+class ReleaseAddRequest(_Request):
+    path: Annotated[str, Field(min_length=1)]
+    cohort: str
+    live: bool = False
+
+
+class ReleaseEntry(_Reply):
+    cohort: str
+    version: int
+    digest: str
+    state: str
+    parent: str | None
+    created: str
+    gated: bool
+    system_prompt: str | None
+    warning: str | None = None
+
+
+class PromoteRequest(_Request):
+    cohort: str
+    version: Annotated[int, Field(ge=1)] | None = None
+
+
+class RollbackRequest(_Request):
+    cohort: str
+
+
+class Switched(_Reply):
+    """Of promote and rollback: the releases as `legal@3`, None for the base."""
+
+    cohort: str
+    live: str | None
+    previous: str | None
+
+
+class KeyRequest(_Request):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    scopes: list[Literal["infer", "feedback", "viewer", "operator"]] = ["infer", "feedback"]
+    cohorts: list[str] | None = None
+    tenant: Annotated[str, Field(max_length=64)] | None = None
+    hints: bool = True
+    expires: str | None = None
+
+
+class KeyEntry(_Reply):
+    id: str
+    name: str
+    scopes: list[str]
+    cohorts: list[str] | None
+    tenant: str | None
+    hints: bool
+    created: str
+    expires: str | None
+    revoked: str | None
+    secret: str | None = None

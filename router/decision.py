@@ -1,0 +1,35 @@
+"""Where a request goes, and why: the record that answers "was it the route or the model?"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+Layer: TypeAlias = Literal["pinned", "metadata", "semantic", "classifier", "fallback"]
+LAYERS: tuple[Layer, ...] = get_args(Layer)
+
+Reason: TypeAlias = Literal[
+    "pinned_base",  # the caller named the base
+    "pinned_cohort",  # the caller named a cohort
+    "pinned_release",  # the caller named one release of a cohort
+    "metadata_rule",  # one cohort's rule matched the request's metadata
+    "metadata_conflict",  # rules of several cohorts matched, and no other layer decided
+    "no_text_router",  # nothing above decided and no router for texts is installed
+    "no_live_release",  # the cohort decided on has no live release, so the base answers for it
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`cohort` is "base" where no cohort was found. `confidence` is a calibrated probability, 1 for layers that
+    do not guess, 0 for a fallback nothing speaks for. `scores` maps layer to cohort to score for the layers that
+    ran. `router` is the version of the text router, None without one."""
+
+    cohort: str
+    layer: Layer
+    reason: Reason
+    confidence: float
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    router: str | None = None

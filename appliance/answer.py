@@ -9,9 +9,8 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
 from appliance.asks import asks_for
-from appliance.engine.engine import Run
 from appliance.engine.sequence import Finished, Told
-from appliance.errors import ApplianceError, RateLimited
+from appliance.errors import RateLimited
 from appliance.keys import Caller
 from appliance.placement import Place, place
 from appliance.question import Question
@@ -41,44 +40,26 @@ class Said:
 async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncGenerator[Placed | Said, None]:
     """Authorise, route, hold the release, make token ids, run, remember, and only then say that it is done.
 
-    Closing the iterator cancels the work within one step and leaves a `cancelled` row. Raises ApplianceError;
-    before the first item nothing is stored, after it the row says `failed`.
+    Closing the iterator cancels the work within one step and leaves a `cancelled` row. Raises ApplianceError:
+    what the caller did wrong is not stored, what failed here is a `failed` row.
     """
     arrived = time.monotonic()
     caller.require("infer")
     await serving.admit()
     where = place(question.asked, caller, serving.base.id, serving.cohorts, serving.releases)
-    weight = serving.releases.weight(where.decision.cohort)
+    record = Record(serving, caller, question, where, arrived)
     with _quota(serving, caller):
-        async with serving.lanes.hold(where.target, weight) as lane:
-            asks = await asyncio.to_thread(asks_for, serving, question, where, lane, arrived)
-            run = serving.engine.submit(asks)
-            record = Record(serving, caller, question, where, asks, arrived)
-            prompts = [ask.prompt for ask in asks[:: question.choices]]
-            yield Placed(record.id, int(time.time()), where, where.model(serving.base.id), prompts)
-            async with aclosing(_remembered(run, record)) as events:
-                async for said in events:
-                    yield said
-
-
-async def _remembered(run: Run, record: Record) -> AsyncGenerator[Said, None]:
-    """What the engine says, with the interaction committed before its end is told."""
-    try:
-        async with aclosing(run.events()) as events:
-            async for index, event in events:
-                record.note(index, event)
-                if not isinstance(event, Finished):
-                    yield Said(index, event)
-        await asyncio.wrap_future(record.commit("ok"))
-    except ApplianceError as error:
-        if not record.committed:
-            await asyncio.wrap_future(record.commit("failed", error))
-        raise
-    finally:
-        if not record.committed:
-            record.commit("cancelled")
-    for index, finished in record.finished.items():
-        yield Said(index, finished)
+        async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
+            record.asks = await asyncio.to_thread(asks_for, serving, question, where, lane, arrived)
+            with serving.engine.submit(record.asks) as run:
+                yield Placed(record.id, int(time.time()), where, where.model(serving.base.id), record.prompts)
+                async with aclosing(run.events()) as events:
+                    async for index, event in events:
+                        record.note(index, event)
+                        if not isinstance(event, Finished):
+                            yield Said(index, event)
+        for index, finished in record.finished.items():
+            yield Said(index, finished)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_running: set[subprocess.Popen[str]] = set()
+
 
 class ChildFailed(Exception):
     """The child did not end well; the message is its last words, or how it died."""
@@ -22,7 +24,7 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
     command = [sys.executable, "-m", "adapters.confine", str(cpu_seconds), str(memory_bytes), module, *arguments]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child,
-        _killed_after(child, timeout_s) as overdue,
+        _alive(child, timeout_s) as overdue,
         _reading(child) as complaints,
     ):
         last = ""
@@ -39,8 +41,15 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
         raise ChildFailed(last or (complaints[-1].strip() if complaints else f"it ended with code {code}"))
 
 
+def kill_all() -> None:
+    """End every child now: the process is stopping and nobody waits for their results."""
+    for child in list(_running):
+        child.kill()
+
+
 @contextmanager
-def _killed_after(child: subprocess.Popen[str], timeout_s: float) -> Iterator[threading.Event]:
+def _alive(child: subprocess.Popen[str], timeout_s: float) -> Iterator[threading.Event]:
+    """Know the child while it runs; the event is set when it had to be killed for its time."""
     overdue = threading.Event()
 
     def kill() -> None:
@@ -49,9 +58,11 @@ def _killed_after(child: subprocess.Popen[str], timeout_s: float) -> Iterator[th
 
     timer = threading.Timer(timeout_s, kill)
     timer.start()
+    _running.add(child)
     try:
         yield overdue
     finally:
+        _running.discard(child)
         timer.cancel()
         if child.poll() is None:
             child.kill()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
 from appliance.engine.sequence import Ask, Event, Finished
 from appliance.engine.text import Delta
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, EngineFault, StoreUnavailable
 from appliance.keys import Caller
 from appliance.placement import Place
 from appliance.question import Question
@@ -24,25 +26,28 @@ Status: TypeAlias = Literal["ok", "cancelled", "failed"]
 
 
 class Record:
-    """What a request said and got so far. `commit` makes one row for each prompt of it."""
+    """What a request said and got so far; one row for each of its prompts."""
 
-    def __init__(
-        self,
-        serving: Serving,
-        caller: Caller,
-        question: Question,
-        place: Place,
-        asks: Sequence[Ask],
-        arrived: float,
-    ) -> None:
+    def __init__(self, serving: Serving, caller: Caller, question: Question, place: Place, arrived: float) -> None:
         self.id = f"req_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
-        self.committed = False
+        self.asks: Sequence[Ask] = ()
         self.finished: dict[int, Finished] = {}
         self._serving, self._caller, self._question, self._place = serving, caller, question, place
-        self._asks, self._arrived, self._created = asks, arrived, now()
-        self._texts = [""] * len(asks)
-        self._tokens = [0] * len(asks)
+        self._arrived, self._created = arrived, now()
         self._first: float | None = None
+        self._prompts = max(1, len(question.prompts))
+        self._texts = [""] * (self._prompts * question.choices)
+        self._tokens = [0] * len(self._texts)
+
+    @property
+    def weight(self) -> float:
+        """The share of machine time of the cohort this is for."""
+        return self._serving.releases.weight(self._place.decision.cohort)
+
+    @property
+    def prompts(self) -> list[Sequence[int]]:
+        """Token ids of each prompt."""
+        return [ask.prompt for ask in self.asks[:: self._question.choices]]
 
     def note(self, index: int, event: Event) -> None:
         if isinstance(event, Delta):
@@ -52,10 +57,28 @@ class Record:
         elif isinstance(event, Finished):
             self.finished[index] = event
 
-    def commit(self, status: Status, error: ApplianceError | None = None) -> Future[None]:
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Commit the rows on the way out, before the caller hears how it ended. Raises StoreUnavailable when an
+        answer could not be committed."""
+        try:
+            yield
+        except ApplianceError as error:
+            if error.status >= 500:
+                with suppress(StoreUnavailable):  # the first failure is the one to tell
+                    await asyncio.wrap_future(self._commit("failed", error))
+            raise
+        except BaseException as error:
+            # Closed or cancelled, so nobody waits for the commit; or a fault of ours that is not foreseen.
+            fault = EngineFault(f"unforeseen: {error!r}") if isinstance(error, Exception) else None
+            with suppress(StoreUnavailable):
+                self._commit("failed" if fault else "cancelled", fault)
+            raise
+        await asyncio.wrap_future(self._commit("ok"))
+
+    def _commit(self, status: Status, error: ApplianceError | None = None) -> Future[None]:
         """Queue the rows for the writer; the future is done once they are on disk. Raises StoreUnavailable."""
-        self.committed = True
-        rows = [self._row(number, status, error) for number in range(len(self._asks) // self._question.choices)]
+        rows = [self._row(number, status, error) for number in range(self._prompts)]
         self._count(rows, status)
         return self._serving.database.write(lambda connection: _insert(connection, rows))
 
@@ -93,7 +116,7 @@ class Record:
             format_digest=base.format_digest,
             template_digest=self._serving.template.digest,
             sampling=question.parameters,
-            prompt_tokens=len(self._asks[number * n].prompt),
+            prompt_tokens=len(self.prompts[number]) if self.asks else None,
             completion_tokens=sum(self._tokens[number * n : (number + 1) * n]),
             queue_ms=_ms(finished.admitted - finished.submitted) if finished else None,
             ttft_ms=_ms(self._first - self._arrived) if self._first else None,

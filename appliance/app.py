@@ -6,11 +6,14 @@ import asyncio
 from importlib import metadata
 from pathlib import Path
 
+from fastapi import Security
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from appliance import base, endpoints, failures, operator_api, probes
-from appliance.base import Progress
+from appliance.base import PreparedBase, Progress
 from appliance.box import Box
 from appliance.chat import ChatTemplate, template_digest
 from appliance.config import Config
@@ -24,7 +27,8 @@ from appliance.lanes import Lanes
 from appliance.releases import Releases
 from appliance.serving import Serving
 from appliance.status import gauges
-from appliance.store.database import Database
+from appliance.store import audit
+from appliance.store.database import Connection, Database
 from appliance.store.home import Home
 from appliance.vitals import Vitals
 
@@ -37,7 +41,7 @@ def open_home(config: Config, home_path: Path, url: str) -> Box:
     home = Home(home_path)
     home.lock(url)
     try:
-        keys = Keys(admin_secret(home.path / "admin.key"))
+        keys = Keys(admin_secret(home.path / "admin.key"), may_be_open=config.appliance.private)
         database = Database.open(home.database, config.store.queue)
     except BaseException:
         home.close()
@@ -56,10 +60,22 @@ async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
         progress(fraction, doing)
 
     prepared = await asyncio.to_thread(base.prepare, box.config.base, config_file, box.home.base, report)
+    await _audit_import(box, prepared)
     register = Releases(box.config, box.home.releases, box.database, prepared, template_digest(prepared.template))
     await register.open()
     box.base, box.register = prepared, register
     box.show_live()
+
+
+async def _audit_import(box: Box, prepared: PreparedBase) -> None:
+    """Once per base: that it was imported, and in which weight format it is served."""
+    facts = {"base": prepared.digest, "format": prepared.format, "format_digest": prepared.format_digest}
+
+    def note(connection: Connection) -> None:
+        if not audit.about(connection, "base.import", prepared.digest):
+            audit.record(connection, "", "base.import", prepared.digest, None, facts)
+
+    await box.database.commit(note)
 
 
 async def start_engine(box: Box) -> None:
@@ -108,10 +124,20 @@ def application(box: Box) -> ASGIApp:
     )
     api.state.box = box
     api.state.refused = box.refused
-    for part in (endpoints.router, operator_api.router, probes.router):
-        api.include_router(part)
+    key = Security(HTTPBearer(auto_error=False, description="ck_..., or the operator's from admin.key"))
+    for part in (endpoints.router, operator_api.router):
+        api.include_router(part, dependencies=[key])
+    api.include_router(probes.router)
     failures.install(api)
     limits = box.config.appliance
+    if limits.allowed_origins:
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=limits.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
     return Edge(
         api,
         hosts=(*limits.allowed_hosts, limits.host),

@@ -12,6 +12,8 @@ from appliance.placement import Place
 from appliance.question import Question
 from appliance.serving import Serving
 
+MAX_BYTES_A_TOKEN = 32  # on average over a prompt; English has about 4, runs of spaces the most
+
 
 def asks_for(serving: Serving, question: Question, place: Place, lane: str, arrived: float) -> list[Ask]:
     """One Ask for every prompt and choice, a prompt's choices side by side. `arrived` is on the monotonic clock.
@@ -21,6 +23,8 @@ def asks_for(serving: Serving, question: Question, place: Place, lane: str, arri
     limit = serving.config.appliance.deadline_seconds
     deadline = arrived + min(limit, question.origin.timeout_s or limit)
     asks = []
+    _check_size(serving, question)
+    constraint = _constraint(serving, question)
     for prompt in _prompts(serving, question, place):
         ask = Ask(
             lane,
@@ -34,8 +38,16 @@ def asks_for(serving: Serving, question: Question, place: Place, lane: str, arri
             score_from=1 if question.echo and question.logprobs is not None else None,
             deadline=deadline,
         )
-        asks += [_choice(serving, question, ask, number) for number in range(question.choices)]
+        asks += [_choice(ask, constraint, number) for number in range(question.choices)]
     return asks
+
+
+def _check_size(serving: Serving, question: Question) -> None:
+    """Refuse by bytes what cannot fit by tokens: a megabyte of spaces takes seconds to tokenise."""
+    texts = [text for _, text in question.turns] + [p for p in question.prompts if isinstance(p, str)]
+    size, most = sum(map(len, texts)), MAX_BYTES_A_TOKEN * serving.context
+    if size > most * max(1, len(question.prompts)):
+        raise _too_long(f"has {size} characters, which is", serving, question)
 
 
 def _prompts(serving: Serving, question: Question, place: Place) -> list[Sequence[int]]:
@@ -54,18 +66,22 @@ def _room(serving: Serving, prompt: int, question: Question) -> int:
     wanted = serving.config.appliance.default_max_tokens if question.max_new is None else question.max_new
     left = serving.context - prompt
     if left < min(wanted, 1):
-        raise ContextExceeded(
-            f"the prompt has {prompt} tokens and the context is {serving.context} tokens, prompt and answer "
-            "together; shorten the prompt",
-            param="messages" if question.endpoint == "chat" else "prompt",
-        )
+        raise _too_long(f"has {prompt} tokens,", serving, question)
     return min(wanted, left)
 
 
-def _choice(serving: Serving, question: Question, ask: Ask, number: int) -> Ask:
+def _too_long(what: str, serving: Serving, question: Question) -> ContextExceeded:
+    return ContextExceeded(
+        f"the prompt {what} more than fits: the context is {serving.context} tokens for prompt and answer together; "
+        "shorten the prompt",
+        param="messages" if question.endpoint == "chat" else "prompt",
+    )
+
+
+def _choice(ask: Ask, constraint: Constraint | None, number: int) -> Ask:
     """The nth choice: its own seed, and its own place in the grammar."""
     sampling = replace(ask.sampling, seed=(ask.sampling.seed + number) & 0xFFFF_FFFF)
-    return replace(ask, sampling=sampling, constraint=_constraint(serving, question))
+    return replace(ask, sampling=sampling, constraint=constraint.fresh() if constraint else None)
 
 
 def _constraint(serving: Serving, question: Question) -> Constraint | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias, cast
 
 from fastapi import Depends, Request
@@ -36,7 +36,6 @@ class Box:
     base: PreparedBase | None = None
     register: Releases | None = None
     serving: Serving | None = None
-    warnings: list[str] = field(default_factory=list)
 
     def ready(self) -> Serving:
         """Raises Unavailable while starting."""
@@ -68,16 +67,16 @@ class Box:
             self.vitals.live.labels(cohort).set(live.version if live else 0)
 
 
-def of(request: Request) -> Box:
+async def of(request: Request) -> Box:
     """The box this request came to."""
     return cast(Box, request.app.state.box)
 
 
-def authorised(scope: Scope) -> Callable[[Request], Caller]:
+def authorised(scope: Scope) -> Callable[[Request], Coroutine[None, None, Caller]]:
     """A dependency: the caller, who must have the scope. Operator scopes always want a key."""
 
-    def caller(request: Request) -> Caller:
-        keys = of(request).keys
+    async def caller(request: Request) -> Caller:
+        keys = (await of(request)).keys
         found = keys.caller(request.headers.get("authorization"))
         found.require(scope)
         return found

@@ -10,6 +10,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
 from jinja2 import TemplateError
@@ -25,7 +26,11 @@ class Tokenizer(Protocol):
     """What the engine's model offers; thread-safe."""
 
     bos: int
+    eos: int
     adds_bos: bool
+
+    @property
+    def pieces(self) -> Sequence[bytes]: ...
 
     def tokenize(self, text: str, *, special: bool) -> list[int]: ...
 
@@ -37,8 +42,11 @@ class ChatTemplate:
         """Raises BaseModelError when the template is not valid or cannot render a simple conversation."""
         self.digest = template_digest(source)
         self._tokenizer = tokenizer
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _refuse
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals |= {"raise_exception": _refuse, "strftime_now": _today}
+        self._ends = {"bos_token": self._piece(tokenizer.bos), "eos_token": self._piece(tokenizer.eos)}
         try:
             self._template = environment.from_string(source)
             self.encode([("user", "a"), ("assistant", "b"), ("user", "c")], None)
@@ -67,14 +75,22 @@ class ChatTemplate:
     def _render(self, turns: Sequence[Turn]) -> str:
         messages = [{"role": role, "content": text} for role, text in turns]
         try:
-            text = self._template.render(messages=messages, add_generation_prompt=True, bos_token="", eos_token="")
+            text = self._template.render(messages=messages, add_generation_prompt=True, **self._ends)
         except TemplateError as error:
             raise InvalidRequest(
                 f"the base's chat template refuses these messages: {error}", param="messages"
             ) from error
         if len(text) > _MAX_SCAFFOLD:
             raise InvalidRequest("the base's chat template renders more text than is allowed", param="messages")
+        for role, mark in turns:
+            if mark not in text:
+                raise InvalidRequest(
+                    f"the base's chat template has no place for this {role} message", param="messages"
+                )
         return text
+
+    def _piece(self, token: int) -> str:
+        return self._tokenizer.pieces[token].decode("utf-8", "replace") if token >= 0 else ""
 
 
 def template_digest(source: str) -> str:
@@ -95,6 +111,11 @@ def with_system_prompt(turns: Sequence[Turn], system_prompt: str | None) -> list
     if turns and turns[0][0] == "system":
         return [("system", f"{system_prompt}\n\n{turns[0][1]}"), *turns[1:]]
     return [("system", system_prompt), *turns]
+
+
+def _today(form: str) -> str:
+    """Some templates tell the model the date."""
+    return datetime.now(UTC).strftime(form)
 
 
 def _refuse(message: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _running: set[subprocess.Popen[str]] = set()
+_ended = threading.Event()
 
 
 class ChildFailed(Exception):
@@ -21,6 +22,8 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
 
     Closing the iterator kills the child.
     """
+    if _ended.is_set():
+        raise ChildFailed("the appliance is stopping")
     command = [sys.executable, "-m", "adapters.confine", str(cpu_seconds), str(memory_bytes), module, *arguments]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child,
@@ -42,7 +45,8 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
 
 
 def kill_all() -> None:
-    """End every child now: the process is stopping and nobody waits for their results."""
+    """End every child now and start no more: the process is stopping and nobody waits for their results."""
+    _ended.set()
     for child in list(_running):
         child.kill()
 

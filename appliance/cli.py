@@ -15,7 +15,7 @@ from appliance import config as configuration
 from appliance import show
 from appliance.client import Operator, connect
 from appliance.config import Config
-from appliance.errors import ApplianceError, InvalidRequest
+from appliance.errors import ApplianceError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 release_cli = typer.Typer(no_args_is_help=True, help="Releases of adapters.")
@@ -51,14 +51,18 @@ def _config() -> tuple[Config, Path]:
 
 
 def call(
-    work: Callable[[Operator], Coroutine[Any, Any, Any]], *, as_json: bool, shown: Callable[[Any], None]
+    work: Callable[[Operator], Coroutine[Any, Any, Any]],
+    *,
+    as_json: bool,
+    shown: Callable[[Any], None],
+    needs_base: bool = True,
 ) -> None:
     """Do `work` through the operator API and print what it gives."""
 
     async def run() -> Any:  # noqa: ANN401 - any JSON value
         config, path = _config()
         with show.progress() as report:
-            async with connect(config, path, configuration.home_path(), report) as operator:
+            async with connect(config, path, configuration.home_path(), report, needs_base=needs_base) as operator:
                 return await work(operator)
 
     result = asyncio.run(run())
@@ -157,7 +161,7 @@ def status(as_json: Json = False) -> None:
 @cli.command()
 def audit(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, as_json: Json = False) -> None:
     """What operators did, newest first."""
-    call(lambda o: o.get("audit", limit=limit), as_json=as_json, shown=show.audit)
+    call(lambda o: o.get("audit", limit=limit), as_json=as_json, shown=show.audit, needs_base=False)
 
 
 @cli.command()
@@ -198,13 +202,13 @@ def log_tail(
             wanted = [r for r in new if cohort in (None, r["cohort"]) and status in (None, r["status"])]
             show.interactions(wanted, as_json=as_json)
 
-    call(tail, as_json=False, shown=lambda _: None)
+    call(tail, as_json=False, shown=lambda _: None, needs_base=False)
 
 
 @log_cli.command("show")
 def log_show(request_id: str, as_json: Json = False) -> None:
     """One request: asked, decided, answered."""
-    call(lambda o: o.get(f"interactions/{request_id}"), as_json=as_json, shown=show.tree)
+    call(lambda o: o.get(f"interactions/{request_id}"), as_json=as_json, shown=show.tree, needs_base=False)
 
 
 @log_cli.command("export")
@@ -212,6 +216,7 @@ def log_export(
     sqlite: Annotated[
         Path | None, typer.Option("--sqlite", help="Write a copy of the database here instead.")
     ] = None,
+    as_json: Json = True,  # noqa: ARG001 - there is no other form; every verb takes it
 ) -> None:
     """Every request as JSON, one object a line, oldest first."""
     if sqlite is not None:
@@ -226,14 +231,14 @@ def log_export(
             show.interactions(rows, as_json=True)
             last = rows[-1]["seq"]
 
-    call(export, as_json=False, shown=lambda _: None)
+    call(export, as_json=False, shown=lambda _: None, needs_base=False)
 
 
 @key_cli.command("add")
 def key_add(
     name: str,
     scope: Annotated[list[str] | None, typer.Option(help="infer, feedback, viewer, operator; repeatable.")] = None,
-    cohort: Annotated[list[str] | None, typer.Option(help="Limit to these cohorts (and base); repeatable.")] = None,
+    cohort: Annotated[list[str] | None, typer.Option(help="Limit to these cohorts, or base; repeatable.")] = None,
     tenant: Annotated[str | None, typer.Option(help="The tenant this key speaks for.")] = None,
     hints: Annotated[bool, typer.Option(help="May its requests steer routing by metadata?")] = True,
     expires: Annotated[str | None, typer.Option(help="Like 2027-01-31.")] = None,
@@ -252,32 +257,33 @@ def key_add(
         ),
         as_json=as_json,
         shown=show.new_key,
+        needs_base=False,
     )
 
 
 @key_cli.command("list")
 def key_list(as_json: Json = False) -> None:
     """The keys, without their secrets."""
-    call(lambda o: o.get("keys"), as_json=as_json, shown=show.keys)
+    call(lambda o: o.get("keys"), as_json=as_json, shown=show.keys, needs_base=False)
 
 
 @key_cli.command("revoke")
 def key_revoke(identity: str, as_json: Json = False) -> None:
     """Refuse a key from now on."""
-    call(lambda o: o.delete(f"keys/{identity}"), as_json=as_json, shown=lambda key: show.keys([key]))
+    call(lambda o: o.delete(f"keys/{identity}"), as_json=as_json, shown=lambda k: show.keys([k]), needs_base=False)
 
 
 def _named(release: str) -> tuple[str, int]:
     cohort, _, version = release.partition("@")
     if not version.isdigit():
-        raise InvalidRequest(f"{release!r} is not a release: write it like legal@3")
+        raise typer.BadParameter(f"{release!r} is not a release: write it like legal@3")
     return cohort, int(version)
 
 
 def _pair(given: str) -> tuple[str, str]:
     name, found, value = given.partition("=")
     if not found:
-        raise InvalidRequest(f"--meta {given!r}: write it like tenant=acme")
+        raise typer.BadParameter(f"--meta {given!r}: write it like tenant=acme")
     return name, value
 
 

@@ -43,14 +43,24 @@ class Operator:
 
 
 @asynccontextmanager
-async def connect(config: Config, config_file: Path, home_path: Path, progress: Progress) -> AsyncIterator[Operator]:
-    """Raises SetupError when there is no way to the operator API."""
+async def connect(
+    config: Config, config_file: Path, home_path: Path, progress: Progress, *, needs_base: bool
+) -> AsyncIterator[Operator]:
+    """Raises SetupError when there is no way to the operator API. Without `needs_base` only log, keys and audit can
+    be asked for, and no base has to be there."""
     owner = Home(home_path).owner()
     if owner is not None and owner.url:
         key = (home_path / "admin.key").read_text(encoding="ascii").strip()
         headers = {"Authorization": f"Bearer {key}"}
-        # The URL comes from the home's own lock file; its certificate names the box, not this loopback address.
-        async with httpx.AsyncClient(base_url=owner.url, headers=headers, timeout=TIMEOUT_S, verify=False) as client:  # noqa: S501
+        # The URL is from the home's own lock file, and its certificate names the box rather than this address.
+        # trust_env: a proxy in the environment must not see the operator's key.
+        async with httpx.AsyncClient(
+            base_url=owner.url,
+            headers=headers,
+            timeout=TIMEOUT_S,
+            verify=False,  # noqa: S501
+            trust_env=False,
+        ) as client:
             try:
                 yield Operator(client)
             except httpx.TransportError as error:
@@ -59,19 +69,20 @@ async def connect(config: Config, config_file: Path, home_path: Path, progress: 
                     "it may be starting or stopping; try again, or stop it"
                 ) from error
         return
-    async with _in_process(config, config_file, home_path, progress) as client:
+    async with _in_process(config, config_file, home_path, progress if needs_base else None) as client:
         yield Operator(client)
 
 
 @asynccontextmanager
 async def _in_process(
-    config: Config, config_file: Path, home_path: Path, progress: Progress
+    config: Config, config_file: Path, home_path: Path, progress: Progress | None
 ) -> AsyncIterator[httpx.AsyncClient]:
     from appliance import app  # here, since a client of a running appliance needs none of it
 
     box = app.open_home(config, home_path, "")
     try:
-        await app.prepare(box, config_file, progress)
+        if progress is not None:
+            await app.prepare(box, config_file, progress)
         key = (box.home.path / "admin.key").read_text(encoding="ascii").strip()
         transport = httpx.ASGITransport(app.application(box), raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {key}"}

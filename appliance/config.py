@@ -53,6 +53,11 @@ class Appliance(_Strict):
         except ValueError:
             return False
 
+    @property
+    def private(self) -> bool:
+        """Only this machine reaches the port."""
+        return self.loopback and not self.behind_proxy
+
     @model_validator(mode="after")
     def _tls_whole(self) -> Appliance:
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -69,7 +74,7 @@ class Base(_Strict):
     context: Annotated[int, Field(ge=256, le=1 << 20)] | None = None
     sequences: Annotated[int, Field(ge=1, le=64)] = 16
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
-    gpu_layers: Annotated[int, Field(ge=-1)] = 0
+    gpu_layers: Annotated[int, Field(ge=-1)] = -1
     spare_lanes: Annotated[int, Field(ge=1, le=64)] = 4
 
 

@@ -15,7 +15,6 @@ from typing import Literal
 from adapters.registry import file_digest
 from appliance import base
 from appliance.config import Config
-from appliance.engine import llama
 from appliance.errors import ApplianceError
 from appliance.store.database import SQLITE_VERSION
 from appliance.store.home import Home
@@ -97,8 +96,13 @@ def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Findin
 def _machine(config: Config) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0))
     yield Finding("threads", "ok", f"{base.threads(config.base)} of {cores} processors, {platform.machine()}")
+    try:
+        from appliance.engine import llama
+    except ImportError as error:
+        yield Finding("llama.cpp", "missing", str(error), "make install")
+        return
     yield Finding("llama.cpp", "ok", llama.system_info())
-    wanted, able = config.base.gpu_layers != 0, llama.gpu_offload_available()
+    wanted, able = config.base.gpu_layers > 0, llama.gpu_offload_available()
     if wanted and not able:
         yield Finding(
             "gpu", "missing", "gpu_layers is set, but llama.cpp was built without a GPU", "GPU=1 make install"

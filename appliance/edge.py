@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 class Edge:
     """Checks Host, Origin, content type and size. `hosts` are allowed beside loopback names, `any_host` for boxes
-    behind a proxy that checks; no Origin is allowed but those listed."""
+    behind a proxy that checks; no Origin is allowed but the box's own and those listed."""
 
     def __init__(
         self,
@@ -65,7 +65,8 @@ class Edge:
             raise InvalidRequest(f"more than {MAX_HEADERS} headers")
         self._check_host(headers.getlist("host"))
         for origin in headers.getlist("origin"):
-            if origin not in self._origins:
+            same = origin.partition("://")[2] == headers["host"]
+            if not same and origin not in self._origins:
                 raise Forbidden(f"the origin {origin[:100]!r} is not in allowed_origins", code="origin_refused")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._max_body:

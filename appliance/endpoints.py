@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from appliance.arrival import origin
 from appliance.box import GivesFeedback, Infers, TheBox
 from appliance.errors import InvalidRequest, NotFound, NotImplementedHere, UnknownModel
 from appliance.keys import Caller
-from appliance.models import listing
+from appliance.models import find, listing
 from appliance.question import from_chat, from_completion
 from appliance.replies import Echo, Vocabulary
 from appliance.store import feedback, interactions, timestamps
@@ -67,17 +66,17 @@ async def embeddings(_caller: Infers) -> Response:
 
 
 @router.get("/models", response_model=wire.ModelList)
-async def models(box: TheBox, _caller: Infers) -> wire.ModelList:
-    """The base, every cohort and every release."""
-    return wire.ModelList(data=listing(box.ready()))
+async def models(box: TheBox, caller: Infers) -> wire.ModelList:
+    """The base, every cohort and every release that this key is granted."""
+    return wire.ModelList(data=listing(box.ready(), caller))
 
 
 @router.get("/models/{name:path}", response_model=wire.ModelEntry, responses={404: {"model": wire.ErrorReply}})
-async def model(name: str, box: TheBox, _caller: Infers) -> wire.ModelEntry:
-    """One of them."""
-    for entry in listing(box.ready()):
-        if entry.id == name:
-            return entry
+async def model(name: str, box: TheBox, caller: Infers) -> wire.ModelEntry:
+    """One of them, also by alias or by the name a reply gives."""
+    entry = find(box.ready(), caller, name)
+    if entry is not None:
+        return entry
     raise UnknownModel(f"there is no model {name!r} here; GET /v1/models lists them", param="model")
 
 
@@ -100,9 +99,7 @@ async def give_feedback(
         idempotency_key=idempotency_key,
         **body.model_dump(),
     )
-    stored, cohort = await asyncio.wrap_future(
-        box.database.write(lambda connection: _record(connection, row, caller))
-    )
+    stored, cohort = await box.database.commit(lambda connection: _record(connection, row, caller))
     if stored.id == row.id and body.rating is not None:
         box.vitals.feedback.labels(cohort, str(body.rating)).inc()
     return wire.FeedbackReply(id=stored.id, request_id=stored.request_id)

@@ -1,4 +1,4 @@
-"""Everything that can go wrong on purpose, in one tree. `endpoints` maps it to HTTP in one place.
+"""Everything that can go wrong on purpose, in one tree. `failures` maps it to HTTP.
 
     ApplianceError                  500
     |- InvalidRequest               400   the caller's input; `param` names the field
@@ -50,6 +50,7 @@ class ApplianceError(Exception):
         self.code = code or self.default_code
         self.param = param
         self.retry_after = retry_after
+        self.headers: dict[str, str] = {}
 
 
 class InvalidRequest(ApplianceError):

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -28,6 +29,9 @@ def as_body(error: ApplianceError) -> dict[str, Any]:
 
 def as_response(error: ApplianceError) -> JSONResponse:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    headers |= error.headers
+    if error.status in (409, 501):  # OpenAI's clients would try these again
+        headers["x-should-retry"] = "false"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(as_body(error), error.status, headers)
@@ -49,9 +53,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _routing(request: Request, error: HTTPException) -> JSONResponse:
+        refusal: ApplianceError = InvalidRequest(str(error.detail))
         if error.status_code == 404:
-            return as_response(NotFound(f"there is nothing at {request.url.path[:_MAX_ECHO]}"))
-        refusal = InvalidRequest(str(error.detail))
+            refusal = NotFound(f"there is nothing at {request.scope['path'][:_MAX_ECHO]}")
+        request.app.state.refused(refusal)
         return JSONResponse(as_body(refusal), error.status_code, error.headers)
 
     @app.exception_handler(Exception)
@@ -61,20 +66,29 @@ def install(app: FastAPI) -> None:
 
 
 def explain(faults: Sequence[dict[str, Any]]) -> InvalidRequest:
-    """The first fault, naming the field and, for an unknown one, the nearest known."""
-    fault = faults[0]
-    location = [str(part) for part in fault["loc"] if part != "body"]
-    # pydantic names the branch of a union it tried ("list[str]", "function-after..."): not the caller's business.
-    location = [part for part in location if part.isidentifier() or part.isdigit()]
-    field = ".".join(location) or None
+    """The fault that lies deepest, naming the field and, for an unknown one, the nearest known: of a union's
+    branches that is the one the caller meant."""
+    if faults[0]["type"] == "json_invalid":
+        return InvalidRequest(f"the body is not valid JSON: {faults[0]['ctx']['error']}", code="invalid_json")
+    known = _field_names()
+    fault = max(faults, key=lambda fault: len(_path(fault, known)))
+    path = _path(fault, known)
+    field = ".".join(path) or None
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _field_names(), n=1)
+        near = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return InvalidRequest(f"unknown field {field!r}{hint}", param=field, code="unknown_parameter")
     message = str(fault["msg"]).removeprefix("Value error, ")
     return InvalidRequest(f"{field}: {message}" if field else message, param=field)
 
 
+def _path(fault: dict[str, Any], known: Sequence[str]) -> list[str]:
+    """Where in the body: field names and indices, without pydantic's names for the branches of a union."""
+    parts = [str(part) for part in fault["loc"][1:]]
+    last = parts[-1:] if fault["type"] == "extra_forbidden" else []
+    return [part for part in parts[: len(parts) - len(last)] if part in known or part.isdigit()] + last
+
+
 def _field_names() -> list[str]:
-    models = (wire.ChatRequest, wire.CompletionRequest, wire.FeedbackRequest, wire.RouteRequest)
-    return sorted({name for model in models for name in model.model_fields})
+    models = [model for model in vars(wire).values() if isinstance(model, type) and issubclass(model, BaseModel)]
+    return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})

@@ -1,8 +1,8 @@
 """Who is calling and what they may do.
 
 A key is `ck_<id>_<secret>`: the id finds the row, the secret is 256 random bits of which only the SHA-256 is kept
-(high entropy needs no slow hash). While no key is configured, inference is open to whoever reaches the port;
-the operator API always wants a key. `COHORT_HOME/admin.key` is the operator's, made at the first start.
+(high entropy needs no slow hash). While no key is configured and only this machine reaches the port, inference is
+open; the operator API always wants a key. `COHORT_HOME/admin.key` is the operator's, made at the first start.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Caller:
     hints: bool = True
 
     def require(self, scope: Scope) -> None:
-        """Raises Forbidden. An operator may do everything; who may infer may give feedback."""
+        """Raises Forbidden. An operator may do everything."""
         if scope not in self.scopes and "operator" not in self.scopes:
             raise Forbidden(f'this key lacks the scope "{scope}"; an operator can make one with `cohort key add`')
 
@@ -68,8 +68,9 @@ ANONYMOUS = Caller("", frozenset({"infer", "feedback"}))
 class Keys:
     """The keys in force: a snapshot, replaced at every change."""
 
-    def __init__(self, admin_secret: str) -> None:
-        self._admin = _digest(admin_secret)
+    def __init__(self, admin_secret: str, *, may_be_open: bool) -> None:
+        """`may_be_open`: without keys, inference is for everybody; false wherever others than this machine reach."""
+        self._admin, self._may_be_open = _digest(admin_secret), may_be_open
         self._keys: dict[str, StoredKey] = {}
 
     def replace(self, keys: Sequence[StoredKey]) -> None:
@@ -77,7 +78,11 @@ class Keys:
 
     @property
     def open(self) -> bool:
-        """No inference key is configured."""
+        """Inference wants no key: none is configured, and only this machine reaches the port."""
+        return self._may_be_open and self.none_configured
+
+    @property
+    def none_configured(self) -> bool:
         return not any(key.revoked is None for key in self._keys.values())
 
     def caller(self, authorization: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Caller:

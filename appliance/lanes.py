@@ -14,56 +14,78 @@ from appliance.engine.engine import BASE_LANE, Engine
 from appliance.errors import Unavailable
 from router.table import Target
 
+HEADROOM = 256 << 20  # bytes of memory that stay free for everything else
+_CGROUP = Path("/sys/fs/cgroup")
+
 
 class Lanes:
     """Attaches releases to the engine on demand; the least recently used spare one makes room."""
 
     def __init__(self, engine: Engine, releases: Path, spare: int, lane_bytes: int) -> None:
         self._engine, self._folder, self._spare, self._lane_bytes = engine, releases, spare, lane_bytes
-        self._attaching = asyncio.Lock()
-        self._used: dict[str, None] = {}  # digests, least recently used first
+        self._changing = asyncio.Lock()
+        self._resident: dict[str, None] = {}  # digests, least recently used first; one being detached is out
         self.live: frozenset[str] = frozenset()  # digests that never make room
 
     @asynccontextmanager
     async def hold(self, target: Target | None, weight: float) -> AsyncIterator[str]:
         """The lane's key for the release (None: the base), which cannot go while it is held.
 
-        Raises EngineFault when llama.cpp refuses the adapter, Unavailable when there is no memory for it.
+        Raises EngineFault when llama.cpp refuses the adapter, Unavailable when there is no room for it.
         """
         if target is not None:
-            await self.attach(target, weight)
+            await self.attach(target, weight, spare=target.digest not in self.live)
         key = BASE_LANE if target is None else target.digest
+        # Nothing is awaited between being resident and being held, so no eviction comes between.
         with self._engine.hold(key):
             yield key
 
-    async def attach(self, target: Target, weight: float) -> None:
-        """Make the release resident."""
-        self._touch(target.digest)
-        if self._engine.has_lane(target.digest):
-            return
-        async with self._attaching:
-            if self._engine.has_lane(target.digest):
-                return
-            await self._make_room(target)
-            await self._engine.attach(target.digest, self._folder / target.digest / ADAPTER, weight)
+    async def attach(self, target: Target, weight: float, *, spare: bool) -> None:
+        """Make the release resident; a `spare` one within the bound on spare lanes. Raises as `hold`."""
+        if not self._touch(target.digest):
+            async with self._changing:
+                if not self._touch(target.digest):
+                    await self._make_room(target, spare=spare)
+                    await self._engine.attach(target.digest, self._folder / target.digest / ADAPTER, weight)
+                    self._resident[target.digest] = None
 
-    def _touch(self, digest: str) -> None:
-        self._used.pop(digest, None)
-        self._used[digest] = None
+    def _touch(self, digest: str) -> bool:
+        """Whether it is resident; then it is the most recently used."""
+        if digest not in self._resident:
+            return False
+        self._resident.pop(digest)
+        self._resident[digest] = None
+        return True
 
-    async def _make_room(self, target: Target) -> None:
-        spare = [d for d in self._used if d not in self.live and self._engine.has_lane(d)]
-        for digest in spare:
-            if len(spare) >= self._spare and not self._engine.holds(digest):
-                await self._engine.detach(digest)
-                self._used.pop(digest, None)
-                spare.remove(digest)
+    async def _make_room(self, target: Target, *, spare: bool) -> None:
+        spares = [digest for digest in self._resident if digest not in self.live]
+        for digest in [d for d in spares if not self._engine.holds(d)]:
+            if len(spares) < self._spare:
                 break
-        free = psutil.virtual_memory().available
+            self._resident.pop(digest)
+            spares.remove(digest)
+            await self._engine.detach(digest)
+        if spare and len(spares) >= self._spare:
+            raise Unavailable(
+                f"{target.name} cannot be loaded: all {self._spare} spare lanes are in use (spare_lanes in [base])",
+                code="no_spare_lane",
+                retry_after=5,
+            )
+        free = free_memory() - HEADROOM
         if free < self._lane_bytes:
             raise Unavailable(
-                f"{target.name} needs {self._lane_bytes >> 20} MB of memory to be loaded, {free >> 20} MB are free; "
-                "lower context or sequences in [base], or spare_lanes",
+                f"{target.name} needs {self._lane_bytes >> 20} MB of memory, {max(free, 0) >> 20} MB can be had; "
+                "lower context, sequences or spare_lanes in [base]",
                 code="out_of_memory",
                 retry_after=30,
             )
+
+
+def free_memory() -> int:
+    """Bytes this process may still take: the machine's, or its control group's if that is less."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if limit == "max" else min(free, int(limit) - int(used))
+    except (OSError, ValueError):
+        return free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from appliance.keys import Caller
 from appliance.placement import AUTO
 from appliance.serving import Serving
 from appliance.wire import ModelEntry, ModelMeta
@@ -12,14 +13,30 @@ from router.cohort import BASE
 _OWNER = "cohort-appliance"
 
 
-def listing(serving: Serving) -> list[ModelEntry]:
-    """`auto`, the base under both its names, every cohort, every release."""
+def find(serving: Serving, caller: Caller, name: str) -> ModelEntry | None:
+    """The entry of a model by its name, by an alias like legal@previous, or by what replies call it."""
+    name = name.removeprefix(f"{serving.base.id}:")
+    target = serving.releases.table.named.get(name)
+    entries = {entry.id: entry for entry in listing(serving, caller)}
+    return entries.get(target.name if target else name)
+
+
+def listing(serving: Serving, caller: Caller) -> list[ModelEntry]:
+    """`auto`, the base under both its names, every cohort, every release: those the caller is granted."""
+    every = _everything(serving)
+    if caller.grant is None:
+        return every
+    granted = {*caller.grant, AUTO} | ({serving.base.id} if BASE in caller.grant else set())
+    return [entry for entry in every if entry.id.partition("@")[0] in granted]
+
+
+def _everything(serving: Serving) -> list[ModelEntry]:
     base = serving.base
     since = int(base.path.stat().st_mtime)
     base_meta = ModelMeta(digest=base.digest, context=serving.context)
     entries = [
         ModelEntry(id=AUTO, created=since, owned_by=_OWNER, parent=base.id, meta=ModelMeta(context=serving.context)),
-        ModelEntry(id=base.id, created=since, owned_by=_OWNER, root=str(base.path), meta=base_meta),
+        ModelEntry(id=base.id, created=since, owned_by=_OWNER, root=base.id, meta=base_meta),
         ModelEntry(id=BASE, created=since, owned_by=_OWNER, root=base.id, meta=base_meta),
     ]
     for cohort, section in serving.config.cohorts.items():

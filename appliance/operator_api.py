@@ -128,11 +128,11 @@ async def log(
     rating: Annotated[int | None, Query(ge=-1, le=1)] = None,
     since: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The log: newest first (`before` pages on), or oldest first from `after` on, which follows it."""
+    """The log: newest first (`before` pages on, filters narrow), or unfiltered and oldest first from `after` on."""
 
     def read() -> list[dict[str, Any]]:
         with box.database.read() as connection:
-            if after is not None:
+            if after is not None:  # the filters are the newest-first listing's
                 found = interactions.follow(connection, after, limit)
             else:
                 found = interactions.page(
@@ -201,7 +201,7 @@ async def add_key(body: wire.KeyRequest, box: TheBox, caller: Operates) -> wire.
         key_rows.insert(connection, key)
         audit.record(connection, caller.key_id, "key.add", identity, None, entry.model_dump())
 
-    await asyncio.wrap_future(box.database.write(insert))
+    await box.database.commit(insert)
     box.reload_keys()
     return entry.model_copy(update={"secret": secret})
 
@@ -215,7 +215,7 @@ async def revoke_key(identity: str, box: TheBox, caller: Operates) -> wire.KeyEn
         audit.record(connection, caller.key_id, "key.revoke", identity, {"revoked": None}, {"revoked": key.revoked})
         return key
 
-    revoked = await asyncio.wrap_future(box.database.write(revoke))
+    revoked = await box.database.commit(revoke)
     box.reload_keys()
     return _key(revoked)
 

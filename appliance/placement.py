@@ -29,6 +29,19 @@ class Place:
     def release(self) -> str:
         return self.target.name if self.target else BASE
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who answers and why."""
+        return {
+            "X-Cohort": self.decision.cohort,
+            "X-Cohort-Layer": self.decision.layer,
+            "X-Cohort-Confidence": f"{self.decision.confidence:.4g}",
+            "X-Cohort-Reason": self.decision.reason,
+            "X-Release": self.release,
+            "X-Release-Digest": self.target.digest if self.target else BASE,
+            "X-Release-Arm": self.arm,
+        }
+
     def model(self, base_id: str) -> str:
         """What answered, as the reply's `model`."""
         return f"{base_id}:{self.target.name}" if self.target else base_id

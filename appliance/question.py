@@ -61,7 +61,8 @@ class Question:
         given = {name: getattr(sampling, name) for name in (*names, "seed")}
         if sampling.logit_bias:
             given["logit_bias"] = {str(t): b for t, b in sampling.logit_bias.items()}
-        given |= {"max_tokens": self.max_new, "n": self.choices, "stop": list(self.stops)}
+        given |= {"n": self.choices, "stop": list(self.stops), "stop_token_ids": sorted(self.stop_tokens)}
+        given |= {"ignore_eos": self.ignore_end, "echo": self.echo, "logprobs": self.logprobs}
         if self.response_format is not None:
             given["response_format"] = self.response_format.model_dump(by_alias=True, exclude_none=True)
         return given
@@ -101,6 +102,10 @@ def from_completion(request: CompletionRequest, origin: Origin, n_vocab: int) ->
 
 def _common(request: ChatRequest | CompletionRequest, origin: Origin, n_vocab: int) -> dict[str, Any]:
     stop_tokens = frozenset(request.stop_token_ids or ())
+    if request.ignore_eos and _format(request.response_format):
+        raise InvalidRequest(
+            "ignore_eos and response_format contradict each other: JSON has an end", param="ignore_eos"
+        )
     if any(token >= n_vocab for token in stop_tokens):
         raise InvalidRequest(f"token ids lie below {n_vocab}, the base's vocabulary", param="stop_token_ids")
     return {
@@ -137,7 +142,7 @@ def _sampling(request: ChatRequest | CompletionRequest, n_vocab: int) -> Samplin
 def _biases(given: Mapping[str, float], n_vocab: int) -> dict[int, float]:
     biases: dict[int, float] = {}
     for token, bias in given.items():
-        if not token.isascii() or not token.isdigit() or int(token[:9]) >= n_vocab:
+        if not token.isascii() or not token.isdigit() or len(token) > 9 or int(token) >= n_vocab:
             raise InvalidRequest(f"logit_bias: {token!r} is not a token id below {n_vocab}", param="logit_bias")
         biases[int(token)] = bias
     return biases

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
@@ -66,21 +64,32 @@ class Record:
         except ApplianceError as error:
             if error.status >= 500:
                 with suppress(StoreUnavailable):  # the first failure is the one to tell
-                    await asyncio.wrap_future(self._commit("failed", error))
+                    await self._commit("failed", error)
+            error.headers = {**self.headers, **error.headers}
             raise
         except BaseException as error:
             # Closed or cancelled, so nobody waits for the commit; or a fault of ours that is not foreseen.
             fault = EngineFault(f"unforeseen: {error!r}") if isinstance(error, Exception) else None
+            rows = self._rows("failed" if fault else "cancelled", fault)
             with suppress(StoreUnavailable):
-                self._commit("failed" if fault else "cancelled", fault)
+                self._serving.database.write(lambda connection: _insert(connection, rows))
             raise
-        await asyncio.wrap_future(self._commit("ok"))
+        await self._commit("ok")
 
-    def _commit(self, status: Status, error: ApplianceError | None = None) -> Future[None]:
-        """Queue the rows for the writer; the future is done once they are on disk. Raises StoreUnavailable."""
+    @property
+    def headers(self) -> dict[str, str]:
+        """On every reply from here on."""
+        return {"X-Request-Id": self.id, **self._place.headers}
+
+    async def _commit(self, status: Status, error: ApplianceError | None = None) -> None:
+        """Done once the rows are on disk. Raises StoreUnavailable."""
+        rows = self._rows(status, error)
+        await self._serving.database.commit(lambda connection: _insert(connection, rows))
+
+    def _rows(self, status: Status, error: ApplianceError | None) -> list[Interaction]:
         rows = [self._row(number, status, error) for number in range(self._prompts)]
         self._count(rows, status)
-        return self._serving.database.write(lambda connection: _insert(connection, rows))
+        return rows
 
     def _row(self, number: int, status: Status, error: ApplianceError | None) -> Interaction:
         """The row of the nth prompt, with its choices."""
@@ -115,7 +124,7 @@ class Record:
             base_digest=base.digest,
             format_digest=base.format_digest,
             template_digest=self._serving.template.digest,
-            sampling=question.parameters,
+            sampling=question.parameters | ({"max_tokens": self.asks[number * n].max_new} if self.asks else {}),
             prompt_tokens=len(self.prompts[number]) if self.asks else None,
             completion_tokens=sum(self._tokens[number * n : (number + 1) * n]),
             queue_ms=_ms(finished.admitted - finished.submitted) if finished else None,

@@ -52,11 +52,14 @@ class Releases:
         self._changing = asyncio.Lock()
         self._faults: dict[str, str] = {}
         self._prompts: dict[str, str] = {}
+        self.names: dict[str, str] = {}  # digest to legal@3
+        self.warnings: list[str] = []
         self.table = RouteTable()
         self.alarms: list[str] = []
 
     async def open(self) -> None:
-        """Read the register and check the files that routing may choose."""
+        """Read the register, check the files that routing may choose, sweep what a crash left."""
+        await asyncio.to_thread(registry.sweep, self._folder)
         self._refresh()
         for target in {*self.table.live.values(), *self.table.named.values()}:
             fault = await asyncio.to_thread(self._fault, self.get(target))
@@ -73,7 +76,7 @@ class Releases:
             refused = {}
             for target in self.table.live.values():
                 try:
-                    await lanes.attach(target, self.weight(target.cohort))
+                    await lanes.attach(target, self.weight(target.cohort), spare=False)
                 except ApplianceError as error:
                     refused[target.digest] = error.message
             if not refused:
@@ -120,15 +123,13 @@ class Releases:
     async def add(self, path: Path, cohort: str, key_id: str) -> Release:
         """Register an adapter made elsewhere as a candidate, ungated. Raises InvalidRequest when it is refused."""
         self._known(cohort)
+        with tempfile.TemporaryDirectory(prefix=registry.STAGING, dir=self._folder) as scratch:
+            copy = Path(scratch) / registry.ADAPTER
+            facts = await asyncio.to_thread(adapter_check.check, path, copy, self._base)
+            release = await asyncio.to_thread(self._describe, copy, facts, cohort, path)
+            await asyncio.to_thread(self._keep, copy, release)
         async with self._changing:
-            with tempfile.TemporaryDirectory(prefix=".checking-", dir=self._folder) as scratch:
-                copy = Path(scratch) / registry.ADAPTER
-                facts = await asyncio.to_thread(adapter_check.check, path, copy, self._base)
-                release = self._describe(copy, facts, cohort, path)
-                await asyncio.to_thread(self._keep, copy, release)
-            added = await asyncio.wrap_future(
-                self._database.write(lambda connection: _insert(connection, release, key_id))
-            )
+            added = await self._database.commit(lambda connection: _insert(connection, release, key_id))
             self._refresh()
             return added
 
@@ -137,8 +138,15 @@ class Releases:
         return await self._move(cohort, "promote", key_id, lambda s: lifecycle.promote(cohort, s, version))
 
     async def rollback(self, cohort: str, key_id: str) -> Switch:
-        """Return to the release that was live before, or to the base. Raises Conflict."""
-        return await self._move(cohort, "rollback", key_id, lambda s: lifecycle.rollback(cohort, s))
+        """Return to the release that was live before and can be served, or to the base. Raises Conflict."""
+
+        def decide(states: Sequence[ReleaseState]) -> list[Move]:
+            return lifecycle.rollback(cohort, [s for s in states if s.state == "live" or self._servable(cohort, s)])
+
+        return await self._move(cohort, "rollback", key_id, decide)
+
+    def _servable(self, cohort: str, state: ReleaseState) -> bool:
+        return self._fault(self.get(Target(cohort, state.version, ""))) is None
 
     async def _move(self, cohort: str, action: str, key_id: str, decide: Decide) -> Switch:
         self._known(cohort)
@@ -146,9 +154,7 @@ class Releases:
             with self._database.read() as connection:
                 moves = _decided(decide, _states(connection, cohort))
             await self._load_beforehand(cohort, moves)
-            await asyncio.wrap_future(
-                self._database.write(lambda connection: _apply(connection, cohort, action, key_id, decide))
-            )
+            await self._database.commit(lambda connection: _apply(connection, cohort, action, key_id, decide))
             self._refresh()
             return self.switch(cohort)
 
@@ -163,7 +169,8 @@ class Releases:
                 raise Conflict(f"{cohort}@{move.version} cannot be served: {fault}")
             self._faults.pop(release.digest, None)
             if self._lanes is not None:
-                await self._lanes.attach(Target(cohort, move.version, release.digest), self.weight(cohort))
+                target = Target(cohort, move.version, release.digest)
+                await self._lanes.attach(target, self.weight(cohort), spare=False)
 
     def _known(self, cohort: str) -> None:
         if cohort not in self._config.cohorts:
@@ -216,6 +223,8 @@ class Releases:
             states = {cohort: _states(connection, cohort) for cohort in cohorts}
         digests = {(r.cohort, r.version): r.digest for r in releases}
         self._prompts = {r.digest: r.system_prompt for r in releases}
+        self.names = {r.digest: f"{r.cohort}@{r.version}" for r in releases}
+        self.warnings = [warning for r in releases if (warning := self.stale_prompt(r))]
         self.table, self.alarms = route_table.build(cohorts, states, digests, self._faults)
         if self._lanes is not None:
             self._lanes.live = frozenset(target.digest for target in self.table.live.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -52,9 +53,7 @@ async def serve(config: Config, config_file: Path, home_path: Path, progress: Pr
 async def _run(box: Box, config_file: Path, listening: socket.socket, progress: Progress) -> None:
     """Listen at once, so that /ready can say how far the start is; then serve; then drain."""
     server = Server(_uvicorn_config(box))
-    stops: asyncio.Queue[int] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stops.put_nowait, number)
+    stops = _on_signals()
     accepting = asyncio.create_task(server.serve(sockets=[listening]))
     starting = asyncio.create_task(_start(box, config_file, progress))
     stopped = asyncio.create_task(stops.get())
@@ -78,6 +77,24 @@ async def _run(box: Box, config_file: Path, listening: socket.socket, progress: 
             await box.serving.engine.stop()
         server.should_exit = True
         await accepting
+        await _rows_written(box)
+
+
+def _on_signals() -> asyncio.Queue[int]:
+    """SIGTERM and SIGINT as they come. The first drains; the second ends, within 1.5 s, cleanly or not."""
+    stops: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
+
+    def stop(number: int) -> None:
+        if seen:
+            loop.call_later(1.5, os._exit, 1)
+        seen.append(number)
+        stops.put_nowait(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return stops
 
 
 async def _start(box: Box, config_file: Path, progress: Progress) -> None:
@@ -95,6 +112,13 @@ async def _drain(box: Box, stops: asyncio.Queue[int]) -> None:
     _log.info("draining: %d requests under way", box.serving.under_way.total())
     while box.serving.under_way.total() and time.monotonic() < deadline and stops.empty():
         await asyncio.sleep(0.05)
+
+
+async def _rows_written(box: Box) -> None:
+    """Streams that were cut write their rows on the way out: wait for them, two seconds at most."""
+    deadline = time.monotonic() + 2
+    while box.serving is not None and box.serving.under_way.total() and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
 
 
 async def _watch(box: Box) -> None:
@@ -135,10 +159,10 @@ def _listen(limits: Appliance) -> socket.socket:
         listening.listen(128)
     except OSError as error:
         listening.close()
-        raise SetupError(
-            f"cannot serve on {limits.host}:{limits.port}: {error.strerror}; "
-            "stop what uses it, or choose another with --port (make serve PORT=...)"
-        ) from error
+        remedy = "choose an address of this machine with --host (make serve HOST=...)"
+        if error.errno == errno.EADDRINUSE:
+            remedy = "stop what uses it, or choose another with --port (make serve PORT=...)"
+        raise SetupError(f"cannot serve on {limits.host}:{limits.port}: {error.strerror}; {remedy}") from error
     return listening
 
 
@@ -152,15 +176,20 @@ def _url(limits: Appliance, listening: socket.socket) -> str:
 
 def _check_exposure(limits: Appliance, box: Box) -> None:
     """Off loopback there must be keys, and TLS or a proxy that has it. Raises ConfigError."""
-    if limits.loopback:
+    for key, name in (("tls_certificate", limits.tls_certificate), ("tls_key", limits.tls_key)):
+        if name is not None and not os.access(name, os.R_OK):
+            raise ConfigError(f"{key} in [appliance]: {name} is not there or cannot be read")
+    if limits.private:
         return
     if limits.tls_certificate is None and not limits.behind_proxy:
         raise ConfigError(
             f"{limits.host} is not loopback: set tls_certificate and tls_key in [appliance], "
             "or behind_proxy = true when a proxy on the way has TLS"
         )
-    if box.keys.open:
-        raise ConfigError(f"{limits.host} is not loopback and there are no keys: make one with `cohort key add NAME`")
+    if box.keys.none_configured:
+        raise ConfigError(
+            "others than this machine can reach it and there are no keys: `cohort key add NAME` makes one"
+        )
 
 
 def _tell_systemd(message: str) -> None:

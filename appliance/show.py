@@ -96,7 +96,10 @@ def decision(result: dict[str, Any]) -> None:
         out().print(f"  {layer}: " + ", ".join(f"{name} {score:.2f}" for name, score in scores.items()))
 
 
-def base(result: dict[str, Any]) -> None:
+def base(result: dict[str, Any] | None) -> None:
+    if result is None:
+        out().print("the appliance that holds this home is still preparing its base: /ready says how far it is")
+        return
     out().print(f"{result['id']}: served as {result['format']}, sha256 {result['digest'][:16]}")
 
 

@@ -14,10 +14,10 @@ STUCK_SECONDS = 60.0  # one step of a large prompt on a slow machine takes a few
 
 def alarms(box: Box) -> list[str]:
     """What a person has to look at."""
-    found = list(box.warnings)
+    found: list[str] = []
     if box.register is not None:
         found += box.register.alarms
-        found += filter(None, (box.register.stale_prompt(release) for release in box.register.all()))
+        found += box.register.warnings
     if box.database.failing is not None:
         found.append(f"the log cannot be written: {box.database.failing}")
     if stuck(box):
@@ -52,7 +52,7 @@ def lanes(box: Box) -> list[dict[str, Any]]:
     """The resident releases and what they are doing."""
     if box.serving is None:
         return []
-    names = _names(box)
+    names = {BASE_LANE: BASE_LANE, **(box.register.names if box.register else {})}
     return [
         {"release": names.get(lane.key, lane.key[:12]), "running": lane.running, "waiting": lane.waiting}
         for lane in box.serving.engine.status()
@@ -64,11 +64,6 @@ def gauges(box: Box) -> Iterable[tuple[str, str, dict[str, float]]]:
     now = lanes(box)
     yield "cohort_requests_running", "Sequences decoding", {lane["release"]: lane["running"] for lane in now}
     yield "cohort_requests_waiting", "Sequences waiting", {lane["release"]: lane["waiting"] for lane in now}
-
-
-def _names(box: Box) -> dict[str, str]:
-    releases = box.register.all() if box.register else []
-    return {BASE_LANE: BASE_LANE} | {r.digest: f"{r.cohort}@{r.version}" for r in releases}
 
 
 def _live(box: Box, cohort: str) -> str | None:

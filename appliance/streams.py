@@ -79,23 +79,8 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def headers(placed: Placed) -> dict[str, str]:
-    """Who answered and why, on every reply."""
-    place = placed.place
-    return {
-        "X-Request-Id": placed.request_id,
-        "X-Cohort": place.decision.cohort,
-        "X-Cohort-Layer": place.decision.layer,
-        "X-Cohort-Confidence": f"{place.decision.confidence:.4g}",
-        "X-Cohort-Reason": place.decision.reason,
-        "X-Release": place.release,
-        "X-Release-Digest": place.target.digest if place.target else "base",
-        "X-Release-Arm": place.arm,
-    }
-
-
 def whole(placed: Placed, reply: BaseModel) -> Response:
-    return Response(reply.model_dump_json(), media_type="application/json", headers=headers(placed))
+    return Response(reply.model_dump_json(), media_type="application/json", headers=placed.headers)
 
 
 async def stream(request: Request, placed: Placed, events: Events, chunks: Chunks) -> Response:
@@ -108,7 +93,7 @@ async def stream(request: Request, placed: Placed, events: Events, chunks: Chunk
     assert isinstance(first, Said)  # noqa: S101 - only the opening is Placed
     return EventSourceResponse(
         _lines(first, events, chunks),
-        headers=headers(placed),
+        headers=placed.headers,
         ping=PING_SECONDS,
         send_timeout=SEND_SECONDS,
         sep="\n",

@@ -24,9 +24,7 @@ class Vitals:
         self.requests = Counter(
             "cohort_requests", "Answered inference requests", ["cohort", "release", "status"], registry=self.registry
         )
-        self.refused = Counter(
-            "cohort_refused", "Requests refused before the engine", ["code"], registry=self.registry
-        )
+        self.refused = Counter("cohort_errors", "Requests answered with an error", ["code"], registry=self.registry)
         self.decisions = Counter(
             "cohort_route_decisions", "Where requests went", ["cohort", "layer", "reason"], registry=self.registry
         )

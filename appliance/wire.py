@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -26,6 +27,7 @@ IGNORED = (
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "prompt_cache_options",
     "parallel_tool_calls",
     "reasoning_effort",
     "verbosity",
@@ -60,14 +62,31 @@ class _Reply(BaseModel):
 # -- inference -----------------------------------------------------------------------------------------------
 
 
+def _only_text(value: object) -> object:
+    """Say what a list of content parts may hold, before the union's branches say what each would have liked."""
+    for part in value if isinstance(value, list) else ():
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind != "text":
+            raise ValueError(
+                f"only text parts are supported here, not {kind!r}: images, audio and files are not read"
+            )
+    return value
+
+
+def _only_speakers(role: object) -> object:
+    if role in ("tool", "function"):
+        raise ValueError("tools are not supported here; roles are system, developer, user and assistant")
+    return role
+
+
 class TextPart(_Request):
     type: Literal["text"]
     text: str
 
 
 class Message(_Request):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    role: Annotated[Literal["system", "developer", "user", "assistant"], BeforeValidator(_only_speakers)]
+    content: Annotated[str | list[TextPart] | None, BeforeValidator(_only_text)] = None
     name: Ignored = None
     refusal: Ignored = None
     annotations: Ignored = None
@@ -75,10 +94,17 @@ class Message(_Request):
     function_call: Unsupported = None
     audio: Unsupported = None
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Message:
+        """An assistant's turn may be empty (a refusal); the others' may not."""
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"a {self.role} message needs content")
+        return self
+
     @property
     def text(self) -> str:
         """The content as one string; parts are joined as they are."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
 
 
 class StreamOptions(_Request):
@@ -143,6 +169,7 @@ class _Sampled(_Request):
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_retention: Ignored = None
+    prompt_cache_options: Ignored = None
     parallel_tool_calls: Ignored = None
     reasoning_effort: Ignored = None
     verbosity: Ignored = None
@@ -153,6 +180,7 @@ class _Sampled(_Request):
     function_call: Unsupported = None
     audio: Unsupported = None
     web_search_options: Unsupported = None
+    moderation: Unsupported = None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -185,15 +213,25 @@ Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 MAX_PROMPTS = 64
 
 
+def _prompt_shape(value: object) -> object:
+    """Say once what a prompt may be, before each branch of the union does."""
+    parts = value if isinstance(value, list) else [value]
+    kinds = {type(part) for part in parts}
+    if not parts or len(kinds) != 1 or not kinds <= {str, int, list} or (kinds != {str} and value in parts):
+        raise ValueError("give a text, a list of texts, a list of token ids, or a list of such lists; none empty")
+    return value
+
+
 class CompletionRequest(_Sampled):
     """POST /v1/completions: the prompt is the caller's own text as it stands, control tokens included."""
 
-    prompt: (
+    prompt: Annotated[
         str
         | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
         | Tokens
-        | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_PROMPTS)]
-    )
+        | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_PROMPTS)],
+        BeforeValidator(_prompt_shape),
+    ]
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     best_of: Literal[1] | None = None
@@ -350,7 +388,7 @@ class FeedbackRequest(_Request):
     """POST /v1/feedback"""
 
     request_id: Annotated[str, Field(min_length=1, max_length=128)]
-    rating: Literal[-1, 0, 1] | None = None
+    rating: Annotated[int, Field(ge=-1, le=1)] | None = None
     correction: Annotated[str, Field(max_length=65_536)] | None = None
     comment: Annotated[str, Field(max_length=8192)] | None = None
     cohort: Annotated[str, Field(max_length=64)] | None = None

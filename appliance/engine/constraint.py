@@ -47,6 +47,10 @@ class Constraint:
         self._bits = allocate_token_bitmask(1, n_vocab)
         self._n_vocab = n_vocab
 
+    def fresh(self) -> Constraint:
+        """The same grammar from its beginning."""
+        return Constraint(self._matcher.deep_copy(), self._n_vocab)
+
     def mask(self, row: Logits) -> None:
         """Set the logits of forbidden tokens to minus infinity, in place."""
         fill_next_token_bitmask(self._matcher, self._bits)

@@ -57,7 +57,6 @@ class Engine:
         self._unloaded = False  # the thread may end
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.heartbeat = time.monotonic()
-        self.decode_ms = 0.0
         self.model: Model
 
     # -- from the event loop --------------------------------------------------------------------------------------
@@ -100,9 +99,6 @@ class Engine:
     def holds(self, key: str) -> int:
         return self._held[key]
 
-    def has_lane(self, key: str) -> bool:
-        return key in self._lanes
-
     def submit(self, asks: Items[Ask]) -> Run:
         """Take a place in the waiting room for all of them and set them to work. Raises Unavailable when full.
 
@@ -130,10 +126,6 @@ class Engine:
             for lane in list(self._lanes.values())
         ]
 
-    def set_weight(self, key: str, weight: float) -> None:
-        if key in self._lanes:
-            self._lanes[key].weight = weight
-
     async def _command(self, work: Callable[[], None]) -> None:
         done: Future[None] = Future()
 
@@ -147,6 +139,8 @@ class Engine:
             else:
                 done.set_result(None)
 
+        if not self._thread.is_alive():
+            raise EngineFault("the engine thread has ended: restart the appliance")
         self._post(run)
         await asyncio.wrap_future(done)
 
@@ -242,7 +236,6 @@ class Engine:
                 self._step_lane(self._lanes[key], background)
                 ms = (time.perf_counter() - started) * 1e3
                 turns.charge(key, ms)
-                self.decode_ms += ms
                 return True
         return False
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,42 +75,28 @@ def quantise(source: Path, target: Path, format_name: str, threads: int) -> None
 class Model:
     """One loaded GGUF base with its vocabulary. Frees nothing by itself: call `close` last."""
 
-    def __init__(self, path: Path, gpu_layers: int = 0, *, vocab_only: bool = False) -> None:
+    def __init__(self, path: Path, gpu_layers: int = 0) -> None:
         params = C.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
-        params.vocab_only = vocab_only
         self._model = C.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             raise BaseModelError(f"llama.cpp cannot load {path}: {last_error()}")
+        self._tokenizing, self._closed = threading.Lock(), False
         self.on_gpu = gpu_layers != 0 and gpu_offload_available()
         self._vocab = C.llama_model_get_vocab(self._model)
         self.n_vocab = int(C.llama_vocab_n_tokens(self._vocab))
         self.n_ctx_train = int(C.llama_model_n_ctx_train(self._model))
-        self.n_layer = int(C.llama_model_n_layer(self._model))
         self.bos = int(C.llama_vocab_bos(self._vocab))
         self.eos = int(C.llama_vocab_eos(self._vocab))
         self.adds_bos = bool(C.llama_vocab_get_add_bos(self._vocab))
         self.recurrent = bool(C.llama_model_is_recurrent(self._model)) or bool(C.llama_model_is_hybrid(self._model))
-        self.pieces: list[bytes] = [] if vocab_only else [self._piece(t) for t in range(self.n_vocab)]
+        self.pieces: list[bytes] = [self._piece(t) for t in range(self.n_vocab)]
         self.end_tokens = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
 
     def close(self) -> None:
-        C.llama_model_free(self._model)
-
-    def metadata(self) -> dict[str, str]:
-        """The scalar keys of the GGUF header as text."""
-        buffer = ctypes.create_string_buffer(1 << 16)
-        found: dict[str, str] = {}
-        for i in range(C.llama_model_meta_count(self._model)):
-            C.llama_model_meta_key_by_index(self._model, i, buffer, len(buffer))
-            key = buffer.value.decode("utf-8", "replace")
-            C.llama_model_meta_val_str_by_index(self._model, i, buffer, len(buffer))
-            found[key] = buffer.value.decode("utf-8", "replace")
-        return found
-
-    def chat_template(self) -> str | None:
-        raw = C.llama_model_chat_template(self._model, None)
-        return raw.decode("utf-8", "replace") if raw else None
+        with self._tokenizing:
+            self._closed = True
+            C.llama_model_free(self._model)
 
     def _piece(self, token: int) -> bytes:
         buffer = ctypes.create_string_buffer(64)
@@ -127,7 +114,10 @@ class Model:
         raw = text.encode("utf-8")
         room = len(raw) + 8
         tokens = (C.llama_token * room)()
-        n = C.llama_tokenize(self._vocab, raw, len(raw), tokens, room, False, special)
+        with self._tokenizing:  # llama.cpp needs no lock for it, but `close` must not free the vocabulary meanwhile
+            if self._closed:
+                raise EngineFault("the base was unloaded")
+            n = C.llama_tokenize(self._vocab, raw, len(raw), tokens, room, False, special)
         if n < 0:
             raise EngineFault(f"the tokenizer gave {-n} tokens for {len(raw)} bytes")
         return list(tokens[:n])

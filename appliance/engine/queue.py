@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 
-from appliance.errors import Unavailable
+from appliance.errors import InvalidRequest, Unavailable
 
 _WINDOW = 32  # answers over which the service rate is measured
 
@@ -25,9 +25,11 @@ class WaitingRoom:
 
     def enter(self, tokens: int, count: int = 1) -> None:
         """Take place for `count` sequences of `tokens` prompt tokens together, or raise Unavailable."""
+        if count > self._max_requests:
+            raise InvalidRequest(f"{count} prompts and choices in one request; at most {self._max_requests} can wait")
         with self._lock:
             full = self.requests + count > self._max_requests or self.tokens + tokens > self._max_tokens
-            if full and (self.requests or count > self._max_requests):
+            if full and self.requests:
                 raise Unavailable(
                     f"the box is busy: {self.requests} requests ({self.tokens} tokens) are waiting, "
                     f"at most {self._max_requests} ({self._max_tokens}) may",

@@ -125,7 +125,7 @@ class Sequence:
         self.tokens.append(token)
         self.generated += 1
         if self._ends(token, model):
-            return Delta("", tokens=1), "stop"
+            return Delta("", () if scored is None else (scored,), tokens=1), "stop"
         delta = self.text.feed(model.pieces[token], scored)
         if self.text.stopped:
             return delta, "stop"

@@ -35,6 +35,12 @@ def record(
     )
 
 
+def about(conn: sqlite3.Connection, action: str, object: str) -> bool:
+    """Whether this action on this object was recorded."""
+    row = conn.execute("SELECT 1 FROM audit WHERE action = ? AND object = ? LIMIT 1", (action, object)).fetchone()
+    return row is not None
+
+
 def page(conn: sqlite3.Connection, *, limit: int, before_seq: int | None = None) -> list[AuditRow]:
     """The newest rows older than `before_seq`, newest first."""
     rows = conn.execute(

@@ -17,9 +17,10 @@ def copy(database: Path, target: Path) -> None:
         raise SetupError(f"{target} exists already: choose another name")
     try:
         with (
-            closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source,
             closing(sqlite3.connect(target)) as kept,
         ):
+            target.chmod(0o600)  # it holds every prompt
             source.backup(kept)
     except (sqlite3.Error, OSError) as error:
         target.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -57,6 +58,10 @@ class Database:
         StoreUnavailable when the queue is full or closed; the future has it when the disk fails.
         """
         return self._writer.submit(operation)
+
+    async def commit(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Await `write`. The write itself is not cancelled with its waiter. Raises as `write` and `operation` do."""
+        return await asyncio.shield(asyncio.wrap_future(self.write(operation)))
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

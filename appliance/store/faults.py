@@ -7,6 +7,7 @@ import sqlite3
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "the disk of the database is full: free some space",
     sqlite3.SQLITE_IOERR: "the disk of the database fails: look at the kernel log and the free space",
+    sqlite3.SQLITE_BUSY: "another program holds the database locked: only the appliance may write to it",
     sqlite3.SQLITE_CANTOPEN: "the database cannot be opened: check that its folder exists and who may write there",
     sqlite3.SQLITE_READONLY: "the database is read-only: check its owner and how its disk is mounted",
     sqlite3.SQLITE_CORRUPT: "the database is damaged: stop the appliance and restore the last backup",

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.engine.engine import Engine
 from appliance.engine.queue import WaitingRoom
-from appliance.errors import BaseModelError, DeadlineExceeded, Unavailable
+from appliance.errors import BaseModelError, DeadlineExceeded, InvalidRequest, Unavailable
 from tests.engine.drive import (
     ENDLESS,
     ONE_SLOT,
@@ -190,11 +190,14 @@ def test_a_failed_choice_cancels_the_others(tiny_base: Path) -> None:
 
 def test_what_does_not_fit_the_waiting_room_is_not_begun(tiny_base: Path) -> None:
     async def main() -> None:
-        async with serving(tiny_base, room=WaitingRoom(2, 1000)) as engine:
+        async with serving(tiny_base, room=WaitingRoom(4, 1000)) as engine:
+            engine.room.enter(tokens=1, count=2)
             with pytest.raises(Unavailable) as caught:
                 engine.submit([ask(engine.model)] * 3)
             assert caught.value.code == "overloaded" and caught.value.retry_after
-            assert engine.room.requests == 0
+            with pytest.raises(InvalidRequest, match="5 prompts and choices"):
+                engine.submit([ask(engine.model)] * 5)
+            assert engine.room.requests == 2
 
     asyncio.run(main())
 

@@ -161,3 +161,8 @@ async def until(true: Callable[[], bool]) -> None:
 
 def running(engine: Engine) -> int:
     return sum(lane.running for lane in engine.status())
+
+
+def lanes(engine: Engine) -> set[str]:
+    """The keys of the lanes there are."""
+    return {lane.key for lane in engine.status()}

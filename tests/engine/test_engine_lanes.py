@@ -10,7 +10,7 @@ import pytest
 
 from appliance.engine.engine import BASE_LANE
 from appliance.errors import EngineFault, Unavailable
-from tests.engine.drive import ENDLESS, ONE_SLOT, PROMPTS, ask, collect, held_up, serving, stream, until
+from tests.engine.drive import ENDLESS, ONE_SLOT, PROMPTS, ask, collect, held_up, lanes, serving, stream, until
 from tests.tiny import write_adapter
 
 # -- background work --------------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def test_attach_and_detach_do_not_touch_a_running_stream(tiny_base: Path, tiny_a
                     with engine.hold(key):
                         texts.add((key, (await collect(engine, ask(engine.model, max_new=9, lane=key))).text))
                     await engine.detach(key)
-                    assert not engine.has_lane(key)
+                    assert key not in lanes(engine)
             assert (await streaming).text == alone
             assert len(texts) == 2
 
@@ -77,9 +77,9 @@ def test_detach_waits_for_those_who_hold(tiny_base: Path, tiny_adapters: tuple[P
                 leaving = asyncio.create_task(engine.detach("a"))
                 await asyncio.sleep(0)
                 assert (await collect(engine, asked)).finished.answer_tokens == 200
-                assert engine.has_lane("a") and engine.holds("a") == 1 and not leaving.done()
+                assert ("a" in lanes(engine)) and engine.holds("a") == 1 and not leaving.done()
             await leaving
-            assert not engine.has_lane("a")
+            assert "a" not in lanes(engine)
             with pytest.raises(Unavailable), engine.hold("a"):
                 pass
             with pytest.raises(Unavailable):
@@ -124,7 +124,7 @@ def test_an_adapter_that_does_not_fit_leaves_the_engine_serving(tiny_base: Path,
             for key, path in wrong.items():
                 with pytest.raises(EngineFault) as caught:
                     await engine.attach(key, path, 1.0)
-                assert caught.value.code == "adapter_refused" and not engine.has_lane(key)
+                assert caught.value.code == "adapter_refused" and key not in lanes(engine)
             assert (await collect(engine, ask(engine.model))).text == before
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.engine.queue import WaitingRoom
-from appliance.errors import Unavailable
+from appliance.errors import InvalidRequest, Unavailable
 
 
 def full(room: WaitingRoom, tokens: int = 1, count: int = 1) -> Unavailable:
@@ -45,7 +45,8 @@ def test_one_long_prompt_may_enter_an_empty_room() -> None:
 
 def test_a_group_enters_whole_or_not_at_all() -> None:
     room = WaitingRoom(3, 1000)
-    full(room, 4, count=4)
+    with pytest.raises(InvalidRequest, match="at most 3"):  # waiting would not help
+        room.enter(4, count=4)
     room.enter(2, count=2)
     full(room, 2, count=2)
     assert (room.requests, room.tokens) == (2, 2)

@@ -91,10 +91,12 @@ class _Reader:
 
     def _keys(self, count: int) -> dict[str, str | int | float | bool]:
         keys: dict[str, str | int | float | bool] = {}
+        seen: set[str] = set()
         for _ in range(count):
             name = self._string()
-            if name in keys:
+            if name in seen:
                 raise BadGguf(f"key {name!r} occurs twice")
+            seen.add(name)
             value = self._value(self._number("I"), MAX_NESTING)
             if value is not None:
                 keys[name] = value

@@ -44,7 +44,7 @@ def file_digest(path: Path) -> str:
 def write(releases: Path, adapter: Path, digest: str, manifest: dict[str, Any]) -> Path:
     """Copy the adapter into `releases/<digest>/`; the folder appears whole or not at all. Raises OSError."""
     target = releases / digest
-    if (target / MANIFEST).exists():
+    if damage(target, file_digest(adapter)) is None:
         return target
     staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=releases))
     try:

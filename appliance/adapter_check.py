@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 from adapters.inspect import AdapterFacts, AdapterRefused, inspect
 from appliance import children
 from appliance.base import PreparedBase
-from appliance.errors import InvalidRequest
+from appliance.errors import InvalidRequest, StoreUnavailable
 
 PROBE_SECONDS = 120
 MAX_BYTES = 8 << 30
@@ -27,6 +28,10 @@ def check(path: Path, copy: Path, base: PreparedBase) -> AdapterFacts:
         shutil.copyfile(path, copy)
         facts = inspect(copy, base.header)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise StoreUnavailable(
+                f"the release cannot be stored: {error.strerror}; free space, try again"
+            ) from error
         raise InvalidRequest(f"{path} cannot be copied: {error.strerror}", param="path") from error
     except AdapterRefused as error:
         raise _refused(path, str(error)) from error

@@ -26,10 +26,7 @@ def origin(request: Request, body_metadata: Mapping[str, str] | None) -> Origin:
     for name, value in (body_metadata or {}).items():
         _put(metadata, name.lower(), value, "metadata")
     for name in {n for n in request.headers if n.startswith(_PREFIX)}:
-        values = request.headers.getlist(name)
-        if len(values) > 1:
-            raise InvalidRequest(f"the header {name} is given {len(values)} times", param=name)
-        _put(metadata, name.removeprefix(_PREFIX), values[0], name)
+        _put(metadata, name.removeprefix(_PREFIX), _single(request, name) or "", name)
     if len(metadata) > _MOST:
         raise InvalidRequest(f"more than {_MOST} metadata fields", param="metadata")
     return Origin(metadata, _session(request), _timeout(request))
@@ -43,8 +40,15 @@ def _put(metadata: dict[str, str], name: str, value: str, param: str) -> None:
     metadata[name] = value
 
 
+def _single(request: Request, name: str) -> str | None:
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise InvalidRequest(f"the header {name} is given {len(values)} times", param=name)
+    return values[0] if values else None
+
+
 def _session(request: Request) -> str | None:
-    session = request.headers.get("x-session-id")
+    session = _single(request, "x-session-id")
     if session is not None and not _SESSION.fullmatch(session):
         raise InvalidRequest("X-Session-Id is 1 to 128 visible ASCII characters", param="X-Session-Id")
     return session
@@ -52,7 +56,7 @@ def _session(request: Request) -> str | None:
 
 def _timeout(request: Request) -> float | None:
     """`X-Request-Timeout`, in seconds from arrival."""
-    given = request.headers.get("x-request-timeout")
+    given = _single(request, "x-request-timeout")
     if given is None:
         return None
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", given) or float(given) <= 0:

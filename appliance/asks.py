@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from appliance.engine.constraint import Constraint
+from appliance.engine.sampling import SEEDS
 from appliance.engine.sequence import Ask
 from appliance.errors import ContextExceeded
 from appliance.placement import Place
@@ -80,7 +81,7 @@ def _too_long(what: str, serving: Serving, question: Question) -> ContextExceede
 
 def _choice(ask: Ask, constraint: Constraint | None, number: int) -> Ask:
     """The nth choice: its own seed, and its own place in the grammar."""
-    sampling = replace(ask.sampling, seed=(ask.sampling.seed + number) & 0xFFFF_FFFF)
+    sampling = replace(ask.sampling, seed=(ask.sampling.seed + number) % SEEDS)
     return replace(ask, sampling=sampling, constraint=constraint.fresh() if constraint else None)
 
 

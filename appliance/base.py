@@ -17,7 +17,7 @@ from typing import Any
 
 from adapters.gguf_header import BadGguf, Header, read
 from adapters.registry import file_digest
-from appliance import children
+from appliance import children, template_probe
 from appliance.config import Base
 from appliance.errors import BaseModelError
 
@@ -101,12 +101,12 @@ def record_of(base_folder: Path, digest: str) -> dict[str, Any] | None:
     """What was decided for the base with this digest, if anything was. Raises BaseModelError."""
     record = _folder(base_folder, digest) / RECORD
     try:
-        facts: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        facts = json.loads(record.read_text(encoding="utf-8"))
+        return {key: facts[key] for key in ("format", "format_digest", "trials")}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise BaseModelError(f"{record} cannot be read ({error}): remove its folder and start again") from error
-    return facts
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BaseModelError(f"{record} cannot be read ({error!r}): remove its folder and start again") from error
 
 
 def _folder(base_folder: Path, digest: str) -> Path:
@@ -133,7 +133,8 @@ def inspect(source: Path) -> Header:
 
 
 def _decide(config: Base, source: Path, digest: str, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Measure the formats in a child, keep the chosen file, write the record last."""
+    """Try the template, measure the formats in a child, keep the chosen file, write the record last."""
+    template_probe.check(inspect(source).text("tokenizer.chat_template"))
     folder.mkdir(parents=True, exist_ok=True)
     formats = "as_is,q8_0,q4_0" if config.format == "auto" else config.format
     size = source.stat().st_size

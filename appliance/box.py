@@ -10,8 +10,8 @@ from fastapi import Depends, Request
 
 from appliance.base import PreparedBase
 from appliance.config import Config
-from appliance.errors import ApplianceError, Unavailable
-from appliance.keys import Caller, Keys, Scope
+from appliance.errors import ApplianceError, Unauthorised, Unavailable
+from appliance.keys import ANONYMOUS, Caller, Keys, Scope
 from appliance.releases import Releases
 from appliance.serving import Serving
 from appliance.store import keys as key_rows
@@ -78,6 +78,10 @@ def authorised(scope: Scope) -> Callable[[Request], Coroutine[None, None, Caller
     async def caller(request: Request) -> Caller:
         keys = (await of(request)).keys
         found = keys.caller(request.headers.get("authorization"))
+        if found is ANONYMOUS and scope in ("viewer", "operator"):
+            raise Unauthorised(
+                "the operator API wants a key: COHORT_HOME/admin.key holds one", code="missing_api_key"
+            )
         found.require(scope)
         return found
 

@@ -45,12 +45,14 @@ class ChatTemplate:
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
+        for unsafe in ("lipsum", "range"):  # no template needs them, and both make work out of nothing
+            environment.globals.pop(unsafe)
         environment.globals |= {"raise_exception": _refuse, "strftime_now": _today}
         self._ends = {"bos_token": self._piece(tokenizer.bos), "eos_token": self._piece(tokenizer.eos)}
         try:
             self._template = environment.from_string(source)
             self.encode([("user", "a"), ("assistant", "b"), ("user", "c")], None)
-        except (TemplateError, InvalidRequest) as error:
+        except Exception as error:  # a template is a program: it may fail in any way a program can
             raise BaseModelError(f"the base's chat template cannot be used: {error}") from error
 
     def encode(self, turns: Sequence[Turn], system_prompt: str | None) -> list[int]:
@@ -76,7 +78,7 @@ class ChatTemplate:
         messages = [{"role": role, "content": text} for role, text in turns]
         try:
             text = self._template.render(messages=messages, add_generation_prompt=True, **self._ends)
-        except TemplateError as error:
+        except Exception as error:  # as at loading
             raise InvalidRequest(
                 f"the base's chat template refuses these messages: {error}", param="messages"
             ) from error

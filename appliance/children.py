@@ -26,9 +26,11 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
         raise ChildFailed("the appliance is stopping")
     command = [sys.executable, "-m", "adapters.confine", str(cpu_seconds), str(memory_bytes), module, *arguments]
     with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child,
-        _alive(child, timeout_s) as overdue,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+        ) as child,
         _reading(child) as complaints,
+        _alive(child, timeout_s) as overdue,
     ):
         last = ""
         assert child.stdout is not None  # noqa: S101 - asked for above
@@ -41,7 +43,8 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
     if code < 0:
         raise ChildFailed(f"it was ended by signal {-code} ({signal.Signals(-code).name})")
     if code > 0:
-        raise ChildFailed(last or (complaints[-1].strip() if complaints else f"it ended with code {code}"))
+        said = [last, complaints[-1].strip() if complaints else ""]
+        raise ChildFailed("; ".join(filter(None, said)) or f"it ended with code {code}")
 
 
 def kill_all() -> None:

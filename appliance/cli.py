@@ -15,7 +15,7 @@ from appliance import config as configuration
 from appliance import show
 from appliance.client import Operator, connect
 from appliance.config import Config
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, SetupError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 release_cli = typer.Typer(no_args_is_help=True, help="Releases of adapters.")
@@ -38,6 +38,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader (head, less) has seen enough
         sys.exit(0)
+    except OSError as error:
+        fail(
+            SetupError(f"{error.filename or 'the system'}: {error.strerror or error}; look at disk, path and rights")
+        )
 
 
 def fail(error: ApplianceError) -> NoReturn:

@@ -50,8 +50,7 @@ async def connect(
     be asked for, and no base has to be there."""
     owner = Home(home_path).owner()
     if owner is not None and owner.url:
-        key = (home_path / "admin.key").read_text(encoding="ascii").strip()
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = {"Authorization": f"Bearer {_admin_key(home_path)}"}
         # The URL is from the home's own lock file, and its certificate names the box rather than this address.
         # trust_env: a proxy in the environment must not see the operator's key.
         async with httpx.AsyncClient(
@@ -73,6 +72,16 @@ async def connect(
         yield Operator(client)
 
 
+def _admin_key(home_path: Path) -> str:
+    try:
+        return (home_path / "admin.key").read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise SetupError(
+            f"the operator's key {home_path / 'admin.key'} cannot be read ({error.strerror}): "
+            "the appliance may be starting for the first time; try again, or run this as its user"
+        ) from error
+
+
 @asynccontextmanager
 async def _in_process(
     config: Config, config_file: Path, home_path: Path, progress: Progress | None
@@ -83,9 +92,8 @@ async def _in_process(
     try:
         if progress is not None:
             await app.prepare(box, config_file, progress)
-        key = (box.home.path / "admin.key").read_text(encoding="ascii").strip()
         transport = httpx.ASGITransport(app.application(box), raise_app_exceptions=False)
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = {"Authorization": f"Bearer {_admin_key(box.home.path)}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
             yield client
     finally:

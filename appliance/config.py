@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from appliance.errors import ConfigError
 from router.cohort import Cohort, MetadataRule
 
-RESERVED = ("auto", "base", "none", "general")
+AUTO = "auto"
+RESERVED = (AUTO, "base", "none", "general")
 FEWEST, MOST = 3, 8
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -93,7 +94,7 @@ class CohortSection(_Strict):
 
     description: Annotated[str, Field(min_length=1)]
     owner: Annotated[str, Field(min_length=1)]
-    weight: Annotated[float, Field(gt=0, le=100, strict=False)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     system_prompt: str | None = None
     metadata: list[dict[str, str]] = []
 
@@ -112,10 +113,14 @@ class CohortSection(_Strict):
         return tuple(
             MetadataRule(
                 MappingProxyType({name.lower(): value for name, value in rule.items() if name != "rule"}),
-                "prior" if rule.get("rule", "prior" if "tenant" in rule else "routes") == "prior" else "routes",
+                "prior" if rule.get("rule", _default_rule(rule)) == "prior" else "routes",
             )
             for rule in self.metadata
         )
+
+
+def _default_rule(rule: dict[str, str]) -> str:
+    return "prior" if "tenant" in map(str.lower, rule) else "routes"
 
 
 class Config(_Strict):
@@ -152,6 +157,12 @@ class Config(_Strict):
             f"{n} cohorts, and {FEWEST} to {MOST} are sensible: {why}. "
             "To insist, set force_cohort_count = true in [appliance]"
         )
+
+    @model_validator(mode="after")
+    def _base_name_free(self) -> Config:
+        if self.base.name in (*self.cohorts, AUTO):
+            raise ValueError(f'base.name "{self.base.name}" is the name of a cohort or of routing')
+        return self
 
     def routing(self) -> tuple[Cohort, ...]:
         return tuple(Cohort(name, section.rules()) for name, section in self.cohorts.items())

@@ -63,7 +63,7 @@ def _home(home_path: Path) -> Iterator[Finding]:
     try:
         home = Home(home_path)
     except ApplianceError as error:
-        yield Finding("home", "missing", error.message)
+        yield Finding("home", "missing", error.message, "set COHORT_HOME to a folder on a local disk")
         return
     owner = home.owner()
     using = f"served by process {owner.pid} at {owner.url}" if owner else "not in use"
@@ -83,7 +83,7 @@ def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Findin
         header = base.inspect(source)
         digest = file_digest(source)
     except ApplianceError as error:
-        yield Finding("base", "missing", error.message)
+        yield Finding("base", "missing", error.message, "make install, or set path in [base]")
         return
     yield Finding("base", "ok", f"{header.text('general.name')} ({source}), sha256 {digest[:16]}")
     prepared = base.record_of(home_path / "base", digest)

@@ -18,6 +18,7 @@ from appliance.errors import ApplianceError, Forbidden, InvalidRequest, PayloadT
 from appliance.failures import as_response
 
 MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
 BODY_SECONDS = 30
 _HOST_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789.-_:[]")
 Refused = Callable[[ApplianceError], None]
@@ -61,8 +62,8 @@ class Edge:
             await as_response(error)(scope, receive, send)
 
     def _check(self, headers: Headers, method: str) -> None:
-        if len(headers) > MAX_HEADERS:
-            raise InvalidRequest(f"more than {MAX_HEADERS} headers")
+        if len(headers) > MAX_HEADERS or sum(len(n) + len(v) for n, v in headers.raw) > MAX_HEADER_BYTES:
+            raise InvalidRequest(f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
         self._check_host(headers.getlist("host"))
         for origin in headers.getlist("origin"):
             same = origin.partition("://")[2] == headers["host"]

@@ -85,6 +85,8 @@ def explain(faults: Sequence[dict[str, Any]]) -> InvalidRequest:
 def _path(fault: dict[str, Any], known: Sequence[str]) -> list[str]:
     """Where in the body: field names and indices, without pydantic's names for the branches of a union."""
     parts = [str(part) for part in fault["loc"][1:]]
+    if fault["loc"][0] != "body":
+        return parts
     last = parts[-1:] if fault["type"] == "extra_forbidden" else []
     return [part for part in parts[: len(parts) - len(last)] if part in known or part.isdigit()] + last
 

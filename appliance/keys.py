@@ -128,21 +128,30 @@ def new_key() -> tuple[str, str, str]:
 
 
 def admin_secret(path: Path) -> str:
-    """The operator's key from `path`, made (mode 0600) when absent. Raises SetupError."""
+    """The operator's key from `path`, made (mode 0600) when absent; never half written. Raises SetupError."""
+    if not path.exists():
+        secret = f"{_PREFIX}_{ADMIN_ID}_{secrets.token_hex(32)}"
+        staged = path.with_suffix(".tmp")
+        try:
+            staged.unlink(missing_ok=True)
+            descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(secret + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            staged.rename(path)
+        except OSError as error:
+            raise SetupError(f"{path} cannot be written: {error.strerror}") from error
+    return _read_secret(path)
+
+
+def _read_secret(path: Path) -> str:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
         secret = path.read_text(encoding="ascii").strip()
-        if len(secret) < 32:
-            raise SetupError(f"{path} holds no key: remove it, the next start makes a new one") from None
-        return secret
-    except OSError as error:
-        raise SetupError(f"{path} cannot be written: {error.strerror}") from error
-    secret = f"{_PREFIX}_{ADMIN_ID}_{secrets.token_hex(32)}"
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secret + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"{path} cannot be read as a key ({error}): remove it, the next start makes one") from error
+    if len(secret) < 32:
+        raise SetupError(f"{path} holds no key: remove it, the next start makes one")
     return secret
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from appliance.config import AUTO
 from appliance.keys import Caller
-from appliance.placement import AUTO
 from appliance.serving import Serving
 from appliance.wire import ModelEntry, ModelMeta
 from router.cohort import BASE

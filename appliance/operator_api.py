@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
+from fastapi import Path as PathParameter
 
 from appliance import keys as key_format
 from appliance import wire
@@ -33,7 +34,8 @@ router = APIRouter(
     responses={code: {"model": wire.ErrorReply} for code in (400, 401, 403, 404, 409, 503)},
 )
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Sequence_ = Annotated[int | None, Query(ge=0)]
+Position = Annotated[int | None, Query(ge=0, lt=1 << 63)]
+Version = Annotated[int, PathParameter(ge=1, lt=1 << 31)]
 
 
 @router.get("/status")
@@ -80,7 +82,7 @@ async def releases(box: TheBox, _caller: Views, cohort: str | None = None) -> li
 
 
 @router.get("/releases/{cohort}/{version}")
-async def release(cohort: str, version: int, box: TheBox, _caller: Views) -> dict[str, Any]:
+async def release(cohort: str, version: Version, box: TheBox, _caller: Views) -> dict[str, Any]:
     """One release with its manifest and everything that happened to it."""
     found = box.releases().get(Target(cohort, version, ""))
     with box.database.read() as connection:
@@ -99,6 +101,7 @@ async def add_release(body: wire.ReleaseAddRequest, box: TheBox, caller: Operate
     if body.live:
         await register.promote(body.cohort, added.version, caller.key_id)
         added = register.get(Target(body.cohort, added.version, added.digest))
+        box.show_live()
     return _entry(register, added)
 
 
@@ -119,8 +122,8 @@ async def log(
     box: TheBox,
     _caller: Views,
     limit: Limit = 50,
-    before: Sequence_ = None,
-    after: Sequence_ = None,
+    before: Position = None,
+    after: Position = None,
     cohort: str | None = None,
     release: str | None = None,
     layer: str | None = None,
@@ -129,6 +132,8 @@ async def log(
     since: str | None = None,
 ) -> list[dict[str, Any]]:
     """The log: newest first (`before` pages on, filters narrow), or unfiltered and oldest first from `after` on."""
+
+    moment = _moment(since, "since")
 
     def read() -> list[dict[str, Any]]:
         with box.database.read() as connection:
@@ -144,7 +149,7 @@ async def log(
                     layer=layer,
                     status=status,
                     rating=rating,
-                    since=since,
+                    since=moment,
                 )
             return [asdict(row) for row in found]
 
@@ -163,7 +168,7 @@ async def interaction(request_id: str, box: TheBox, _caller: Views) -> dict[str,
 
 @router.get("/audit")
 async def audit_trail(
-    box: TheBox, _caller: Views, limit: Limit = 50, before: Sequence_ = None
+    box: TheBox, _caller: Views, limit: Limit = 50, before: Position = None
 ) -> list[dict[str, Any]]:
     """What operators did, newest first."""
     with box.database.read() as connection:
@@ -193,7 +198,7 @@ async def add_key(body: wire.KeyRequest, box: TheBox, caller: Operates) -> wire.
         cohorts=None if body.cohorts is None else tuple(body.cohorts),
         tenant=body.tenant,
         hints=body.hints,
-        expires=_moment(body.expires),
+        expires=_moment(body.expires, "expires"),
     )
     entry = _key(key)
 
@@ -253,5 +258,5 @@ def _key(key: Key) -> wire.KeyEntry:
     )
 
 
-def _moment(text: str | None) -> str | None:
-    return None if text is None else timestamps.parse(text, "expires")
+def _moment(text: str | None, param: str) -> str | None:
+    return None if text is None else timestamps.parse(text, param)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from appliance.config import AUTO
 from appliance.errors import Conflict, Forbidden, UnknownModel
 from appliance.keys import Caller
 from appliance.releases import Releases
@@ -13,8 +14,6 @@ from router.decide import decide
 from router.decision import Decision
 from router.layers import Pin, Query
 from router.table import RouteTable, Target
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)

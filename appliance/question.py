@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from appliance.chat import Turn, conversation_text
-from appliance.engine.sampling import Sampling
+from appliance.engine.sampling import SEEDS, Sampling
 from appliance.errors import InvalidRequest
 from appliance.placement import Asked
 from appliance.wire import ChatRequest, CompletionRequest, ResponseFormat
@@ -125,7 +125,7 @@ def _format(wanted: ResponseFormat | None) -> ResponseFormat | None:
 
 
 def _sampling(request: ChatRequest | CompletionRequest, n_vocab: int) -> Sampling:
-    seed = secrets.randbits(32) if request.seed is None else request.seed & 0xFFFF_FFFF
+    seed = secrets.randbelow(SEEDS) if request.seed is None else request.seed % SEEDS
     return Sampling(
         temperature=1.0 if request.temperature is None else request.temperature,
         top_k=request.top_k or 0,

@@ -70,7 +70,9 @@ class Record:
         except BaseException as error:
             # Closed or cancelled, so nobody waits for the commit; or a fault of ours that is not foreseen.
             fault = EngineFault(f"unforeseen: {error!r}") if isinstance(error, Exception) else None
-            rows = self._rows("failed" if fault else "cancelled", fault)
+            status: Status = "failed" if fault else "cancelled"
+            rows = self._rows(status, fault)
+            self._count(rows, status)
             with suppress(StoreUnavailable):
                 self._serving.database.write(lambda connection: _insert(connection, rows))
             raise
@@ -84,19 +86,23 @@ class Record:
     async def _commit(self, status: Status, error: ApplianceError | None = None) -> None:
         """Done once the rows are on disk. Raises StoreUnavailable."""
         rows = self._rows(status, error)
-        await self._serving.database.commit(lambda connection: _insert(connection, rows))
+        try:
+            await self._serving.database.commit(lambda connection: _insert(connection, rows))
+        except StoreUnavailable:
+            self._count(rows, "failed")
+            raise
+        self._count(rows, status)
 
     def _rows(self, status: Status, error: ApplianceError | None) -> list[Interaction]:
-        rows = [self._row(number, status, error) for number in range(self._prompts)]
-        self._count(rows, status)
-        return rows
+        return [self._row(number, status, error) for number in range(self._prompts)]
 
     def _row(self, number: int, status: Status, error: ApplianceError | None) -> Interaction:
         """The row of the nth prompt, with its choices."""
         question, place, base = self._question, self._place, self._serving.base
         n = question.choices
-        first, *others = self._texts[number * n : (number + 1) * n]
+        answer, *others = self._texts[number * n : (number + 1) * n]
         finished = self.finished.get(number * n)
+        first = finished.first_token if finished else self._first
         decision, metadata = place.decision, dict(question.origin.metadata)
         return Interaction(
             id=self.id if number == 0 else f"{self.id}-{number}",
@@ -110,7 +116,7 @@ class Record:
             endpoint=question.endpoint,
             metadata=metadata,
             messages=self._messages(number),
-            answer=first,
+            answer=answer,
             alternatives=others,
             cohort=decision.cohort,
             layer=decision.layer,
@@ -128,7 +134,7 @@ class Record:
             prompt_tokens=len(self.prompts[number]) if self.asks else None,
             completion_tokens=sum(self._tokens[number * n : (number + 1) * n]),
             queue_ms=_ms(finished.admitted - finished.submitted) if finished else None,
-            ttft_ms=_ms(self._first - self._arrived) if self._first else None,
+            ttft_ms=_ms(first - self._arrived) if first else None,
             total_ms=_ms((finished.ended if finished else time.monotonic()) - self._arrived),
             finish_reason=finished.reason if finished else None,
             status=status,

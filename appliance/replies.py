@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -40,6 +41,21 @@ class Echo:
     text: str = ""
 
 
+class Offsets:
+    """Where each token's text begins in the text of its choice, in characters, however the stream is cut."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._characters = 0
+
+    def next(self, piece: bytes) -> int:
+        """The offset of the token with these bytes. Bytes of an unfinished character count as one."""
+        unfinished = bool(self._decoder.getstate()[0])
+        offset = self._characters + unfinished
+        self._characters += len(self._decoder.decode(piece))
+        return offset
+
+
 class Vocabulary:
     """The text of tokens, for log-probabilities."""
 
@@ -68,23 +84,26 @@ class Vocabulary:
     def echo(self, tokens: Sequence[int]) -> Echo:
         return Echo(tokens, b"".join(self._pieces[t] for t in tokens).decode("utf-8", "replace"))
 
-    def completion(self, echo: Echo, gathered: Gathered, offset: int = 0) -> wire.CompletionLogprobs:
+    def completion(self, echo: Echo, gathered: Gathered, offsets: Offsets) -> wire.CompletionLogprobs:
         """The legacy shape: the echoed prompt's tokens, the first without a probability, then the answer's."""
         tokens = [self.text(token) for token in echo.tokens[:1]]
         logprobs: list[float | None] = [None] * len(tokens)
         tops: list[dict[str, float] | None] = [None] * len(tokens)
-        for score in (*gathered.prompt_scores, *gathered.scores):
+        scores = (*gathered.prompt_scores, *gathered.scores)
+        for score in scores:
             tokens.append(self.text(score.token))
             logprobs.append(score.logprob)
             best: dict[str, float] = {}
             for alternative, logprob in score.top:  # best first: two tokens may look alike
                 best.setdefault(self.text(alternative), logprob)
             tops.append(best)
-        offsets = []
-        for token in tokens:
-            offsets.append(offset)
-            offset += len(token)
-        return wire.CompletionLogprobs(tokens=tokens, token_logprobs=logprobs, top_logprobs=tops, text_offset=offsets)
+        ids = (*echo.tokens[:1], *(score.token for score in scores))
+        return wire.CompletionLogprobs(
+            tokens=tokens,
+            token_logprobs=logprobs,
+            top_logprobs=tops,
+            text_offset=[offsets.next(self._pieces[t]) for t in ids],
+        )
 
 
 def usage(finished: Sequence[Finished], choices: int) -> wire.Usage:
@@ -195,7 +214,7 @@ def completion(
             wire.CompletionChoice(
                 index=index,
                 text=echoes[index // choices].text + g.text,
-                logprobs=vocabulary.completion(echoes[index // choices], g) if scored else None,
+                logprobs=vocabulary.completion(echoes[index // choices], g, Offsets()) if scored else None,
                 finish_reason=finished[index].reason,
             )
             for index, g in enumerate(gathered)
@@ -217,8 +236,8 @@ class CompletionChunks:
     ) -> None:
         self._placed, self._choices, self._echoes, self._vocabulary = placed, choices, echoes, vocabulary
         self._scored, self._wants_usage = scored, wants_usage
-        self._sent = [0] * (choices * len(echoes))  # characters, for the offsets of log-probabilities
-        self._echoed = [False] * len(self._sent)
+        self._offsets = [Offsets() for _ in range(choices * len(echoes))]
+        self._echoed = [False] * len(self._offsets)
 
     def opening(self) -> Iterator[wire.Completion]:
         """Echoes go out with the first event of their choice, since their scores come with it."""
@@ -231,9 +250,8 @@ class CompletionChunks:
         self._echoed[said.index] = True
         text = opening.text + part.text
         if text or part.scores or part.prompt_scores:
-            offset = self._sent[said.index]
-            self._sent[said.index] += len(text)
-            logprobs = self._vocabulary.completion(opening, part, offset) if self._scored else None
+            offsets = self._offsets[said.index]
+            logprobs = self._vocabulary.completion(opening, part, offsets) if self._scored else None
             choice = wire.CompletionChoice(index=said.index, text=text, logprobs=logprobs)
             yield _completion(self._placed, [choice])
 

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -176,9 +177,16 @@ def _url(limits: Appliance, listening: socket.socket) -> str:
 
 def _check_exposure(limits: Appliance, box: Box) -> None:
     """Off loopback there must be keys, and TLS or a proxy that has it. Raises ConfigError."""
-    for key, name in (("tls_certificate", limits.tls_certificate), ("tls_key", limits.tls_key)):
-        if name is not None and not os.access(name, os.R_OK):
-            raise ConfigError(f"{key} in [appliance]: {name} is not there or cannot be read")
+    if limits.tls_certificate is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                limits.tls_certificate, limits.tls_key
+            )
+        except (OSError, ssl.SSLError) as error:
+            files = f"{limits.tls_certificate} and {limits.tls_key}"
+            raise ConfigError(
+                f"tls_certificate and tls_key in [appliance]: {files} cannot be used: {error}"
+            ) from error
     if limits.private:
         return
     if limits.tls_certificate is None and not limits.behind_proxy:

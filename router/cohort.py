@@ -20,7 +20,9 @@ class MetadataRule:
     rule: Literal["routes", "prior"]
 
     def matches(self, metadata: Mapping[str, str]) -> bool:
-        return all(metadata.get(name, "").casefold() == value.casefold() for name, value in self.match.items())
+        return all(
+            name in metadata and metadata[name].casefold() == value.casefold() for name, value in self.match.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ from appliance.engine.constraint import Constraint
 from appliance.engine.llama import Context, Logits, Model, SamplerChain
 from appliance.errors import EngineFault
 
+SEEDS = 0xFFFF_FFFF  # llama.cpp takes this value itself for "choose one"
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """Parameters of one answer, with OpenAI's names and llama.cpp's order of application.
 
-    `temperature` 0 is greedy. `top_k` 0, `top_p` 1, `min_p` 0, `repeat_penalty` 1 are off. `seed` is 32 bits.
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1, `min_p` 0, `repeat_penalty` 1 are off. `seed` is below SEEDS.
     """
 
     temperature: float = 1.0

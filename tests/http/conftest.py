@@ -1,0 +1,50 @@
+"""One appliance for all tests that leave its keys and releases as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.http.running import Running, running
+from tests.tiny import write_adapter
+
+
+@pytest.fixture(scope="session")
+def third_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_adapter(tmp_path_factory.mktemp("third") / "three.gguf", seed=3)
+
+
+@pytest.fixture(scope="session")
+def served(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_base: Path,
+    tiny_adapters: tuple[Path, Path],
+    third_adapter: Path,
+) -> Iterator[Running]:
+    """Open, without keys. legal@1 is previous, legal@2 live, legal@3 candidate; coding@1 is live; no others."""
+    folder = tmp_path_factory.mktemp("served")
+    with running(folder, tiny_base, "context = 2048\nsequences = 8") as appliance:
+        one, two = tiny_adapters
+        appliance.release(one, "legal")
+        appliance.release(two, "legal")
+        appliance.release(third_adapter, "legal", live=False)
+        appliance.release(two, "coding")
+        yield appliance
+
+
+@pytest.fixture
+def client(served: Running) -> Iterator[httpx.Client]:
+    with served.http() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def busy(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Running]:
+    """Long answers and little room: two run and three wait, and a key has one request at a time."""
+    folder = tmp_path_factory.mktemp("busy")
+    limits = {"max_waiting": 3, "max_per_key": 1, "max_waiting_tokens": 200_000}
+    with running(folder, tiny_base, "context = 65536\nsequences = 2", **limits) as appliance:
+        yield appliance

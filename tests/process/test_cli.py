@@ -1,0 +1,244 @@
+"""The command, on a running appliance and without one: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .premises import COHORT, Premises, Served, chat, running
+
+VERBS = (
+    "",
+    *("serve", "base", "base import", "release", "release add", "releases", "show", "promote", "rollback", "route"),
+    *("status", "audit", "doctor", "log", "log tail", "log show", "log export", "key", "key add", "key list"),
+    "key revoke",
+)
+HOSTILE = "\x1b[31mred\x1b]52;c;aGk=\x07 [bold]mark[/bold] [/x] \u202eabc\x9b2J\r\nforged line\x00"
+
+
+@dataclass
+class Desk:
+    """Where the command is typed; `served` is None when no appliance runs."""
+
+    premises: Premises
+    served: Served | None
+
+    def json(self, *arguments: str) -> Any:  # noqa: ANN401 - any JSON value
+        """The one JSON value the command prints."""
+        done = self.premises.cohort(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 1
+        return json.loads(done.stdout)
+
+    def text(self, *arguments: str) -> str:
+        done = self.premises.cohort(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert "\x1b" not in done.stdout
+        return done.stdout
+
+    def fails(self, *arguments: str) -> str:
+        """The one line of a command that fails with 1."""
+        done = self.premises.cohort(*arguments)
+        assert done.returncode == 1, (done.stdout, done.stderr)
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        return done.stderr
+
+
+@pytest.fixture(scope="module", params=["running", "offline"])
+def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Desk]:
+    """Both homes hold one ordinary and one hostile request."""
+    premises = Premises(tmp_path_factory.mktemp(request.param), tiny_base)
+    with running(premises) as served, served.client() as client:
+        for text in ("an ordinary question", HOSTILE):
+            headers = {"X-Session-Id": "s"}
+            reply = client.post("/v1/chat/completions", json=chat(text, model="legal"), headers=headers)
+            assert reply.status_code == 200
+        if request.param == "offline":
+            assert served.stop() == 0
+            yield Desk(premises, None)
+        else:
+            yield Desk(premises, served)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(premises: Premises, verb: str) -> None:
+    done = premises.cohort(*verb.split(), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: " in done.stdout
+    assert not premises.home.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("promote",),
+        ("serve", "--port", "99999"),
+        ("log", "tail", "-n", "0"),
+        ("release", "add", "x"),
+        ("status", "--x"),
+        ("show", "legal@x"),
+        ("route", "x", "--meta", "acme"),
+    ],
+)
+def test_wrong_usage_is_2(premises: Premises, arguments: tuple[str, ...]) -> None:
+    done = premises.cohort(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_a_release_from_its_adding_to_its_end(desk: Desk, tiny_adapters: tuple[Path, Path]) -> None:
+    one, two = tiny_adapters
+    assert desk.json("releases") == []
+    first = desk.json("release", "add", str(one), "--cohort", "legal")
+    assert (first["cohort"], first["version"], first["state"], first["parent"]) == ("legal", 1, "candidate", None)
+    assert desk.json("promote", "legal") == {"cohort": "legal", "live": "legal@1", "previous": None}
+    second = desk.json("release", "add", str(two), "--cohort", "legal", "--live")
+    assert (second["version"], second["state"]) == (2, "live")
+    listed = desk.json("releases", "--cohort", "legal")
+    assert [(entry["version"], entry["state"]) for entry in listed] == [(2, "live"), (1, "retired")]
+    assert {"cohort", "version", "digest", "state", "parent", "created"} <= set(listed[0])
+    assert desk.json("rollback", "legal")["live"] == "legal@1"
+    assert desk.json("promote", "legal@2") == {"cohort": "legal", "live": "legal@2", "previous": "legal@1"}
+    shown = desk.json("show", "legal@2")
+    assert shown["manifest"]["gated"] is False
+    assert shown["events"][0]["event"] == "added"
+    assert "legal@2" in desk.text("releases")
+    assert "legal: legal@1 is live" in desk.text("rollback", "legal")
+    actions = [row["action"] for row in desk.json("audit")]
+    assert actions[:3] == ["release.rollback", "release.promote", "release.rollback"]
+    assert actions.count("release.add") == 2
+    assert "release.add" in desk.text("audit")
+
+
+def test_what_fails_is_1_and_says_why(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "noise.gguf").write_bytes(b"noise")
+    assert "there is no file" in desk.fails("release", "add", str(tmp_path / "gone.gguf"), "--cohort", "legal")
+    assert "is refused" in desk.fails("release", "add", str(tmp_path / "noise.gguf"), "--cohort", "legal")
+    assert 'there is no cohort "lawyers"' in desk.fails("promote", "lawyers")
+    assert "there is no release legal@99" in desk.fails("show", "legal@99")
+    desk.fails("promote", "legal@99")
+    desk.fails("rollback", "support")
+    assert "no request req_gone is logged here" in desk.fails("log", "show", "req_gone")
+    desk.fails("key", "revoke", "gone")
+    desk.fails("key", "add", "k", "--expires", "tomorrow")
+    desk.fails("key", "add", "k", "--scope", "everything")
+    desk.fails("log", "tail", "--status", "lost")
+
+
+def test_a_route_is_told(desk: Desk) -> None:
+    decision = desk.json("route", "Does this clause bind us?")
+    assert {"cohort", "layer", "reason", "confidence", "scores", "router"} <= set(decision)
+    assert decision["cohort"] == "base"
+    assert "layer fallback" in desk.text("route", "Does this clause bind us?", "--meta", "tenant=acme")
+
+
+def test_the_status(desk: Desk) -> None:
+    status = desk.json("status")
+    assert status["base"]["format"] == "as_is"
+    assert status["phase"] == ("ready" if desk.served else "starting")
+    assert status["alarms"] == []
+    assert json.loads(desk.text("status"))["base"] == status["base"]
+    assert desk.json("base", "import") == status["base"]
+    assert "served as as_is" in desk.text("base", "import")
+
+
+def test_keys(desk: Desk) -> None:
+    made = desk.json("key", "add", "clerk", "--scope", "infer", "--cohort", "legal", "--tenant", "acme")
+    assert made["secret"].startswith(f"ck_{made['id']}_")
+    (listed,) = desk.json("key", "list")
+    assert "secret" not in listed or listed["secret"] is None
+    assert (listed["name"], listed["cohorts"], listed["tenant"]) == ("clerk", ["legal"], "acme")
+    assert made["secret"].rpartition("_")[2] not in desk.text("key", "list")
+    if desk.served is not None:
+        with desk.served.client() as client:
+            assert client.get("/v1/models").status_code == 401
+            bearer = {"Authorization": f"Bearer {made['secret']}"}
+            assert client.get("/v1/models", headers=bearer).status_code == 200
+    revoked = desk.json("key", "revoke", made["id"])
+    assert revoked["revoked"]
+    assert "Keep it now" in desk.text("key", "add", "second")
+    for key in desk.json("key", "list"):
+        if not key["revoked"]:
+            desk.text("key", "revoke", key["id"])
+
+
+def test_the_log(desk: Desk, tmp_path: Path) -> None:
+    done = desk.premises.cohort("log", "tail", "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["messages"][-1]["content"] for row in rows] == ["an ordinary question", HOSTILE]
+    assert desk.json("log", "show", rows[0]["id"]) == rows[0]
+    assert [json.loads(line) for line in desk.text("log", "export").splitlines()] == rows
+    assert len(desk.text("log", "tail", "-n", "1").splitlines()) == 1
+    assert desk.text("log", "tail", "--cohort", "support") == ""
+    assert desk.text("log", "tail", "--status", "failed") == ""
+    copy = tmp_path / "copy.db"
+    assert desk.text("log", "export", "--sqlite", str(copy)) == ""
+    with closing(sqlite3.connect(copy)) as connection:
+        found = connection.execute("SELECT id FROM interactions ORDER BY seq").fetchall()
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert [id for (id,) in found] == [row["id"] for row in rows]
+    assert f"{copy} exists already" in desk.fails("log", "export", "--sqlite", str(copy))
+
+
+def test_hostile_text_is_printed_inert(desk: Desk) -> None:
+    last = json.loads(desk.premises.cohort("log", "tail", "-n", "1", "--json").stdout)
+    for arguments in (("log", "tail"), ("log", "show", last["id"])):
+        printed = desk.premises.cohort(*arguments).stdout
+        assert "[bold]mark[/bold]" in printed
+        assert all(c.isprintable() or c == "\n" for c in printed)
+        assert not any(line.startswith("forged") for line in printed.splitlines())
+    assert len(desk.text("log", "tail").splitlines()) == 2
+
+
+def test_an_export_may_be_asked_for_as_json(desk: Desk) -> None:
+    """Every verb takes --json; here it changes nothing."""
+    done = desk.premises.cohort("log", "export", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == desk.text("log", "export")
+
+
+def test_the_log_is_followed(premises: Premises) -> None:
+    command = [*COHORT, "log", "tail", "-f", "-n", "1", "--json"]
+    with running(premises) as served, served.client() as client:
+        ids = [client.post("/v1/chat/completions", json=chat("first")).json()["id"]]
+        with subprocess.Popen(command, env=premises.environ(), stdout=subprocess.PIPE, text=True) as following:
+            assert following.stdout is not None
+            assert json.loads(following.stdout.readline())["id"] == ids[0]
+            ids += [client.post("/v1/chat/completions", json=chat("more")).json()["id"] for _ in range(2)]
+            assert [json.loads(following.stdout.readline())["id"] for _ in range(2)] == ids[1:]
+            following.terminate()
+        assert served.stop() == 0
+
+
+def test_the_doctor(desk: Desk) -> None:
+    findings = {finding["subject"]: finding for finding in desk.json("doctor")}
+    assert {finding["state"] for finding in findings.values()} <= {"ok", "warning"}
+    assert {"python", "sqlite", "home", "base", "base format", "disk", "threads", "llama.cpp"} <= set(findings)
+    assert ("served by process" in findings["home"]["detail"]) is (desk.served is not None)
+    assert "MISSING" not in desk.text("doctor")
+
+
+def test_the_doctor_misses_the_base(premises: Premises) -> None:
+    premises.model = premises.folder / "gone.gguf"
+    premises.configure()
+    done = premises.cohort("doctor", "--json")
+    assert done.returncode == 1
+    (base,) = (finding for finding in json.loads(done.stdout) if finding["subject"] == "base")
+    assert base["state"] == "missing"
+    assert str(premises.model) in base["detail"]
+    assert base["remedy"]
+    shown = premises.cohort("doctor")
+    assert shown.returncode == 1
+    assert "MISSING base" in shown.stdout

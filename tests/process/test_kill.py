@@ -1,0 +1,151 @@
+"""kill -9 at any moment loses nothing a client saw complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Any
+
+import httpx
+import pytest
+
+from .premises import LOOPBACK, Premises, until
+from .traffic import Client, Judged, Seen
+
+KILLS, AT_START, CLIENTS = 200, 25, 4
+JSON_COLUMNS = ("metadata", "messages", "alternatives", "scores", "sampling")
+
+
+@dataclass
+class Zygote:
+    """Lives of the appliance on one home, one after another."""
+
+    order: dict[str, object]
+    process: subprocess.Popen[str]
+    url: str
+
+    def born(self) -> int:
+        _pipe(self.process.stdin).write(json.dumps(self.order) + "\n")
+        _pipe(self.process.stdin).flush()
+        return int(_pipe(self.process.stdout).readline())
+
+    def dead(self) -> int:
+        """The exit code of the last life, negative for a signal."""
+        return os.waitstatus_to_exitcode(int(_pipe(self.process.stdout).readline()))
+
+    def ready(self) -> None:
+        with httpx.Client(base_url=self.url) as http:
+
+            def answers() -> bool:
+                with suppress(httpx.TransportError):
+                    return http.get("/ready").status_code == 200
+                return False
+
+            until(answers, "ready life")
+
+
+@pytest.mark.timeout(600)
+def test_nothing_a_client_saw_complete_is_lost_in_two_hundred_kills(
+    premises: Premises, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = random.Random(2)
+    started = time.monotonic()
+    with zygote(premises) as lives:
+        clients = [Client(lives.url, number) for number in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        for n in range(KILLS + AT_START):
+            pid = lives.born()
+            if n < KILLS:
+                lives.ready()
+            time.sleep(chance.uniform(0, 0.35))  # the moment of the kill
+            os.kill(pid, signal.SIGKILL)
+            assert lives.dead() == -signal.SIGKILL, (premises.folder / "lives.log").read_text()[-2000:]
+        took = time.monotonic() - started
+        last = lives.born()
+        lives.ready()
+        for client in clients:
+            client.stop()
+        for client in clients:
+            client.join(30)
+        os.kill(last, signal.SIGTERM)
+        assert lives.dead() == 0
+
+    seen = [one for client in clients for one in client.seen]
+    judged = [one for client in clients for one in client.judged]
+    assert [fault for client in clients for fault in client.unexpected] == []
+    rows = {row["id"]: row for row in premises.rows("SELECT * FROM interactions")}
+    lost = [one.id for one in seen if one.complete and not kept(one, rows.get(one.id))]
+    forgotten = [one.id for one in judged if not remembered(one, premises)]
+    acked = sum(one.complete for one in seen)
+    cut = sum(bool(one.id) and not one.complete for one in seen)
+    with capsys.disabled():
+        print(  # noqa: T201
+            f"\n{KILLS} kills while serving + {AT_START} while starting in {took:.0f} s: {acked} answers seen whole, "
+            f"{cut} streams cut, {len(judged)} judgements; lost: {len(lost)} answers, {len(forgotten)} judgements"
+        )
+    assert lost == []
+    assert forgotten == []
+    assert acked > 5 * KILLS
+    assert cut > KILLS / 10
+    assert len(judged) > KILLS
+    assert premises.integrity() == "ok"
+    assert premises.rows("PRAGMA foreign_key_check") == []
+    prompts = {one.prompt for one in seen}
+    assert [row["id"] for row in rows.values() if torn(row, prompts)] == []
+    partial = [one for one in seen if one.id and not one.complete and one.id in rows]
+    assert [one.id for one in partial if not rows[one.id]["answer"].startswith(one.texts[0])] == []
+    assert premises.rows("SELECT request_id FROM feedback GROUP BY request_id HAVING count(*) > 1") == []
+
+
+def kept(seen: Seen, row: dict[str, Any] | None) -> bool:
+    """Its row says what the client saw."""
+    if row is None:
+        return False
+    texts = [row["answer"], *json.loads(row["alternatives"])]
+    return (row["status"], row["finish_reason"], texts) == ("ok", seen.finish, seen.texts)
+
+
+def remembered(judged: Judged, premises: Premises) -> bool:
+    rows = premises.rows("SELECT request_id, rating, comment FROM feedback WHERE id = ?", judged.id)
+    return rows == [{"request_id": judged.request_id, "rating": judged.rating, "comment": judged.comment}]
+
+
+def torn(row: dict[str, Any], prompts: set[str]) -> bool:
+    """A row must be whole: its columns parse, its prompt is one that was sent, an ok row has its end."""
+    for column in JSON_COLUMNS:
+        json.loads(row[column])
+    asked = json.loads(row["messages"])[-1]["content"]
+    ended = row["finish_reason"] == "length" and row["total_ms"] > 0 and row["completion_tokens"] > 0
+    return asked not in prompts or (row["status"] == "ok" and not ended)
+
+
+@contextmanager
+def zygote(premises: Premises) -> Iterator[Zygote]:
+    with socket.create_server((LOOPBACK, 0)) as free:
+        port = free.getsockname()[1]
+    log = premises.folder / "lives.log"
+    order = {"home": str(premises.home), "config": str(premises.config), "port": port, "log": str(log)}
+    environment = {**premises.environ(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.process.zygote"]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield Zygote(order, process, f"http://{LOOPBACK}:{port}")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream

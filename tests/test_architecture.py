@@ -1,0 +1,163 @@
+"""The house as ARCHITECTURE.md draws it: what a module loads, what it may touch, and what no file may be."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("appliance", "router", "adapters")
+SOURCES = tuple(sorted(p.relative_to(ROOT) for room in ROOMS for p in (ROOT / room).rglob("*.py")))
+
+REPORT = """
+import json, sys
+before = set(sys.modules)
+import {module}
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def loaded(program: str, *arguments: str) -> set[str]:
+    """Run it in a fresh interpreter; its last line lists the modules it loaded."""
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("module", "never"),
+    [
+        (
+            "appliance.wire",
+            ["llama_cpp", "sqlite3", "fastapi", "starlette", "uvicorn", "jinja2", "numpy", "adapters"],
+        ),
+        ("appliance.errors", ["pydantic", "llama_cpp", "sqlite3", "fastapi", "numpy"]),
+        ("appliance.config", ["llama_cpp", "sqlite3", "fastapi", "numpy", "adapters"]),
+        ("appliance.route_table", ["llama_cpp", "sqlite3", "fastapi", "pydantic", "numpy"]),
+        ("appliance.chat", ["llama_cpp", "sqlite3", "fastapi", "numpy"]),
+        ("appliance.cli", ["llama_cpp", "llguidance", "fastapi", "uvicorn", "torch", "numpy"]),
+        ("appliance.base", ["llama_cpp", "sqlite3", "fastapi"]),
+        ("appliance.store.database", ["llama_cpp", "fastapi", "pydantic", "adapters", "router"]),
+        ("appliance.engine.engine", ["sqlite_utils", "fastapi", "starlette", "adapters", "router"]),
+        ("appliance.app", ["torch", "peft", "transformers", "onnxruntime"]),
+        ("router.decide", ["appliance", "adapters", "numpy", "pydantic"]),
+        ("router.table", ["appliance", "adapters", "numpy", "pydantic"]),
+        ("adapters.lifecycle", ["appliance", "router", "numpy", "pydantic"]),
+        ("adapters.gguf_header", ["appliance", "numpy", "gguf", "llama_cpp"]),
+        ("adapters.registry", ["appliance", "numpy", "sqlite3"]),
+        ("adapters.inspect", ["appliance", "gguf", "llama_cpp", "torch"]),
+        ("adapters.confine", ["appliance", "numpy", "threading", "ssl"]),
+    ],
+)
+def test_what_an_import_loads(module: str, never: list[str]) -> None:
+    packages = {name.split(".")[0] for name in loaded(REPORT.format(module=module))}
+    assert not packages & set(never)
+
+
+HELP = """
+import json, sys
+from appliance.cli import main
+sys.argv = ["cohort", *sys.argv[1:], "--help"]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("verb", [[], ["serve"], ["doctor"], ["release", "add"], ["log", "export"]], ids=" ".join)
+def test_help_is_quick(verb: list[str]) -> None:
+    """The command on a laptop has no llama.cpp, and must not want one."""
+    packages = {name.split(".")[0] for name in loaded(HELP, *verb)}
+    assert not packages & {"llama_cpp", "llguidance", "fastapi", "uvicorn", "numpy"}
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"), str(path))
+
+
+def imports(path: Path) -> set[str]:
+    """The packages a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("package", "owner"),
+    [
+        ("llama_cpp", "appliance/engine/llama.py"),
+        ("llguidance", "appliance/engine/"),
+        ("sqlite3", "appliance/store/"),
+        ("sqlite_utils", "appliance/store/"),
+        ("jinja2", "appliance/chat.py"),
+        ("uvicorn", "appliance/serve.py"),
+        ("httpx", "appliance/client.py"),
+        ("typer", "appliance/cli.py"),
+        ("rich", "appliance/show.py"),
+        ("prometheus_client", "appliance/vitals.py"),
+        ("onnxruntime", "router/"),
+    ],
+)
+def test_a_package_has_one_owner(package: str, owner: str) -> None:
+    assert [str(path) for path in SOURCES if package in imports(path) and not str(path).startswith(owner)] == []
+
+
+def test_nothing_loads_code_from_data_or_runs_a_shell() -> None:
+    banned_modules = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "torch"}
+    banned_calls = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "pickle.load"}
+    for path in SOURCES:
+        assert not imports(path) & banned_modules, path
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in banned_calls, f"{path}:{node.lineno}"
+                shell = any(k.arg == "shell" for k in node.keywords)
+                assert not shell, f"{path}:{node.lineno}"
+
+
+def test_only_children_starts_processes() -> None:
+    assert [str(p) for p in SOURCES if imports(p) & {"subprocess", "multiprocessing"}] == ["appliance/children.py"]
+
+
+def test_no_room_is_a_drawer_for_the_rest() -> None:
+    """In names of files and of classes."""
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
+    for path in SOURCES:
+        assert not set(path.with_suffix("").parts[-1].split("_")) & drawers, path
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                assert not node.name.lower().endswith(("manager", "helper", "utils", "util")), f"{path}: {node.name}"
+
+
+def test_no_assertion_guards_against_input() -> None:
+    """`python -O` removes them: those that stay carry the reason why they cannot fail."""
+    for path in SOURCES:
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Assert):
+                assert "noqa: S101" in lines[node.lineno - 1], f"{path}:{node.lineno}"
+
+
+def test_package_roots_are_empty() -> None:
+    for path in SOURCES:
+        if path.name == "__init__.py":
+            assert not (ROOT / path).read_text(encoding="utf-8").strip(), path
+
+
+def test_the_import_contracts_hold() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

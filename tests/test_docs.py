@@ -1,0 +1,229 @@
+"""The documents keep up with the code: what can be called, set, read or met has its line, and the line is right."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
+
+import pytest
+import typer
+from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
+from prometheus_client.registry import Collector
+from pydantic import BaseModel
+
+from appliance import client, config, endpoints, operator_api, probes, streams, wire
+from appliance.box import Box
+from appliance.cli import cli
+from appliance.errors import ApplianceError, SetupError
+from appliance.status import gauges
+from appliance.store import migrations
+from appliance.vitals import Vitals
+from router.decision import REASONS
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+SOURCES = {
+    path: path.read_text(encoding="utf-8")
+    for room in ("appliance", "router", "adapters")
+    for path in (ROOT / room).rglob("*.py")
+}
+
+SECTIONS: dict[type[BaseModel], str] = {
+    wire._Sampled: "Of chat and completions",
+    wire.ChatRequest: "Chat",
+    wire.CompletionRequest: "Completions",
+    wire.Message: "Message",
+    wire.TextPart: "Text part",
+    wire.StreamOptions: "`stream_options`",
+    wire.ResponseFormat: "`response_format`",
+    wire.JsonSchema: "`json_schema`",
+    wire.FeedbackRequest: "Feedback",
+    wire.RouteRequest: "`POST /admin/v1/route`",
+    wire.ReleaseAddRequest: "`POST /admin/v1/releases`",
+    wire.PromoteRequest: "`POST /admin/v1/promote`",
+    wire.RollbackRequest: "`POST /admin/v1/rollback`",
+    wire.KeyRequest: "`POST /admin/v1/keys`",
+}
+
+
+def section(document: str, title: str) -> str:
+    """The text under a heading, up to the next one of its level or above."""
+    text = (DOCS / document).read_text(encoding="utf-8")
+    found = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
+    assert found, f"docs/{document} has no heading {title}"
+    rest = text[found.end() :]
+    end = re.search(rf"^#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def rows(document: str, title: str) -> dict[str, list[str]]:
+    """Every name in the first cells of the tables under a heading, with the cells that follow."""
+    named: dict[str, list[str]] = {}
+    for line in section(document, title).splitlines():
+        if line.startswith("|"):
+            first, *others = (cell.strip() for cell in line.strip("|").split(" | "))
+            named |= dict.fromkeys(re.findall(r"`([^`]+)`", first), others)
+    return named
+
+
+def subclasses(kind: type[T]) -> list[type[T]]:
+    children = kind.__subclasses__()
+    return [*children, *(grandchild for child in children for grandchild in subclasses(child))]
+
+
+def scope_of(route: APIRoute) -> str:
+    """The scope that the route's dependencies demand."""
+    for dependency in route.dependant.dependencies:
+        if getattr(dependency.call, "__qualname__", "").startswith("authorised."):
+            return str(cast(Any, dependency.call).__closure__[0].cell_contents)
+    return "none"
+
+
+ROUTES = [
+    route
+    for router in (endpoints.router, operator_api.router, probes.router)
+    for route in router.routes
+    if isinstance(route, APIRoute)
+]
+
+
+REQUESTS: list[type[BaseModel]] = [*subclasses(wire._Request)]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_endpoint_has_its_scope(route: APIRoute) -> None:
+    documented = rows("api.md", "Endpoints and scopes")
+    path = route.path.replace(":path}", "}")
+    for method in route.methods or ():
+        assert f"{method} {path}" in documented
+        assert documented[f"{method} {path}"][0] == scope_of(route)
+
+
+def test_no_endpoint_is_documented_that_is_not_there() -> None:
+    pages = {f"GET {getattr(route, 'path', '')}" for route in FastAPIOffline(title="pages").routes}
+    served = {f"{method} {route.path.replace(':path}', '}')}" for route in ROUTES for method in route.methods or ()}
+    assert set(rows("api.md", "Endpoints and scopes")) == served | pages
+
+
+@pytest.mark.parametrize("model", REQUESTS, ids=lambda model: model.__name__)
+def test_request_fields(model: type[BaseModel]) -> None:
+    assert model in SECTIONS, f"docs/api.md has no section for {model.__name__}: add it and name it in SECTIONS"
+    inherited = wire._Sampled.model_fields if wire._Sampled in model.__mro__[1:] else {}
+    wanted = {field.alias or name for name, field in model.model_fields.items() if name not in inherited}
+    assert set(rows("api.md", SECTIONS[model])) == wanted
+
+
+def test_reply_headers() -> None:
+    given = {header for text in SOURCES.values() for header in re.findall(r'"([Xx]-[A-Za-z-]+)"(?::|\] =)', text)}
+    documented = rows("api.md", "Replies")
+    assert given == {name for name in documented if name.lower().startswith("x-")}
+    assert set(REASONS) <= set(documented)
+
+
+def test_error_classes() -> None:
+    documented = rows("api.md", "Errors")
+    kinds: list[type[ApplianceError]] = [ApplianceError, *subclasses(ApplianceError)]
+    for kind in kinds:
+        if kind is not client.Refused and not issubclass(kind, SetupError):
+            assert documented[kind.default_code][:2] == [str(kind.status), f"`{kind.type}`"]
+    assert streams.ClientGone.default_code in documented
+
+
+def test_error_codes() -> None:
+    """Those that a raise names itself, and those of the start."""
+    given = {code for text in SOURCES.values() for code in re.findall(r'\bcode="([a-z_]+)"', text)}
+    assert given <= set(rows("api.md", "Errors"))
+    text = section("api.md", "Errors")
+    kinds: list[type[SetupError]] = [SetupError, *subclasses(SetupError)]
+    assert all(f"`{kind.default_code}`" in text for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("model", "title"),
+    [
+        (config.Appliance, "`[appliance]`"),
+        (config.Base, "`[base]`"),
+        (config.Router, "`[router]`"),
+        (config.Store, "`[store]`"),
+        (config.CohortSection, "`[cohorts.NAME]`"),
+    ],
+)
+def test_configuration_keys(model: type[BaseModel], title: str) -> None:
+    documented = rows("configuration.md", title)
+    assert set(documented) == set(model.model_fields)
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else json.dumps(field.default).replace("null", "none")
+        assert documented[name][1] == f"`{default}`", name
+
+
+def test_configuration_sections() -> None:
+    for name in config.Config.model_fields:
+        assert section("configuration.md", "`[cohorts.NAME]`" if name == "cohorts" else f"`[{name}]`")
+
+
+def verbs(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - typer's own click
+    if hasattr(command, "commands"):
+        for name, child in command.commands.items():
+            yield from verbs(child, (*words, name))
+    else:
+        yield " ".join(words), command
+
+
+@pytest.mark.parametrize(("verb", "command"), list(verbs(typer.main.get_command(cli), ("cohort",))))
+def test_verb_and_its_options(verb: str, command: Any) -> None:  # noqa: ANN401
+    usage = [usage for usage in rows("operations.md", "The command") if f"{usage} ".startswith(f"{verb} ")]
+    assert len(usage) == 1, verb
+    for parameter in command.params:
+        spellings = [*parameter.opts, *parameter.secondary_opts]
+        if parameter.param_type_name == "option":
+            assert any(f"{spelling} " in usage[0].replace("]", " ") for spelling in spellings), parameter.name
+
+
+def test_tables_and_columns(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "appliance.db", isolation_level=None)
+    migrations.migrate(connection, tmp_path / "appliance.db")
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for table in tables:
+        if not table.startswith(("_", "sqlite_")):
+            columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+            assert set(rows("store.md", f"`{table}`")) == columns, table
+    connection.close()
+
+
+def test_metrics() -> None:
+    vitals = Vitals(["legal"])
+    starting = cast(Box, SimpleNamespace(serving=None))
+    vitals.watch(lambda: gauges(starting))
+    documented = rows("operations.md", "Metrics")
+    names = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in cast(Collector, vitals.registry).collect()
+    }
+    assert set(documented) == names
+    for metric in (vitals.requests, vitals.refused, vitals.decisions, vitals.ttft, vitals.feedback, vitals.live):
+        name = metric._name if metric._type != "counter" else f"{metric._name}_total"
+        assert documented[name][0] == ", ".join(metric._labelnames)
+
+
+def test_every_module_is_in_the_tree() -> None:
+    tree = section("architecture.md", "The tree")
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            assert re.search(rf"^ +{re.escape(path.name)} ", tree, re.MULTILINE), path
+
+
+@pytest.mark.parametrize("document", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_files_named_exist_and_lines_are_short(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:appliance|adapters|router|docs|deploy|tests)/[\w./-]+\.\w+)`", text):
+        assert (ROOT / name).exists(), name
+    for number, line in enumerate(text.splitlines(), 1):
+        assert len(line) <= 118, f"{document.name}:{number}"

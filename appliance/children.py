@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_log = logging.getLogger(__name__)
 _running: set[subprocess.Popen[str]] = set()
 _ended = threading.Event()
 
@@ -42,6 +44,8 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
         raise ChildFailed(f"it took longer than {timeout_s:.0f} s")
     if code < 0:
         raise ChildFailed(f"it was ended by signal {-code} ({signal.Signals(-code).name})")
+    for complaint in complaints:
+        _log.warning("%s: %s", module, complaint.strip())
     if code > 0:
         said = [last, complaints[-1].strip() if complaints else ""]
         raise ChildFailed("; ".join(filter(None, said)) or f"it ended with code {code}")

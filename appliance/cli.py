@@ -80,6 +80,7 @@ def call(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (default: the configuration's).")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Serve the base and its releases until stopped."""
     from appliance import serve as process
@@ -87,7 +88,9 @@ def serve(
     config, path = _config()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     limits = config.appliance.model_copy(update=given)
-    process.run(config.model_copy(update={"appliance": limits}), path, configuration.home_path(), show.log_progress())
+    config = config.model_copy(update={"appliance": limits})
+    ready = show.served_json if as_json else show.served
+    process.run(config, path, configuration.home_path(), show.log_progress(), ready)
 
 
 @base_cli.command("import")

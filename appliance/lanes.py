@@ -15,7 +15,7 @@ from appliance.errors import Unavailable
 from router.table import Target
 
 HEADROOM = 256 << 20  # bytes of memory that stay free for everything else
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Lanes:
@@ -85,7 +85,8 @@ def free_memory() -> int:
     """Bytes this process may still take: the machine's, or its control group's if that is less."""
     free = int(psutil.virtual_memory().available)
     try:
-        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        own = _CGROUPS / Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+        limit, used = ((own / name).read_text().strip() for name in ("memory.max", "memory.current"))
         return free if limit == "max" else min(free, int(limit) - int(used))
     except (OSError, ValueError):
         return free

@@ -13,16 +13,16 @@ from router.cohort import BASE, Cohort
 from router.decide import decide
 from router.decision import Decision
 from router.layers import Pin, Query
-from router.table import RouteTable, Target
+from router.table import Arm, RouteTable, Target
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`target` None is the bare base. `arm`: live, base, pinned, candidate or previous."""
+    """`target` None is the bare base."""
 
     decision: Decision
     target: Target | None
-    arm: str
+    arm: Arm
 
     @property
     def release(self) -> str:
@@ -101,5 +101,5 @@ def _pinned(decision: Decision, name: str, releases: Releases) -> Place:
     fault = releases.fault(target)
     if fault:
         raise Conflict(f"{target.name} cannot be served: {fault}", param="model")
-    alias = name.partition("@")[2]
-    return Place(decision, target, "pinned" if alias.isdigit() else alias)
+    arms: dict[str, Arm] = {"candidate": "candidate", "previous": "previous"}
+    return Place(decision, target, arms.get(name.partition("@")[2], "pinned"))

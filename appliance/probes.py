@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from appliance.box import TheBox
+from appliance.errors import StoreUnavailable
 from appliance.status import alarms, stuck
 
 router = APIRouter(tags=["probes"])
@@ -23,7 +26,11 @@ async def health(box: TheBox) -> JSONResponse:
 
 @router.get("/ready")
 async def ready(box: TheBox) -> JSONResponse:
-    """200 once a real answer can be given; 503 while starting or stopping, and while the log cannot be written."""
+    """200 once a real answer can be given; 503 while starting or stopping, and while the log cannot be written, which
+    is tried again here: behind a load balancer no request would come to find out."""
+    if box.database.failing is not None:
+        with suppress(StoreUnavailable):
+            await asyncio.wrap_future(box.database.probe())
     told: dict[str, Any] = {"status": box.phase, "doing": box.doing, "router": "none: pinned and metadata only"}
     told["alarms"] = alarms(box)
     able = box.phase == "ready" and box.database.failing is None

@@ -139,14 +139,23 @@ class Releases:
 
     async def rollback(self, cohort: str, key_id: str) -> Switch:
         """Return to the release that was live before and can be served, or to the base. Raises Conflict."""
+        skipped = await asyncio.to_thread(self._damaged_before, cohort)
 
         def decide(states: Sequence[ReleaseState]) -> list[Move]:
-            return lifecycle.rollback(cohort, [s for s in states if s.state == "live" or self._servable(cohort, s)])
+            return lifecycle.rollback(cohort, [s for s in states if s.version not in skipped])
 
         return await self._move(cohort, "rollback", key_id, decide)
 
-    def _servable(self, cohort: str, state: ReleaseState) -> bool:
-        return self._fault(self.get(Target(cohort, state.version, ""))) is None
+    def _damaged_before(self, cohort: str) -> set[int]:
+        """The releases that a rollback would return to if they could be served."""
+        with self._database.read() as connection:
+            states = _states(connection, cohort)
+        damaged: set[int] = set()
+        while before := lifecycle.previous([s for s in states if s.version not in damaged]):
+            if self._fault(self.get(Target(cohort, before.version, ""))) is None:
+                break
+            damaged.add(before.version)
+        return damaged
 
     async def _move(self, cohort: str, action: str, key_id: str, decide: Decide) -> Switch:
         self._known(cohort)

@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import uvicorn
@@ -24,6 +24,7 @@ from appliance.config import Appliance, Config
 from appliance.errors import ApplianceError, ConfigError, SetupError
 from appliance.status import stuck
 
+Ready = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
@@ -35,8 +36,8 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(config: Config, config_file: Path, home_path: Path, progress: Progress) -> None:
-    """Serve until SIGTERM or SIGINT. Raises SetupError when it cannot start."""
+async def serve(config: Config, config_file: Path, home_path: Path, progress: Progress, ready: Ready) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` is told the URL. Raises SetupError when it cannot start."""
     listening = _listen(config.appliance)
     try:
         box = open_home(config, home_path, _url(config.appliance, listening))
@@ -45,13 +46,13 @@ async def serve(config: Config, config_file: Path, home_path: Path, progress: Pr
         raise
     try:
         _check_exposure(config.appliance, box)
-        await _run(box, config_file, listening, progress)
+        await _run(box, config_file, listening, progress, ready)
     finally:
         await close(box)
         listening.close()
 
 
-async def _run(box: Box, config_file: Path, listening: socket.socket, progress: Progress) -> None:
+async def _run(box: Box, config_file: Path, listening: socket.socket, progress: Progress, ready: Ready) -> None:
     """Listen at once, so that /ready can say how far the start is; then serve; then drain."""
     server = Server(_uvicorn_config(box))
     stops = _on_signals()
@@ -64,7 +65,7 @@ async def _run(box: Box, config_file: Path, listening: socket.socket, progress: 
         if starting.done():
             await starting
             _tell_systemd("READY=1")
-            progress(1.0, f"serving on {_url(box.config.appliance, listening)}")
+            ready(_url(box.config.appliance, listening))
             await asyncio.wait((accepting, stopped), return_when=asyncio.FIRST_COMPLETED)
         await _drain(box, stops)
     finally:
@@ -212,12 +213,12 @@ def _tell_systemd(message: str) -> None:
             _log.warning("systemd cannot be told %s: %s", message, error)
 
 
-def run(config: Config, config_file: Path, home_path: Path, progress: Progress) -> None:
+def run(config: Config, config_file: Path, home_path: Path, progress: Progress, ready: Ready) -> None:
     """Serve in this process. Raises ApplianceError."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        asyncio.run(serve(config, config_file, home_path, progress))
+        asyncio.run(serve(config, config_file, home_path, progress, ready))
     except ApplianceError:
         raise
     except OSError as error:

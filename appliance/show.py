@@ -53,6 +53,14 @@ def log_progress() -> Callable[[float, str], None]:
     return report
 
 
+def served(url: str) -> None:
+    print(f"100% serving on {url}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def served_json(url: str) -> None:
+    print(json.dumps({"url": url}), flush=True)  # noqa: T201
+
+
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Arm: TypeAlias = Literal["live", "pinned", "base"]
+Arm: TypeAlias = Literal["live", "candidate", "previous", "pinned", "base"]
 
 
 @dataclass(frozen=True, slots=True)

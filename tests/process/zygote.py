@@ -45,7 +45,7 @@ def _live(order: dict[str, str]) -> NoReturn:
         config = configuration.load(path)
         limits = config.appliance.model_copy(update={"port": int(order["port"])})
         config = config.model_copy(update={"appliance": limits})
-        serve.run(config, path, Path(order["home"]), show.log_progress())
+        serve.run(config, path, Path(order["home"]), show.log_progress(), show.served)
     except BaseException as error:
         print(f"this life failed: {error!r}", file=sys.stderr, flush=True)  # noqa: T201
         os._exit(1)

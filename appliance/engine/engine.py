@@ -69,7 +69,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Fail what still runs, free everything, end the thread. A second time does nothing."""
-        if self._stopping:
+        if self._stopping or not self._thread.is_alive():
             return
         self._stopping = True
         await self._command(self._unload)

@@ -212,9 +212,8 @@ class Lane:
         raise EngineFault(f"llama_decode answered {code}")
 
     def _note_cost(self, rows: list[_Row], ms: float) -> None:
-        prompts = sum(not r.sequence.decoding for r in rows)
-        if prompts >= MIN_CHUNK:
-            self._prefill_ms += 0.2 * (ms / prompts - self._prefill_ms)
+        if len(rows) >= MIN_CHUNK:  # mostly prompt tokens then
+            self._prefill_ms += 0.2 * (ms / len(rows) - self._prefill_ms)
 
     def _hand_out(self, rows: list[_Row]) -> list[Sequence]:
         """Use the logits that were wanted; a fault of one sequence ends that one alone."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.http.running import Json, Running, chat, running
+from tests.http.running import Json, Running, chat, running, until
 from tests.http.sse import chunks_of
 from tests.tiny import write_adapter, write_base
 
@@ -131,7 +132,9 @@ def test_bad_adapters_and_switches_while_clients_stream(
             reply = ours.operator("POST", "/releases", {"path": str(path), "cohort": "legal", "live": True})
             assert reply.status_code == 400, f"{what}: {reply.status_code} {reply.text}"
             assert reply.json()["error"]["param"] == "path"
+            release = f"legal@{number % 2 + 1}"
             ours.operated("POST", "/promote", {"cohort": "legal", "version": number % 2 + 1})
+            until(partial(answered.__contains__, release))
         ours.operated("POST", "/promote", {"cohort": "legal", "version": 2})
         ours.operated("POST", "/rollback", {"cohort": "legal"})
     finally:

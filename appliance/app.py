@@ -19,8 +19,10 @@ from appliance.chat import ChatTemplate, template_digest
 from appliance.config import Config
 from appliance.edge import Edge
 from appliance.engine.constraint import Constraints
-from appliance.engine.engine import Engine
+from appliance.engine.engine import BASE_LANE, Engine
 from appliance.engine.lane import LaneShape
+from appliance.engine.llama import CONTEXT_SIGNATURE
+from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.keys import Keys, admin_secret
 from appliance.lanes import Lanes
@@ -86,7 +88,10 @@ async def start_engine(box: Box) -> None:
     context = config.base.context or min(prepared.context_trained, DEFAULT_CONTEXT)
     shape = LaneShape(-(-context // 256) * 256, config.base.sequences, threads=base.threads(config.base))
     room = WaitingRoom(config.appliance.max_waiting, config.appliance.max_waiting_tokens)
-    engine = Engine(prepared.path, shape, config.base.gpu_layers, room)
+    template = template_digest(prepared.template)
+    key = StateKey(prepared.digest, prepared.format_digest, BASE_LANE, 1.0, template, CONTEXT_SIGNATURE)
+    cache_bytes = config.base.prefix_cache_mb << 20
+    engine = Engine(prepared.path, shape, config.base.gpu_layers, room, key, cache_bytes)
     await engine.start()
     lanes = Lanes(engine, box.home.releases, config.base.spare_lanes, prepared.lane_bytes(shape.context))
     box.doing = "loading the live releases"

@@ -16,7 +16,9 @@ from appliance.serving import Serving
 MAX_BYTES_A_TOKEN = 32  # on average over a prompt; English has about 4, runs of spaces the most
 
 
-def asks_for(serving: Serving, question: Question, place: Place, lane: str, arrived: float) -> list[Ask]:
+def asks_for(
+    serving: Serving, question: Question, place: Place, lane: str, partition: str, arrived: float
+) -> list[Ask]:
     """One Ask for every prompt and choice, a prompt's choices side by side. `arrived` is on the monotonic clock.
 
     Raises InvalidRequest: the prompt is over the context, or the response format cannot be enforced.
@@ -38,6 +40,7 @@ def asks_for(serving: Serving, question: Question, place: Place, lane: str, arri
             question.logprobs,
             score_from=1 if question.echo and question.logprobs is not None else None,
             deadline=deadline,
+            partition=partition,
         )
         asks += [_choice(ask, constraint, number) for number in range(question.choices)]
     return asks

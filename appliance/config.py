@@ -76,6 +76,7 @@ class Base(_Strict):
     sequences: Annotated[int, Field(ge=1, le=64)] = 16
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     gpu_layers: Annotated[int, Field(ge=-1)] = -1
+    prefix_cache_mb: Annotated[int, Field(ge=0, le=1 << 20)] = 256
     spare_lanes: Annotated[int, Field(ge=1, le=64)] = 4
 
 

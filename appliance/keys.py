@@ -56,6 +56,11 @@ class Caller:
     tenant: str | None = None
     hints: bool = True
 
+    @property
+    def partition(self) -> str:
+        """Who may share cached state with it: nobody of another tenant can time what was asked before."""
+        return f"tenant {self.tenant}" if self.tenant is not None else f"key {self.key_id}"
+
     def require(self, scope: Scope) -> None:
         """Raises Forbidden. An operator may do everything."""
         if scope not in self.scopes and "operator" not in self.scopes:

@@ -110,17 +110,25 @@ def usage(finished: Sequence[Finished], choices: int) -> wire.Usage:
     """A prompt's tokens count once, however many choices it has."""
     prompt = sum(f.prompt_tokens for f in finished[::choices])
     answer = sum(f.answer_tokens for f in finished)
-    return wire.Usage(prompt_tokens=prompt, completion_tokens=answer, total_tokens=prompt + answer)
+    cached = wire.PromptDetails(cached_tokens=sum(f.reused_tokens for f in finished[::choices]))
+    return wire.Usage(
+        prompt_tokens=prompt,
+        completion_tokens=answer,
+        total_tokens=prompt + answer,
+        prompt_tokens_details=cached,
+    )
 
 
 def timings(finished: Sequence[Finished], choices: int) -> wire.Timings:
-    """Of the first choice; token counts of all."""
+    """Of the first choice; token counts of all. `prompt_n` are the prompt tokens computed, `cache_n` those reused."""
     counts, first = usage(finished, choices), finished[0]
+    cached = counts.prompt_tokens_details.cached_tokens
     prompt_ms = (first.first_token - first.admitted) * 1e3
     predicted_ms = (max(f.ended for f in finished) - first.first_token) * 1e3
-    prompt_n, predicted_n = counts.prompt_tokens, counts.completion_tokens
+    prompt_n, predicted_n = counts.prompt_tokens - cached, counts.completion_tokens
     return wire.Timings(
         queue_ms=round((first.admitted - first.submitted) * 1e3, 3),
+        cache_n=cached,
         prompt_n=prompt_n,
         prompt_ms=round(prompt_ms, 3),
         prompt_per_token_ms=round(prompt_ms / prompt_n, 3),

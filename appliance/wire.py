@@ -246,16 +246,22 @@ class CompletionRequest(_Sampled):
         return [p for p in self.prompt if not isinstance(p, int)]
 
 
+class PromptDetails(_Reply):
+    cached_tokens: int
+
+
 class Usage(_Reply):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
 
 
 class Timings(_Reply):
     """llama-server's field names; milliseconds, and tokens a second."""
 
     queue_ms: float
+    cache_n: int
     prompt_n: int
     prompt_ms: float
     prompt_per_token_ms: float

@@ -22,6 +22,7 @@ from pathlib import Path
 from appliance.engine import llama
 from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Adapter, Model
+from appliance.engine.prefix_cache import Snapshots, StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.scheduler import DeficitRoundRobin
 from appliance.engine.sequence import Ask, Event, Failed, Finished, Sequence, Told
@@ -43,9 +44,19 @@ class LaneStatus:
 class Engine:
     """Create it anywhere, `start` it once, talk to it from one event loop."""
 
-    def __init__(self, model_path: Path, shape: LaneShape, gpu_layers: int, room: WaitingRoom) -> None:
+    def __init__(
+        self,
+        model_path: Path,
+        shape: LaneShape,
+        gpu_layers: int,
+        room: WaitingRoom,
+        key: StateKey,
+        cache_bytes: int = 0,
+    ) -> None:
+        """`key` is the bare base's; a release's differs in its digest. `cache_bytes` bounds the RAM tier."""
         self._path, self._shape, self._gpu_layers = model_path, shape, gpu_layers
         self.room = room
+        self._key, self.snapshots = key, Snapshots(cache_bytes)
         self._lanes: dict[str, Lane] = {}
         self._turns = {False: DeficitRoundRobin(), True: DeficitRoundRobin()}
         self._inbox: deque[Callable[[], None]] = deque()
@@ -164,7 +175,7 @@ class Engine:
     def _load(self) -> None:
         llama.start()
         self.model = Model(self._path, self._gpu_layers)
-        self._lanes[BASE_LANE] = Lane(BASE_LANE, self.model, None, self._shape, weight=1.0)
+        self._lanes[BASE_LANE] = Lane(self._key, self.model, None, self._shape, 1.0, self.snapshots)
 
     def _unload(self) -> None:
         stopping = Unavailable("the appliance is stopping", code="stopping", retry_after=5)
@@ -187,7 +198,8 @@ class Engine:
             return
         adapter = Adapter(self.model, path)
         try:
-            self._lanes[key] = Lane(key, self.model, adapter, self._shape, weight)
+            identity = self._key._replace(release=key)
+            self._lanes[key] = Lane(identity, self.model, adapter, self._shape, weight, self.snapshots)
         except BaseException:
             adapter.free()
             raise

@@ -13,21 +13,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.engine.llama import Adapter, Context, Model
+from appliance.engine.memory import Memory, need
+from appliance.engine.prefix_cache import Snapshots, StateKey
 from appliance.engine.sampling import Sampler, score
 from appliance.engine.sequence import Ask, Failed, FinishReason, PromptScores, Sequence
 from appliance.errors import ApplianceError, DeadlineExceeded, EngineFault
 
-RESERVE = 256  # cells kept free for an answer at admission; longer answers may be parked
 STEP_TARGET_MS = 120  # a prefill chunk beside decoding sequences is cut to about this
 MIN_CHUNK = 32
 
 
 @dataclass(frozen=True, slots=True)
 class LaneShape:
-    """`context` tokens of KV memory for up to `sequences` at once; batches of `batch` tokens with `outputs` rows."""
+    """`context` tokens of KV memory for up to `sequences` at once and about `kept` ended ones; batches of `batch`
+    tokens with `outputs` rows."""
 
     context: int
     sequences: int = 16
+    kept: int = 16
     batch: int = 512
     outputs: int = 64
     threads: int = 2
@@ -45,19 +48,27 @@ class _Row:
 class Lane:
     """Not thread-safe: lives on the engine thread."""
 
-    def __init__(self, key: str, model: Model, adapter: Adapter | None, shape: LaneShape, weight: float) -> None:
-        self.key, self.weight = key, weight
+    def __init__(
+        self,
+        key: StateKey,
+        model: Model,
+        adapter: Adapter | None,
+        shape: LaneShape,
+        weight: float,
+        snapshots: Snapshots,
+    ) -> None:
+        self.key, self.weight = key.release, weight
         self._model, self._adapter, self._shape = model, adapter, shape
         self._context = Context(
             model,
             adapter,
             n_ctx=shape.context,
-            n_seq=shape.sequences,
+            n_seq=shape.sequences + shape.kept,
             n_batch=shape.batch,
             n_outputs=shape.outputs,
             threads=shape.threads,
         )
-        self._slots = list(range(shape.sequences))
+        self._memory = Memory(self._context, key, snapshots)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self._prefill_ms = 1.0  # a prompt token's cost, smoothed
@@ -95,29 +106,24 @@ class Lane:
         was none in memory to blame."""
         gone = list(self.running) or list(self.waiting)
         for sequence in gone:
-            self._remove(sequence)
+            self._remove(sequence, keep=False)
             sequence.sink(Failed(error))
-        self._context.clear()
+        self._memory.clear()
         return gone
 
-    def _remove(self, sequence: Sequence) -> None:
+    def _remove(self, sequence: Sequence, *, keep: bool = True) -> None:
         if sequence.slot is None:
             self.waiting.remove(sequence)
         else:
-            self._leave(sequence)
+            self.running.remove(sequence)
+            self._memory.leave(sequence, keep=keep)
         if sequence.sampler is not None:
             sequence.sampler.free()
 
-    def _leave(self, sequence: Sequence) -> None:
-        """Give back slot and cells."""
-        assert sequence.slot is not None  # noqa: S101 - callers hold running sequences only
-        self.running.remove(sequence)
-        self._context.drop(sequence.slot)
-        self._slots.append(sequence.slot)
-        sequence.slot, sequence.n_past = None, 0
-
     def _park(self, sequence: Sequence) -> None:
-        self._leave(sequence)
+        """Back to waiting, its cells free; what it has generated is part of its prompt next time."""
+        self.running.remove(sequence)
+        self._memory.leave(sequence, keep=False)
         self.waiting.appendleft(sequence)
 
     # -- one step -----------------------------------------------------------------------------------------------
@@ -140,13 +146,12 @@ class Lane:
     def _admit(self, background: bool, on_admit: Callable[[Sequence], None]) -> None:
         """First come first served among the class at work; a foreground sequence may send background ones back."""
         for sequence in [s for s in self.waiting if s.ask.background is background]:
-            while not self._fits(sequence) and not background and self._park_background():
-                pass
-            if not self._fits(sequence):
-                return
+            while not self._fits(sequence):
+                if background or not self._park_background():
+                    return
             self.waiting.remove(sequence)
             self.running.append(sequence)
-            sequence.slot = self._slots.pop()
+            self._memory.enter(sequence)
             if not sequence.admitted:
                 sequence.admitted = time.monotonic()
                 sequence.sampler = self._sampler(sequence.ask)
@@ -158,13 +163,8 @@ class Lane:
         return Sampler(self._model, self._context.n_ctx, ask.sampling, ask.prompt, ask.constraint)
 
     def _fits(self, sequence: Sequence) -> bool:
-        used = sum(self._need(s) for s in self.running)
-        return bool(self._slots) and used + self._need(sequence) <= self._context.n_ctx
-
-    @staticmethod
-    def _need(sequence: Sequence) -> int:
-        """Cells to keep for a sequence: what it has and what it is about to add."""
-        return len(sequence.tokens) + min(sequence.ask.max_new - sequence.generated, RESERVE)
+        reserved = sum(map(need, self.running))
+        return len(self.running) < self._shape.sequences and self._memory.make_room(sequence, reserved)
 
     def _park_background(self) -> bool:
         for sequence in reversed(self.running):
@@ -195,7 +195,7 @@ class Lane:
         return max(MIN_CHUNK, int(STEP_TARGET_MS / self._prefill_ms))
 
     def _decode(self, rows: list[_Row]) -> bool:
-        """Run one batch. False when the memory had no room: the youngest sequence was parked instead."""
+        """Run one batch. False when the memory had no room, and some was made."""
         code = self._context.decode(
             [r.sequence.tokens[r.position] for r in rows],
             [r.position for r in rows],
@@ -206,6 +206,8 @@ class Lane:
             for row in rows:
                 row.sequence.n_past = row.position + 1
             return True
+        if code == 1 and self._memory.evict_one():
+            return False
         if code == 1 and len(self.running) > 1:
             self._park(self.running[-1])
             return False
@@ -222,12 +224,12 @@ class Lane:
             if row.sequence in ended:
                 continue
             try:
-                done = self._use(row, index)
+                done, sound = self._use(row, index), True
             except ApplianceError as error:
                 row.sequence.sink(Failed(error))
-                done = True
+                done, sound = True, False
             if done:
-                self._remove(row.sequence)
+                self._remove(row.sequence, keep=sound)
                 ended.append(row.sequence)
         return ended
 

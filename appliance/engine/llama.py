@@ -27,6 +27,8 @@ from appliance.errors import BaseModelError, EngineFault
 Logits = npt.NDArray[np.float32]
 
 _FLASH_ATTENTION_AUTO, _FLASH_ATTENTION_ON = -1, 1
+# What the content of a KV cell depends on besides the weights: part of the prefix cache's key.
+CONTEXT_SIGNATURE = "f16 cells, rope as trained"
 _Q4_0, _Q8_0, _F16, _F32 = 2, 7, 1, 0
 FILE_TYPES = {"q4_0": _Q4_0, "q8_0": _Q8_0, "f16": _F16, "f32": _F32}
 _errors: list[str] = []
@@ -223,6 +225,22 @@ class Context:
     def drop(self, seq: int, start: int = 0) -> None:
         """Forget the cells of `seq` from position `start` on."""
         C.llama_memory_seq_rm(self._memory, seq, start, -1)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let `target`, which is empty, share the first `length` cells of `source`: metadata only."""
+        C.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def snapshot(self, seq: int) -> bytes:
+        """The cells of `seq` as bytes."""
+        size = C.llama_state_seq_get_size(self._ctx, seq)
+        buffer = (ctypes.c_uint8 * size)()
+        written = C.llama_state_seq_get_data(self._ctx, buffer, size, seq)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore(self, seq: int, blob: bytes) -> bool:
+        """Put cells back under `seq`; False when the memory has no room for them."""
+        buffer = (ctypes.c_uint8 * len(blob)).from_buffer_copy(blob)
+        return bool(C.llama_state_seq_set_data(self._ctx, buffer, len(blob), seq))
 
     def clear(self) -> None:
         C.llama_memory_clear(self._memory, True)

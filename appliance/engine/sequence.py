@@ -7,8 +7,11 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from appliance.engine.constraint import Constraint
 from appliance.engine.llama import Logits, Model
+from appliance.engine.prefix_cache import Ids
 from appliance.engine.sampling import Sampler, Sampling, TokenScore, check_finite, score
 from appliance.engine.text import Delta, TextStream
 from appliance.errors import ApplianceError
@@ -23,7 +26,7 @@ class Ask:
     `max_new` tokens at most are generated (0: score only). `score_from`: log-probabilities of the prompt's
     tokens from this index (at least 1) on; `logprobs`: this many alternatives with every scored token, None for
     no scores of the answer. `deadline` is on the monotonic clock, in seconds. `background` work runs only in
-    steps that no foreground work wants.
+    steps that no foreground work wants. `partition`: sequences of other partitions never share state with it.
     """
 
     lane: str
@@ -38,6 +41,7 @@ class Ask:
     constraint: Constraint | None = None
     deadline: float = float("inf")
     background: bool = False
+    partition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Finished:
 
     reason: FinishReason
     prompt_tokens: int
+    reused_tokens: int
     answer_tokens: int
     submitted: float
     admitted: float
@@ -83,6 +88,7 @@ class Sequence:
     text: TextStream = field(init=False)
     slot: int | None = None
     n_past: int = 0
+    reused: int = 0
     generated: int = 0
     admitted: float = 0.0
     first_token: float = 0.0
@@ -93,6 +99,10 @@ class Sequence:
     def __post_init__(self) -> None:
         self.tokens = list(self.ask.prompt)
         self.text = TextStream(self.ask.stops)
+
+    @property
+    def ids(self) -> Ids:
+        return np.asarray(self.tokens, np.int32)
 
     @property
     def left(self) -> int:
@@ -140,6 +150,7 @@ class Sequence:
         return Finished(
             reason,
             len(self.ask.prompt),
+            min(self.reused, len(self.ask.prompt)),
             self.generated,
             self.submitted,
             self.admitted,

@@ -10,7 +10,8 @@ import pytest
 from appliance.engine import llama
 from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Adapter, Model
-from tests.engine.drive import SHAPE
+from appliance.engine.prefix_cache import Snapshots
+from tests.engine.drive import KEY, SHAPE
 
 MakeLane = Callable[..., Lane]
 
@@ -30,7 +31,7 @@ def make_lane(model: Model) -> Iterator[MakeLane]:
 
     def make(shape: LaneShape = SHAPE, adapter: Path | None = None) -> Lane:
         loaded = Adapter(model, adapter) if adapter else None
-        lanes.append(Lane("test", model, loaded, shape, weight=1.0))
+        lanes.append(Lane(KEY, model, loaded, shape, 1.0, Snapshots(0)))
         return lanes[-1]
 
     yield make

@@ -14,12 +14,14 @@ from typing import Any
 from appliance.engine.engine import BASE_LANE, Engine
 from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Model
+from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling, TokenScore
 from appliance.engine.sequence import Ask, Event, Failed, Finished, PromptScores, Sequence, Told
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError
 
+KEY = StateKey("base digest", "format digest", BASE_LANE, 1.0, "template digest", "context")
 SHAPE = LaneShape(context=512, sequences=4, batch=64, outputs=16, threads=1)
 ONE_SLOT = LaneShape(context=16384, sequences=1, batch=64, outputs=16, threads=1)
 ENDLESS = 16000  # tokens: seconds of work, which no test waits for
@@ -113,8 +115,10 @@ def solo(lane: Lane, asked: Ask) -> Answer:
 
 
 @asynccontextmanager
-async def serving(base: Path, shape: LaneShape = SHAPE, room: WaitingRoom | None = None) -> AsyncIterator[Engine]:
-    engine = Engine(base, shape, 0, room or WaitingRoom(100, 100_000))
+async def serving(
+    base: Path, shape: LaneShape = SHAPE, room: WaitingRoom | None = None, cache_bytes: int = 0
+) -> AsyncIterator[Engine]:
+    engine = Engine(base, shape, 0, room or WaitingRoom(100, 100_000), KEY, cache_bytes)
     await engine.start()
     try:
         yield engine

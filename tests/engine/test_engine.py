@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from appliance.engine.queue import WaitingRoom
 from appliance.errors import BaseModelError, DeadlineExceeded, InvalidRequest, Unavailable
 from tests.engine.drive import (
     ENDLESS,
+    KEY,
     ONE_SLOT,
     PROMPTS,
     SHAPE,
@@ -26,15 +28,20 @@ from tests.engine.drive import (
     until,
 )
 
+Threads = Callable[[], list[threading.Thread]]
 
-def engine_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "engine"]
+
+@pytest.fixture
+def engine_threads() -> Callable[[], list[threading.Thread]]:
+    """The engine threads that this test started."""
+    others = set(threading.enumerate())
+    return lambda: [t for t in threading.enumerate() if t.name == "engine" and t not in others]
 
 
 # -- life -------------------------------------------------------------------------------------------------------
 
 
-def test_an_engine_starts_serves_and_leaves_no_thread(tiny_base: Path) -> None:
+def test_an_engine_starts_serves_and_leaves_no_thread(tiny_base: Path, engine_threads: Threads) -> None:
     async def main() -> None:
         async with serving(tiny_base) as engine:
             answer = await collect(engine, ask(engine.model, max_new=10))
@@ -46,9 +53,9 @@ def test_an_engine_starts_serves_and_leaves_no_thread(tiny_base: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_base_that_does_not_load_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_base_that_does_not_load_is_told_at_the_start(tmp_path: Path, engine_threads: Threads) -> None:
     async def main() -> None:
-        engine = Engine(tmp_path / "none.gguf", SHAPE, 0, WaitingRoom(1, 1))
+        engine = Engine(tmp_path / "none.gguf", SHAPE, 0, WaitingRoom(1, 1), KEY)
         with pytest.raises(BaseModelError, match=r"none\.gguf"):
             await engine.start()
         await engine.stop()
@@ -57,7 +64,7 @@ def test_a_base_that_does_not_load_is_told_at_the_start(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_stopping_fails_what_runs_and_what_waits(tiny_base: Path) -> None:
+def test_stopping_fails_what_runs_and_what_waits(tiny_base: Path, engine_threads: Threads) -> None:
     async def main() -> None:
         async with serving(tiny_base, ONE_SLOT) as engine:
             asked = ask(engine.model, max_new=ENDLESS, ignore_end=True)
@@ -99,7 +106,7 @@ def test_news_do_not_wait_for_the_idle_engines_next_beat(tiny_base: Path, monkey
 
 def test_a_command_given_up_does_not_end_the_engine(tiny_base: Path, tiny_adapters: tuple[Path, Path]) -> None:
     async def main() -> None:
-        engine = Engine(tiny_base, SHAPE, 0, WaitingRoom(10, 1000))
+        engine = Engine(tiny_base, SHAPE, 0, WaitingRoom(10, 1000), KEY)
         await engine.start()
         async with held_up(engine):
             with pytest.raises(TimeoutError):

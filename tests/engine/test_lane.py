@@ -130,7 +130,7 @@ def test_parking_keeps_what_penalties_have_counted(make_lane: MakeLane, model: M
 
 
 def test_a_prompt_parked_half_way_is_scored_once(make_lane: MakeLane, model: Model) -> None:
-    lane = make_lane(LaneShape(context=1024, sequences=2, batch=32, outputs=2, threads=1))
+    lane = make_lane(LaneShape(context=1024, sequences=2, kept=0, batch=32, outputs=2, threads=1))
     _, long = submit(lane, ask(model, max_new=760, ignore_end=True))
     for _ in range(410):
         step(lane)

@@ -1,0 +1,122 @@
+"""A lane's KV memory: who has which sequence id, what is kept of the ended, and who has to go when room is short."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from appliance.engine.llama import Context
+from appliance.engine.prefix_cache import SHORTEST, Resident, Residents, Snapshot, Snapshots, StateKey, common
+from appliance.engine.sequence import Sequence
+
+RESERVE = 256  # cells kept free for an answer at admission; longer answers may be parked
+
+
+def need(sequence: Sequence) -> int:
+    """Cells to keep for a sequence: what it has and what it is about to add."""
+    return len(sequence.tokens) + min(sequence.ask.max_new - sequence.generated, RESERVE)
+
+
+class Memory:
+    """Slots and cells of one context. `key` names all that the cells depend on but partition and tokens."""
+
+    def __init__(self, context: Context, key: StateKey, snapshots: Snapshots) -> None:
+        self._context, self._key, self._snapshots = context, key, snapshots
+        self._slots = list(range(context.n_seq))
+        self._residents = Residents()
+        self._active: list[Sequence] = []
+
+    def make_room(self, sequence: Sequence, reserved: int) -> bool:
+        """Let kept cells go, the least useful first, until the sequence fits beside `reserved` cells."""
+        best, held = self._lookup(sequence)
+        taken = best is not None and _takes_over(best, held)
+        while True:
+            own = len(best.tokens) if best is not None and taken else 0
+            fits = reserved + self._residents.cells - own + need(sequence) <= self._context.n_ctx
+            if fits and (self._slots or taken):
+                return True
+            victim = self._residents.oldest(spare=best) or best
+            if victim is None:
+                return False
+            if victim is best:
+                best, taken = None, False
+            self._evict(victim)
+
+    def enter(self, sequence: Sequence) -> None:
+        """Give it a slot, with what is already computed of its tokens."""
+        best, held = self._lookup(sequence)
+        if best is not None and _takes_over(best, held):
+            self._residents.remove(best)
+            self._context.drop(best.slot, held)
+            sequence.slot = best.slot
+        else:
+            sequence.slot = self._slots.pop()
+            held = self._copy(best, held, sequence)
+        sequence.n_past = sequence.reused = held
+        self._active.append(sequence)
+
+    def leave(self, sequence: Sequence, *, keep: bool) -> None:
+        """Take its slot back; `keep` what is computed for those who begin alike."""
+        slot, computed = sequence.slot, sequence.n_past
+        assert slot is not None  # noqa: S101 - callers hold running sequences only
+        self._active.remove(sequence)
+        sequence.slot, sequence.n_past = None, 0
+        if keep and computed:
+            tokens = np.asarray(sequence.tokens[:computed], np.int32)
+            self._residents.keep(Resident(slot, sequence.ask.partition, tokens))
+        else:
+            self._release(slot)
+
+    def evict_one(self) -> bool:
+        """Let the least recently used kept cells go. False when nothing is kept."""
+        victim = self._residents.oldest()
+        if victim is not None:
+            self._evict(victim)
+        return victim is not None
+
+    def clear(self) -> None:
+        """Forget everything, after a fault: the cells cannot be trusted."""
+        self._slots += [resident.slot for resident in self._residents.clear()]
+        self._context.clear()
+
+    def _lookup(self, sequence: Sequence) -> tuple[Resident | None, int]:
+        return self._residents.best(sequence.ask.partition, sequence.ids, _reusable(sequence))
+
+    def _copy(self, best: Resident | None, held: int, sequence: Sequence) -> int:
+        """Fill the new slot from whatever holds most: a resident, a running sequence, or RAM. Returns the tokens
+        filled."""
+        assert sequence.slot is not None  # noqa: S101
+        source = best.slot if best else None
+        partition, prompt, limit = sequence.ask.partition, sequence.ids, _reusable(sequence)
+        for other in self._active:
+            shared = min(common(other.ids[: other.n_past], prompt), limit)
+            if other.ask.partition == partition and shared > max(held, SHORTEST - 1):
+                source, held = other.slot, shared
+        snapshot, stored = self._snapshots.best(self._key, partition, prompt, limit)
+        if snapshot is not None and stored > held and self._context.restore(sequence.slot, snapshot.blob):
+            self._context.drop(sequence.slot, stored)
+            return stored
+        if source is not None:
+            self._context.copy(source, sequence.slot, held)
+        return held
+
+    def _evict(self, resident: Resident) -> None:
+        self._residents.remove(resident)
+        if self._snapshots.wants(len(resident.tokens)):
+            blob = self._context.snapshot(resident.slot)
+            self._snapshots.keep(Snapshot(self._key, resident.partition, resident.tokens, blob))
+        self._release(resident.slot)
+
+    def _release(self, slot: int) -> None:
+        self._context.drop(slot)
+        self._slots.append(slot)
+
+
+def _reusable(sequence: Sequence) -> int:
+    """Tokens that need not be computed: not the last, for its logits, nor any whose logits score the next one."""
+    last = len(sequence.tokens) - 1
+    return last if sequence.ask.score_from is None else min(last, sequence.ask.score_from - 1)
+
+
+def _takes_over(resident: Resident, held: int) -> bool:
+    """A conversation that goes on takes its cells over; a shared beginning is copied and stays."""
+    return held >= 0.9 * len(resident.tokens)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
-from appliance import replies, streams, wire
+from appliance import replies, streams
 from appliance.answer import answer
 from appliance.arrival import origin
 from appliance.box import GivesFeedback, Infers, TheBox
@@ -21,15 +21,17 @@ from appliance.store import feedback, interactions, timestamps
 from appliance.store.database import Connection
 from appliance.store.feedback import Feedback
 from appliance.strict import StrictRoute
+from appliance.wire.replies import ChatCompletion, Completion, ErrorReply, FeedbackReply, ModelEntry, ModelList
+from appliance.wire.requests import ChatRequest, CompletionRequest, FeedbackRequest
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["inference"])
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"model": wire.ErrorReply} for code in (400, 401, 403, 404, 413, 415, 429, 503, 504)
+    code: {"model": ErrorReply} for code in (400, 401, 403, 404, 413, 415, 429, 503, 504)
 }
 
 
-@router.post("/chat/completions", response_model=wire.ChatCompletion, responses=_ERRORS)
-async def chat_completions(request: Request, body: wire.ChatRequest, box: TheBox, caller: Infers) -> Response:
+@router.post("/chat/completions", response_model=ChatCompletion, responses=_ERRORS)
+async def chat_completions(request: Request, body: ChatRequest, box: TheBox, caller: Infers) -> Response:
     """Answer a conversation. `model`: `auto` routes, `base`, a cohort, or a release like `legal@3`."""
     serving = box.ready()
     vocabulary = Vocabulary(serving.engine.model.pieces)
@@ -43,8 +45,8 @@ async def chat_completions(request: Request, body: wire.ChatRequest, box: TheBox
     return await streams.stream(request, placed, events, chunks)
 
 
-@router.post("/completions", response_model=wire.Completion, responses=_ERRORS)
-async def completions(request: Request, body: wire.CompletionRequest, box: TheBox, caller: Infers) -> Response:
+@router.post("/completions", response_model=Completion, responses=_ERRORS)
+async def completions(request: Request, body: CompletionRequest, box: TheBox, caller: Infers) -> Response:
     """Continue a text as it stands; with `echo` and `logprobs` the prompt is scored too."""
     serving = box.ready()
     vocabulary = Vocabulary(serving.engine.model.pieces)
@@ -59,20 +61,20 @@ async def completions(request: Request, body: wire.CompletionRequest, box: TheBo
     return await streams.stream(request, placed, events, chunks)
 
 
-@router.post("/embeddings", responses={501: {"model": wire.ErrorReply}})
+@router.post("/embeddings", responses={501: {"model": ErrorReply}})
 async def embeddings(_caller: Infers) -> Response:
     """Not served yet."""
     raise NotImplementedHere("this version serves no embeddings: the text router's encoder is not installed")
 
 
-@router.get("/models", response_model=wire.ModelList)
-async def models(box: TheBox, caller: Infers) -> wire.ModelList:
+@router.get("/models", response_model=ModelList)
+async def models(box: TheBox, caller: Infers) -> ModelList:
     """The base, every cohort and every release that this key is granted."""
-    return wire.ModelList(data=listing(box.ready(), caller))
+    return ModelList(data=listing(box.ready(), caller))
 
 
-@router.get("/models/{name:path}", response_model=wire.ModelEntry, responses={404: {"model": wire.ErrorReply}})
-async def model(name: str, box: TheBox, caller: Infers) -> wire.ModelEntry:
+@router.get("/models/{name:path}", response_model=ModelEntry, responses={404: {"model": ErrorReply}})
+async def model(name: str, box: TheBox, caller: Infers) -> ModelEntry:
     """One of them, also by alias or by the name a reply gives."""
     entry = find(box.ready(), caller, name)
     if entry is not None:
@@ -80,13 +82,13 @@ async def model(name: str, box: TheBox, caller: Infers) -> wire.ModelEntry:
     raise UnknownModel(f"there is no model {name!r} here; GET /v1/models lists them", param="model")
 
 
-@router.post("/feedback", response_model=wire.FeedbackReply, responses=_ERRORS)
+@router.post("/feedback", response_model=FeedbackReply, responses=_ERRORS)
 async def give_feedback(
-    body: wire.FeedbackRequest,
+    body: FeedbackRequest,
     box: TheBox,
     caller: GivesFeedback,
     idempotency_key: Annotated[str | None, Header(max_length=128)] = None,
-) -> wire.FeedbackReply:
+) -> FeedbackReply:
     """Rate an answer, correct it, or name the cohort it should have gone to."""
     cohorts = (*box.config.cohorts, "base")
     if body.cohort is not None and body.cohort not in cohorts:
@@ -102,7 +104,7 @@ async def give_feedback(
     stored, cohort = await box.database.commit(lambda connection: _record(connection, row, caller))
     if stored.id == row.id and body.rating is not None:
         box.vitals.feedback.labels(cohort, str(body.rating)).inc()
-    return wire.FeedbackReply(id=stored.id, request_id=stored.request_id)
+    return FeedbackReply(id=stored.id, request_id=stored.request_id)
 
 
 def _record(connection: Connection, row: Feedback, caller: Caller) -> tuple[Feedback, str]:

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from appliance import wire
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
-from appliance.wire import ErrorBody, ErrorReply
+from appliance.wire import operator, requests
+from appliance.wire.replies import ErrorBody, ErrorReply
 
 _log = logging.getLogger(__name__)
 _MAX_ECHO = 200
@@ -92,5 +92,6 @@ def _path(fault: dict[str, Any], known: Sequence[str]) -> list[str]:
 
 
 def _field_names() -> list[str]:
-    models = [model for model in vars(wire).values() if isinstance(model, type) and issubclass(model, BaseModel)]
+    named = (*vars(requests).values(), *vars(operator).values())
+    models = [model for model in named if isinstance(model, type) and issubclass(model, BaseModel)]
     return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})

@@ -7,7 +7,7 @@ from datetime import datetime
 from appliance.config import AUTO
 from appliance.keys import Caller
 from appliance.serving import Serving
-from appliance.wire import ModelEntry, ModelMeta
+from appliance.wire.replies import ModelEntry, ModelMeta
 from router.cohort import BASE
 
 _OWNER = "cohort-appliance"

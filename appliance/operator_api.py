@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 
 from appliance import keys as key_format
-from appliance import wire
 from appliance.box import Box, Operates, TheBox, Views
 from appliance.chat import conversation_text
 from appliance.errors import InvalidRequest, NotFound
@@ -25,13 +24,25 @@ from appliance.store.database import Connection
 from appliance.store.keys import Key
 from appliance.store.releases import Release
 from appliance.strict import StrictRoute
+from appliance.wire.operator import (
+    KeyEntry,
+    KeyRequest,
+    PromoteRequest,
+    ReleaseAddRequest,
+    ReleaseEntry,
+    RollbackRequest,
+    RouteReply,
+    RouteRequest,
+    Switched,
+)
+from appliance.wire.replies import ErrorReply
 from router.table import Target
 
 router = APIRouter(
     prefix="/admin/v1",
     route_class=StrictRoute,
     tags=["operation"],
-    responses={code: {"model": wire.ErrorReply} for code in (400, 401, 403, 404, 409, 503)},
+    responses={code: {"model": ErrorReply} for code in (400, 401, 403, 404, 409, 503)},
 )
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Position = Annotated[int | None, Query(ge=0, lt=1 << 63)]
@@ -44,15 +55,15 @@ async def status(box: TheBox, _caller: Views) -> dict[str, Any]:
     return status_of(box)
 
 
-@router.post("/route", response_model=wire.RouteReply)
-async def route(body: wire.RouteRequest, box: TheBox, caller: Views) -> wire.RouteReply:
+@router.post("/route", response_model=RouteReply)
+async def route(body: RouteRequest, box: TheBox, caller: Views) -> RouteReply:
     """The dry run: where would this go? Decided by the function that decides live traffic."""
     text = body.text if body.text is not None else conversation_text([(m.role, m.text) for m in body.messages or []])
     metadata = {name.lower(): value for name, value in body.metadata.items()}
     asked = Asked(body.model, text, metadata)
     where = place(asked, caller, box.base_id(), box.config.routing(), box.releases())
     decision = where.decision
-    return wire.RouteReply(
+    return RouteReply(
         cohort=decision.cohort,
         layer=decision.layer,
         reason=decision.reason,
@@ -73,8 +84,8 @@ async def cohorts(box: TheBox, _caller: Views) -> list[dict[str, Any]]:
     ]
 
 
-@router.get("/releases", response_model=list[wire.ReleaseEntry])
-async def releases(box: TheBox, _caller: Views, cohort: str | None = None) -> list[wire.ReleaseEntry]:
+@router.get("/releases", response_model=list[ReleaseEntry])
+async def releases(box: TheBox, _caller: Views, cohort: str | None = None) -> list[ReleaseEntry]:
     """Every release, newest first in its cohort."""
     register = box.releases()
     found = await asyncio.to_thread(register.all)
@@ -90,8 +101,8 @@ async def release(cohort: str, version: Version, box: TheBox, _caller: Views) ->
     return {**asdict(found), "events": events}
 
 
-@router.post("/releases", response_model=wire.ReleaseEntry, status_code=201)
-async def add_release(body: wire.ReleaseAddRequest, box: TheBox, caller: Operates) -> wire.ReleaseEntry:
+@router.post("/releases", response_model=ReleaseEntry, status_code=201)
+async def add_release(body: ReleaseAddRequest, box: TheBox, caller: Operates) -> ReleaseEntry:
     """Register an adapter file that lies on this machine; nothing is uploaded over HTTP."""
     path = Path(body.path)
     if not path.is_absolute():
@@ -105,14 +116,14 @@ async def add_release(body: wire.ReleaseAddRequest, box: TheBox, caller: Operate
     return _entry(register, added)
 
 
-@router.post("/promote", response_model=wire.Switched)
-async def promote(body: wire.PromoteRequest, box: TheBox, caller: Operates) -> wire.Switched:
+@router.post("/promote", response_model=Switched)
+async def promote(body: PromoteRequest, box: TheBox, caller: Operates) -> Switched:
     """Make a release live; without a version, the candidate."""
     return _switched(box, await box.releases().promote(body.cohort, body.version, caller.key_id))
 
 
-@router.post("/rollback", response_model=wire.Switched)
-async def rollback(body: wire.RollbackRequest, box: TheBox, caller: Operates) -> wire.Switched:
+@router.post("/rollback", response_model=Switched)
+async def rollback(body: RollbackRequest, box: TheBox, caller: Operates) -> Switched:
     """Back to the release that was live before, or to the base."""
     return _switched(box, await box.releases().rollback(body.cohort, caller.key_id))
 
@@ -175,15 +186,15 @@ async def audit_trail(
         return [asdict(row) for row in audit.page(connection, limit=limit, before_seq=before)]
 
 
-@router.get("/keys", response_model=list[wire.KeyEntry])
-async def keys(box: TheBox, _caller: Operates) -> list[wire.KeyEntry]:
+@router.get("/keys", response_model=list[KeyEntry])
+async def keys(box: TheBox, _caller: Operates) -> list[KeyEntry]:
     """The API keys, without their secrets."""
     with box.database.read() as connection:
         return [_key(key) for key in key_rows.list_all(connection)]
 
 
-@router.post("/keys", response_model=wire.KeyEntry, status_code=201)
-async def add_key(body: wire.KeyRequest, box: TheBox, caller: Operates) -> wire.KeyEntry:
+@router.post("/keys", response_model=KeyEntry, status_code=201)
+async def add_key(body: KeyRequest, box: TheBox, caller: Operates) -> KeyEntry:
     """Make a key. Its secret is in this reply and nowhere else."""
     unknown = set(body.cohorts or ()) - {*box.config.cohorts, "base"}
     if unknown:
@@ -211,8 +222,8 @@ async def add_key(body: wire.KeyRequest, box: TheBox, caller: Operates) -> wire.
     return entry.model_copy(update={"secret": secret})
 
 
-@router.delete("/keys/{identity}", response_model=wire.KeyEntry)
-async def revoke_key(identity: str, box: TheBox, caller: Operates) -> wire.KeyEntry:
+@router.delete("/keys/{identity}", response_model=KeyEntry)
+async def revoke_key(identity: str, box: TheBox, caller: Operates) -> KeyEntry:
     """Revoke a key: its next request is refused."""
 
     def revoke(connection: Connection) -> Key:
@@ -225,8 +236,8 @@ async def revoke_key(identity: str, box: TheBox, caller: Operates) -> wire.KeyEn
     return _key(revoked)
 
 
-def _entry(register: Releases, release: Release) -> wire.ReleaseEntry:
-    return wire.ReleaseEntry(
+def _entry(register: Releases, release: Release) -> ReleaseEntry:
+    return ReleaseEntry(
         cohort=release.cohort,
         version=release.version,
         digest=release.digest,
@@ -239,13 +250,13 @@ def _entry(register: Releases, release: Release) -> wire.ReleaseEntry:
     )
 
 
-def _switched(box: Box, switch: Switch) -> wire.Switched:
+def _switched(box: Box, switch: Switch) -> Switched:
     box.show_live()
-    return wire.Switched(cohort=switch.cohort, live=switch.live, previous=switch.previous)
+    return Switched(cohort=switch.cohort, live=switch.live, previous=switch.previous)
 
 
-def _key(key: Key) -> wire.KeyEntry:
-    return wire.KeyEntry(
+def _key(key: Key) -> KeyEntry:
+    return KeyEntry(
         id=key.id,
         name=key.name,
         scopes=list(key.scopes),

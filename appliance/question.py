@@ -11,7 +11,7 @@ from appliance.chat import Turn, conversation_text
 from appliance.engine.sampling import SEEDS, Sampling
 from appliance.errors import InvalidRequest
 from appliance.placement import Asked
-from appliance.wire import ChatRequest, CompletionRequest, ResponseFormat
+from appliance.wire.requests import ChatRequest, CompletionRequest, ResponseFormat
 
 Endpoint: TypeAlias = Literal["chat", "completions"]
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's default of the legacy endpoint

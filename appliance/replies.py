@@ -6,11 +6,28 @@ import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from appliance import wire
 from appliance.answer import Placed, Said
 from appliance.engine.sampling import TokenScore
 from appliance.engine.sequence import Finished, PromptScores
 from appliance.engine.text import Delta
+from appliance.wire.replies import (
+    ChatAnswer,
+    ChatChoice,
+    ChatChunk,
+    ChatChunkChoice,
+    ChatCompletion,
+    ChatDelta,
+    ChatLogprobs,
+    Completion,
+    CompletionChoice,
+    CompletionLogprobs,
+    FinishReason,
+    PromptDetails,
+    Timings,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
 
 
 @dataclass(slots=True)
@@ -65,16 +82,15 @@ class Vocabulary:
     def text(self, token: int) -> str:
         return self._pieces[token].decode("utf-8", "replace")
 
-    def chat(self, scores: Sequence[TokenScore]) -> wire.ChatLogprobs:
-        return wire.ChatLogprobs(
+    def chat(self, scores: Sequence[TokenScore]) -> ChatLogprobs:
+        return ChatLogprobs(
             content=[
-                wire.TokenLogprob(
+                TokenLogprob(
                     token=self.text(score.token),
                     logprob=score.logprob,
                     bytes=list(self._pieces[score.token]),
                     top_logprobs=[
-                        wire.TopLogprob(token=self.text(t), logprob=p, bytes=list(self._pieces[t]))
-                        for t, p in score.top
+                        TopLogprob(token=self.text(t), logprob=p, bytes=list(self._pieces[t])) for t, p in score.top
                     ],
                 )
                 for score in scores
@@ -84,7 +100,7 @@ class Vocabulary:
     def echo(self, tokens: Sequence[int]) -> Echo:
         return Echo(tokens, b"".join(self._pieces[t] for t in tokens).decode("utf-8", "replace"))
 
-    def completion(self, echo: Echo, gathered: Gathered, offsets: Offsets) -> wire.CompletionLogprobs:
+    def completion(self, echo: Echo, gathered: Gathered, offsets: Offsets) -> CompletionLogprobs:
         """The legacy shape: the echoed prompt's tokens, the first without a probability, then the answer's."""
         tokens = [self.text(token) for token in echo.tokens[:1]]
         logprobs: list[float | None] = [None] * len(tokens)
@@ -98,7 +114,7 @@ class Vocabulary:
                 best.setdefault(self.text(alternative), logprob)
             tops.append(best)
         ids = (*echo.tokens[:1], *(score.token for score in scores))
-        return wire.CompletionLogprobs(
+        return CompletionLogprobs(
             tokens=tokens,
             token_logprobs=logprobs,
             top_logprobs=tops,
@@ -106,12 +122,12 @@ class Vocabulary:
         )
 
 
-def usage(finished: Sequence[Finished], choices: int) -> wire.Usage:
+def usage(finished: Sequence[Finished], choices: int) -> Usage:
     """A prompt's tokens count once, however many choices it has."""
     prompt = sum(f.prompt_tokens for f in finished[::choices])
     answer = sum(f.answer_tokens for f in finished)
-    cached = wire.PromptDetails(cached_tokens=sum(f.reused_tokens for f in finished[::choices]))
-    return wire.Usage(
+    cached = PromptDetails(cached_tokens=sum(f.reused_tokens for f in finished[::choices]))
+    return Usage(
         prompt_tokens=prompt,
         completion_tokens=answer,
         total_tokens=prompt + answer,
@@ -119,14 +135,14 @@ def usage(finished: Sequence[Finished], choices: int) -> wire.Usage:
     )
 
 
-def timings(finished: Sequence[Finished], choices: int) -> wire.Timings:
+def timings(finished: Sequence[Finished], choices: int) -> Timings:
     """Of the first choice; token counts of all. `prompt_n` are the prompt tokens computed, `cache_n` those reused."""
     counts, first = usage(finished, choices), finished[0]
     cached = counts.prompt_tokens_details.cached_tokens
     prompt_ms = (first.first_token - first.admitted) * 1e3
     predicted_ms = (max(f.ended for f in finished) - first.first_token) * 1e3
     prompt_n, predicted_n = counts.prompt_tokens - cached, counts.completion_tokens
-    return wire.Timings(
+    return Timings(
         queue_ms=round((first.admitted - first.submitted) * 1e3, 3),
         cache_n=cached,
         prompt_n=prompt_n,
@@ -146,16 +162,16 @@ def fingerprint(placed: Placed) -> str:
     return f"fp_{target.digest[:12]}" if target else "fp_base"
 
 
-def chat(placed: Placed, gathered: Sequence[Gathered], vocabulary: Vocabulary, scored: bool) -> wire.ChatCompletion:
+def chat(placed: Placed, gathered: Sequence[Gathered], vocabulary: Vocabulary, scored: bool) -> ChatCompletion:
     finished = [g.finished for g in gathered if g.finished]
-    return wire.ChatCompletion(
+    return ChatCompletion(
         id=placed.request_id,
         created=placed.created,
         model=placed.model,
         choices=[
-            wire.ChatChoice(
+            ChatChoice(
                 index=index,
-                message=wire.ChatAnswer(content=g.text),
+                message=ChatAnswer(content=g.text),
                 logprobs=vocabulary.chat(g.scores) if scored else None,
                 finish_reason=finished[index].reason,
             )
@@ -174,52 +190,52 @@ class ChatChunks:
         self._placed, self._choices, self._vocabulary = placed, choices, vocabulary
         self._scored, self._wants_usage = scored, wants_usage
 
-    def opening(self) -> Iterator[wire.ChatChunk]:
+    def opening(self) -> Iterator[ChatChunk]:
         for index in range(self._choices):
-            yield _chat_chunk(self._placed, index, wire.ChatDelta(role="assistant", content=""))
+            yield _chat_chunk(self._placed, index, ChatDelta(role="assistant", content=""))
 
-    def delta(self, said: Said) -> Iterator[wire.ChatChunk]:
+    def delta(self, said: Said) -> Iterator[ChatChunk]:
         event = said.event
         if isinstance(event, Delta) and (event.text or event.scores):
             logprobs = self._vocabulary.chat(event.scores) if self._scored else None
-            yield _chat_chunk(self._placed, said.index, wire.ChatDelta(content=event.text), logprobs)
+            yield _chat_chunk(self._placed, said.index, ChatDelta(content=event.text), logprobs)
 
-    def closing(self, finished: Sequence[Finished]) -> Iterator[wire.ChatChunk]:
+    def closing(self, finished: Sequence[Finished]) -> Iterator[ChatChunk]:
         for index, end in enumerate(finished):
-            chunk = _chat_chunk(self._placed, index, wire.ChatDelta(), reason=end.reason)
+            chunk = _chat_chunk(self._placed, index, ChatDelta(), reason=end.reason)
             last = index == len(finished) - 1
             yield chunk.model_copy(update={"timings": timings(finished, self._choices)}) if last else chunk
         if self._wants_usage:
             counts = usage(finished, self._choices)
-            empty = _chat_chunk(self._placed, 0, wire.ChatDelta())
+            empty = _chat_chunk(self._placed, 0, ChatDelta())
             yield empty.model_copy(update={"choices": [], "usage": counts})
 
 
 def _chat_chunk(
     placed: Placed,
     index: int,
-    delta: wire.ChatDelta,
-    logprobs: wire.ChatLogprobs | None = None,
-    reason: wire.FinishReason | None = None,
-) -> wire.ChatChunk:
-    return wire.ChatChunk(
+    delta: ChatDelta,
+    logprobs: ChatLogprobs | None = None,
+    reason: FinishReason | None = None,
+) -> ChatChunk:
+    return ChatChunk(
         id=placed.request_id,
         created=placed.created,
         model=placed.model,
-        choices=[wire.ChatChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=reason)],
+        choices=[ChatChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=reason)],
         system_fingerprint=fingerprint(placed),
     )
 
 
 def completion(
     placed: Placed, gathered: Sequence[Gathered], echoes: Sequence[Echo], vocabulary: Vocabulary, scored: bool
-) -> wire.Completion:
+) -> Completion:
     finished = [g.finished for g in gathered if g.finished]
     choices = len(gathered) // len(echoes)
     return _completion(
         placed,
         [
-            wire.CompletionChoice(
+            CompletionChoice(
                 index=index,
                 text=echoes[index // choices].text + g.text,
                 logprobs=vocabulary.completion(echoes[index // choices], g, Offsets()) if scored else None,
@@ -247,11 +263,11 @@ class CompletionChunks:
         self._offsets = [Offsets() for _ in range(choices * len(echoes))]
         self._echoed = [False] * len(self._offsets)
 
-    def opening(self) -> Iterator[wire.Completion]:
+    def opening(self) -> Iterator[Completion]:
         """Echoes go out with the first event of their choice, since their scores come with it."""
         return iter(())
 
-    def delta(self, said: Said) -> Iterator[wire.Completion]:
+    def delta(self, said: Said) -> Iterator[Completion]:
         part = Gathered()
         part.add(said)
         opening = Echo() if self._echoed[said.index] else self._echoes[said.index // self._choices]
@@ -260,13 +276,13 @@ class CompletionChunks:
         if text or part.scores or part.prompt_scores:
             offsets = self._offsets[said.index]
             logprobs = self._vocabulary.completion(opening, part, offsets) if self._scored else None
-            choice = wire.CompletionChoice(index=said.index, text=text, logprobs=logprobs)
+            choice = CompletionChoice(index=said.index, text=text, logprobs=logprobs)
             yield _completion(self._placed, [choice])
 
-    def closing(self, finished: Sequence[Finished]) -> Iterator[wire.Completion]:
+    def closing(self, finished: Sequence[Finished]) -> Iterator[Completion]:
         for index, end in enumerate(finished):
             rest = "" if self._echoed[index] else self._echoes[index // self._choices].text
-            choice = wire.CompletionChoice(index=index, text=rest, finish_reason=end.reason)
+            choice = CompletionChoice(index=index, text=rest, finish_reason=end.reason)
             chunk = _completion(self._placed, [choice])
             last = index == len(finished) - 1
             yield chunk.model_copy(update={"timings": timings(finished, self._choices)}) if last else chunk
@@ -274,8 +290,8 @@ class CompletionChunks:
             yield _completion(self._placed, []).model_copy(update={"usage": usage(finished, self._choices)})
 
 
-def _completion(placed: Placed, choices: list[wire.CompletionChoice]) -> wire.Completion:
-    return wire.Completion(
+def _completion(placed: Placed, choices: list[CompletionChoice]) -> Completion:
+    return Completion(
         id=placed.request_id,
         created=placed.created,
         model=placed.model,

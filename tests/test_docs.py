@@ -17,13 +17,26 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
-from appliance import client, config, endpoints, operator_api, probes, streams, wire
+from appliance import client, config, endpoints, operator_api, probes, streams
 from appliance.box import Box
 from appliance.cli import cli
 from appliance.errors import ApplianceError, SetupError
 from appliance.status import gauges
 from appliance.store import migrations
 from appliance.vitals import Vitals
+from appliance.wire.base import Request
+from appliance.wire.operator import KeyRequest, PromoteRequest, ReleaseAddRequest, RollbackRequest, RouteRequest
+from appliance.wire.requests import (
+    ChatRequest,
+    CompletionRequest,
+    FeedbackRequest,
+    JsonSchema,
+    Message,
+    ResponseFormat,
+    Sampled,
+    StreamOptions,
+    TextPart,
+)
 from router.decision import REASONS
 
 T = TypeVar("T")
@@ -37,20 +50,20 @@ SOURCES = {
 }
 
 SECTIONS: dict[type[BaseModel], str] = {
-    wire._Sampled: "Of chat and completions",
-    wire.ChatRequest: "Chat",
-    wire.CompletionRequest: "Completions",
-    wire.Message: "Message",
-    wire.TextPart: "Text part",
-    wire.StreamOptions: "`stream_options`",
-    wire.ResponseFormat: "`response_format`",
-    wire.JsonSchema: "`json_schema`",
-    wire.FeedbackRequest: "Feedback",
-    wire.RouteRequest: "`POST /admin/v1/route`",
-    wire.ReleaseAddRequest: "`POST /admin/v1/releases`",
-    wire.PromoteRequest: "`POST /admin/v1/promote`",
-    wire.RollbackRequest: "`POST /admin/v1/rollback`",
-    wire.KeyRequest: "`POST /admin/v1/keys`",
+    Sampled: "Of chat and completions",
+    ChatRequest: "Chat",
+    CompletionRequest: "Completions",
+    Message: "Message",
+    TextPart: "Text part",
+    StreamOptions: "`stream_options`",
+    ResponseFormat: "`response_format`",
+    JsonSchema: "`json_schema`",
+    FeedbackRequest: "Feedback",
+    RouteRequest: "`POST /admin/v1/route`",
+    ReleaseAddRequest: "`POST /admin/v1/releases`",
+    PromoteRequest: "`POST /admin/v1/promote`",
+    RollbackRequest: "`POST /admin/v1/rollback`",
+    KeyRequest: "`POST /admin/v1/keys`",
 }
 
 
@@ -95,7 +108,7 @@ ROUTES = [
 ]
 
 
-REQUESTS: list[type[BaseModel]] = [*subclasses(wire._Request)]
+REQUESTS: list[type[BaseModel]] = [*subclasses(Request)]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -116,7 +129,7 @@ def test_no_endpoint_is_documented_that_is_not_there() -> None:
 @pytest.mark.parametrize("model", REQUESTS, ids=lambda model: model.__name__)
 def test_request_fields(model: type[BaseModel]) -> None:
     assert model in SECTIONS, f"docs/api.md has no section for {model.__name__}: add it and name it in SECTIONS"
-    inherited = wire._Sampled.model_fields if wire._Sampled in model.__mro__[1:] else {}
+    inherited = Sampled.model_fields if Sampled in model.__mro__[1:] else {}
     wanted = {field.alias or name for name, field in model.model_fields.items() if name not in inherited}
     assert set(rows("api.md", SECTIONS[model])) == wanted
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from appliance import wire
-from appliance.wire import ChatRequest, CompletionRequest, FeedbackRequest, KeyRequest, RouteRequest
+from appliance.wire.operator import KeyRequest, PromoteRequest, ReleaseAddRequest, RouteRequest
+from appliance.wire.replies import ChatAnswer, ChatChunk, ChatChunkChoice, ChatDelta, ErrorBody
+from appliance.wire.requests import IGNORED, ChatRequest, CompletionRequest, FeedbackRequest, Message
 
 HI = [{"role": "user", "content": "hi"}]
 CHAT: dict[str, Any] = {"model": "auto", "messages": HI}
@@ -48,8 +49,8 @@ def faults(model: type[BaseModel], given: dict[str, Any]) -> list[str]:
             ]
         },
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}], "name": "n"}]},
-        dict.fromkeys(wire.IGNORED, "whatever"),
-        {name: {"a": [1]} for name in wire.IGNORED},
+        dict.fromkeys(IGNORED, "whatever"),
+        {name: {"a": [1]} for name in IGNORED},
         dict.fromkeys(("stream", "stop", "temperature", "n", "seed", "logit_bias", "max_tokens", "response_format")),
     ],
 )
@@ -131,7 +132,7 @@ def test_chat_refuses_by_name(more: dict[str, Any], field: str) -> None:
 
 def test_ignored_and_refused_fields_are_in_the_models_as_said() -> None:
     for request in (ChatRequest, CompletionRequest):
-        assert set(wire.IGNORED) <= set(request.model_fields)
+        assert set(IGNORED) <= set(request.model_fields)
         assert request.model_config["extra"] == "forbid"
 
 
@@ -177,8 +178,8 @@ def test_completions_may_ask_for_nothing_but_scores() -> None:
 
 def test_small_readings() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    message = wire.Message.model_validate({"role": "user", "content": parts})
-    assert wire.Message.model_validate({"role": "assistant", "content": None}).text == ""
+    message = Message.model_validate({"role": "user", "content": parts})
+    assert Message.model_validate({"role": "assistant", "content": None}).text == ""
     assert message.text == "ab"
     assert ChatRequest.model_validate(CHAT | {"stop": "x"}).stops == ("x",)
     assert ChatRequest.model_validate(CHAT | {"stop": ["x", "y"]}).stops == ("x", "y")
@@ -188,13 +189,13 @@ def test_small_readings() -> None:
 
 
 def test_replies_omit_what_openai_omits_and_keep_null_elsewhere() -> None:
-    assert wire.ChatDelta(content="x").model_dump() == {"content": "x"}
-    choice = wire.ChatChunkChoice(index=0, delta=wire.ChatDelta())
+    assert ChatDelta(content="x").model_dump() == {"content": "x"}
+    choice = ChatChunkChoice(index=0, delta=ChatDelta())
     assert choice.model_dump() == {"index": 0, "delta": {}, "logprobs": None, "finish_reason": None}
-    chunk = wire.ChatChunk(id="i", created=1, model="m", choices=[choice], system_fingerprint="f").model_dump()
+    chunk = ChatChunk(id="i", created=1, model="m", choices=[choice], system_fingerprint="f").model_dump()
     assert "usage" not in chunk and "timings" not in chunk
-    assert wire.ErrorBody(message="m", type="t", param=None, code="c").model_dump()["param"] is None
-    answer = wire.ChatAnswer(content="").model_dump()
+    assert ErrorBody(message="m", type="t", param=None, code="c").model_dump()["param"] is None
+    answer = ChatAnswer(content="").model_dump()
     assert answer == {"role": "assistant", "content": "", "refusal": None}
 
 
@@ -209,9 +210,9 @@ def test_replies_omit_what_openai_omits_and_keep_null_elsewhere() -> None:
         (RouteRequest, {}, ""),
         (RouteRequest, {"text": "x", "messages": HI}, ""),
         (RouteRequest, {"text": "x", "metadata": {"a": 1}}, "metadata.a"),
-        (wire.PromoteRequest, {"cohort": "legal", "version": 0}, "version"),
-        (wire.PromoteRequest, {"cohort": "legal", "version": "3"}, "version"),
-        (wire.ReleaseAddRequest, {"path": "", "cohort": "legal"}, "path"),
+        (PromoteRequest, {"cohort": "legal", "version": 0}, "version"),
+        (PromoteRequest, {"cohort": "legal", "version": "3"}, "version"),
+        (ReleaseAddRequest, {"path": "", "cohort": "legal"}, "path"),
         (KeyRequest, {"name": "n", "scopes": ["admin"]}, "scopes.0"),
         (KeyRequest, {"name": ""}, "name"),
     ],

@@ -8,7 +8,7 @@ import math
 import httpx
 import pytest
 
-from appliance.wire import IGNORED
+from appliance.wire.requests import IGNORED
 from tests.http.running import Json, chat
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"

@@ -1,24 +1,14 @@
-"""The JSON on the wire: OpenAI's shapes with llama-server's `timings`, and the operator API's.
-
-Requests are strict: unknown fields, wrong types and values out of range are errors that name the field.
-Fields of OpenAI's that would change the answer but are not supported are refused; those without effect here are
-accepted and ignored (`IGNORED`).
+"""Inference requests. OpenAI's fields that would change the answer but are not supported are refused; those without
+effect here are accepted and ignored (`IGNORED`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
+
+from appliance.wire.base import Ignored, Request, Unsupported
 
 IGNORED = (
     "user",
@@ -33,33 +23,6 @@ IGNORED = (
     "verbosity",
     "prediction",
 )
-
-
-def _refuse(value: object) -> None:
-    if value not in (None, [], {}, "", "none"):
-        raise ValueError("is not supported here: this endpoint gives text only; leave the field out")
-
-
-Unsupported: TypeAlias = Annotated[Any, AfterValidator(_refuse)]
-Ignored: TypeAlias = Annotated[Any, Field(description="Accepted and ignored.")]
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Reply(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    # Fields that are left out rather than null, as OpenAI does in chunks.
-    omitted: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_omitted(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
-        return {name: value for name, value in fields.items() if value is not None or name not in self.omitted}
-
-
-# -- inference -----------------------------------------------------------------------------------------------
 
 
 def _only_text(value: object) -> object:
@@ -79,12 +42,12 @@ def _only_speakers(role: object) -> object:
     return role
 
 
-class TextPart(_Request):
+class TextPart(Request):
     type: Literal["text"]
     text: str
 
 
-class Message(_Request):
+class Message(Request):
     role: Annotated[Literal["system", "developer", "user", "assistant"], BeforeValidator(_only_speakers)]
     content: Annotated[str | list[TextPart] | None, BeforeValidator(_only_text)] = None
     name: Ignored = None
@@ -107,19 +70,19 @@ class Message(_Request):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
 
 
-class StreamOptions(_Request):
+class StreamOptions(Request):
     include_usage: bool = False
     include_obfuscation: Ignored = None
 
 
-class JsonSchema(_Request):
+class JsonSchema(Request):
     name: str = "answer"
     description: str | None = None
     schema_: Annotated[dict[str, Any], Field(alias="schema")] = {}
     strict: bool | None = None
 
 
-class ResponseFormat(_Request):
+class ResponseFormat(Request):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -135,7 +98,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class _Sampled(_Request):
+class Sampled(Request):
     """What chat and completions have in common."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
@@ -191,7 +154,7 @@ class _Sampled(_Request):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class ChatRequest(_Sampled):
+class ChatRequest(Sampled):
     """POST /v1/chat/completions"""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
@@ -222,7 +185,7 @@ def _prompt_shape(value: object) -> object:
     return value
 
 
-class CompletionRequest(_Sampled):
+class CompletionRequest(Sampled):
     """POST /v1/completions: the prompt is the caller's own text as it stands, control tokens included."""
 
     prompt: Annotated[
@@ -246,151 +209,7 @@ class CompletionRequest(_Sampled):
         return [p for p in self.prompt if not isinstance(p, int)]
 
 
-class PromptDetails(_Reply):
-    cached_tokens: int
-
-
-class Usage(_Reply):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptDetails
-
-
-class Timings(_Reply):
-    """llama-server's field names; milliseconds, and tokens a second."""
-
-    queue_ms: float
-    cache_n: int
-    prompt_n: int
-    prompt_ms: float
-    prompt_per_token_ms: float
-    prompt_per_second: float
-    predicted_n: int
-    predicted_ms: float
-    predicted_per_token_ms: float
-    predicted_per_second: float
-
-
-class TopLogprob(_Reply):
-    token: str
-    logprob: float
-    bytes: list[int] | None
-
-
-class TokenLogprob(TopLogprob):
-    top_logprobs: list[TopLogprob]
-
-
-class ChatLogprobs(_Reply):
-    content: list[TokenLogprob]
-    refusal: None = None
-
-
-class ChatAnswer(_Reply):
-    role: Literal["assistant"] = "assistant"
-    content: str
-    refusal: None = None
-
-
-FinishReason: TypeAlias = Literal["stop", "length"]
-
-
-class ChatChoice(_Reply):
-    index: int
-    message: ChatAnswer
-    logprobs: ChatLogprobs | None = None
-    finish_reason: FinishReason
-
-
-class ChatCompletion(_Reply):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[ChatChoice]
-    usage: Usage
-    timings: Timings
-    system_fingerprint: str
-
-
-class ChatDelta(_Reply):
-    omitted = frozenset({"role", "content"})
-    role: Literal["assistant"] | None = None
-    content: str | None = None
-
-
-class ChatChunkChoice(_Reply):
-    index: int
-    delta: ChatDelta
-    logprobs: ChatLogprobs | None = None
-    finish_reason: FinishReason | None = None
-
-
-class ChatChunk(_Reply):
-    omitted = frozenset({"usage", "timings"})
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
-    choices: list[ChatChunkChoice]
-    usage: Usage | None = None
-    timings: Timings | None = None
-    system_fingerprint: str
-
-
-class CompletionLogprobs(_Reply):
-    tokens: list[str]
-    token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None]
-    text_offset: list[int]
-
-
-class CompletionChoice(_Reply):
-    index: int
-    text: str
-    logprobs: CompletionLogprobs | None = None
-    finish_reason: FinishReason | None = None
-
-
-class Completion(_Reply):
-    omitted = frozenset({"usage", "timings"})
-    id: str
-    object: Literal["text_completion"] = "text_completion"
-    created: int
-    model: str
-    choices: list[CompletionChoice]
-    usage: Usage | None = None
-    timings: Timings | None = None
-    system_fingerprint: str
-
-
-class ModelMeta(_Reply):
-    cohort: str | None = None
-    version: int | None = None
-    digest: str | None = None
-    state: str | None = None
-    context: int | None = None
-
-
-class ModelEntry(_Reply):
-    """As vLLM lists adapters: `parent` is the base's id."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str
-    root: str | None = None
-    parent: str | None = None
-    meta: ModelMeta
-
-
-class ModelList(_Reply):
-    object: Literal["list"] = "list"
-    data: list[ModelEntry]
-
-
-class FeedbackRequest(_Request):
+class FeedbackRequest(Request):
     """POST /v1/feedback"""
 
     request_id: Annotated[str, Field(min_length=1, max_length=128)]
@@ -406,104 +225,3 @@ class FeedbackRequest(_Request):
         if all(value is None for value in given) and self.use == "none":
             raise ValueError("give at least one of rating, correction, comment, cohort, use")
         return self
-
-
-class FeedbackReply(_Reply):
-    id: str
-    request_id: str
-
-
-class ErrorBody(_Reply):
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class ErrorReply(_Reply):
-    error: ErrorBody
-
-
-# -- the operator API ----------------------------------------------------------------------------------------
-
-
-class RouteRequest(_Request):
-    """POST /admin/v1/route: the dry run."""
-
-    text: Annotated[str, Field(max_length=1 << 20)] | None = None
-    messages: Annotated[list[Message], Field(min_length=1)] | None = None
-    model: str = "auto"
-    metadata: dict[str, str] = {}
-
-    @model_validator(mode="after")
-    def _one_of(self) -> RouteRequest:
-        if (self.text is None) == (self.messages is None):
-            raise ValueError("give text or messages")
-        return self
-
-
-class RouteReply(_Reply):
-    cohort: str
-    layer: str
-    reason: str
-    confidence: float
-    scores: dict[str, dict[str, float]]
-    router: str | None
-    release: str
-
-
-class ReleaseAddRequest(_Request):
-    path: Annotated[str, Field(min_length=1)]
-    cohort: str
-    live: bool = False
-
-
-class ReleaseEntry(_Reply):
-    cohort: str
-    version: int
-    digest: str
-    state: str
-    parent: str | None
-    created: str
-    gated: bool
-    system_prompt: str | None
-    warning: str | None = None
-
-
-class PromoteRequest(_Request):
-    cohort: str
-    version: Annotated[int, Field(ge=1)] | None = None
-
-
-class RollbackRequest(_Request):
-    cohort: str
-
-
-class Switched(_Reply):
-    """Of promote and rollback: the releases as `legal@3`, None for the base."""
-
-    cohort: str
-    live: str | None
-    previous: str | None
-
-
-class KeyRequest(_Request):
-    name: Annotated[str, Field(min_length=1, max_length=64)]
-    scopes: list[Literal["infer", "feedback", "viewer", "operator"]] = ["infer", "feedback"]
-    cohorts: list[str] | None = None
-    tenant: Annotated[str, Field(max_length=64)] | None = None
-    hints: bool = True
-    expires: str | None = None
-
-
-class KeyEntry(_Reply):
-    id: str
-    name: str
-    scopes: list[str]
-    cohorts: list[str] | None
-    tenant: str | None
-    hints: bool
-    created: str
-    expires: str | None
-    revoked: str | None
-    secret: str | None = None

@@ -51,6 +51,7 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
     record = Record(serving, caller, question, where, arrived)
     with _quota(serving, caller):
         async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
+            serving.engine.room.check()
             record.asks = await asyncio.to_thread(asks_for, serving, question, where, lane, caller.partition, arrived)
             with serving.engine.submit(record.asks) as run:
                 model = where.model(serving.base.id)

@@ -144,6 +144,7 @@ def _uvicorn_config(box: Box) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=limits.behind_proxy,
+        timeout_keep_alive=75,  # seconds; a shorter one closes connections that slow clients are about to use again
         timeout_graceful_shutdown=2,
         ssl_certfile=limits.tls_certificate,
         ssl_keyfile=limits.tls_key,

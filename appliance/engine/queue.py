@@ -23,6 +23,12 @@ class WaitingRoom:
         self.requests = 0
         self.tokens = 0
 
+    def check(self) -> None:
+        """Raises Unavailable when it is full already: cheaper to say before a prompt becomes tokens."""
+        with self._lock:
+            if self.requests >= self._max_requests or self.tokens >= self._max_tokens:
+                raise self._full()
+
     def enter(self, tokens: int, count: int = 1) -> None:
         """Take place for `count` sequences of `tokens` prompt tokens together, or raise Unavailable."""
         if count > self._max_requests:
@@ -30,14 +36,17 @@ class WaitingRoom:
         with self._lock:
             full = self.requests + count > self._max_requests or self.tokens + tokens > self._max_tokens
             if full and self.requests:
-                raise Unavailable(
-                    f"the box is busy: {self.requests} requests ({self.tokens} tokens) are waiting, "
-                    f"at most {self._max_requests} ({self._max_tokens}) may",
-                    code="overloaded",
-                    retry_after=self.retry_after(),
-                )
+                raise self._full()
             self.requests += count
             self.tokens += tokens
+
+    def _full(self) -> Unavailable:
+        return Unavailable(
+            f"the box is busy: {self.requests} requests ({self.tokens} tokens) are waiting, "
+            f"at most {self._max_requests} ({self._max_tokens}) may",
+            code="overloaded",
+            retry_after=self.retry_after(),
+        )
 
     def leave(self, tokens: int) -> None:
         with self._lock:

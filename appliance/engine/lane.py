@@ -149,9 +149,9 @@ class Lane:
             while not self._fits(sequence):
                 if background or not self._park_background():
                     return
+            self._memory.enter(sequence)
             self.waiting.remove(sequence)
             self.running.append(sequence)
-            self._memory.enter(sequence)
             if not sequence.admitted:
                 sequence.admitted = time.monotonic()
                 sequence.sampler = self._sampler(sequence.ask)

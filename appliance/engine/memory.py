@@ -27,6 +27,8 @@ class Memory:
 
     def make_room(self, sequence: Sequence, reserved: int) -> bool:
         """Let kept cells go, the least useful first, until the sequence fits beside `reserved` cells."""
+        if reserved + need(sequence) > self._context.n_ctx:
+            return False  # whatever is let go
         best, held = self._lookup(sequence)
         taken = best is not None and _takes_over(best, held)
         while True:
@@ -95,6 +97,7 @@ class Memory:
         if snapshot is not None and stored > held and self._context.restore(sequence.slot, snapshot.blob):
             self._context.drop(sequence.slot, stored)
             return stored
+        self._context.drop(sequence.slot)  # what a restore that failed may have left
         if source is not None:
             self._context.copy(source, sequence.slot, held)
         return held

@@ -106,12 +106,14 @@ class Snapshots:
     def keep(self, snapshot: Snapshot) -> None:
         if len(snapshot.blob) > self._cap:
             return
+        for number, other in list(self._kept.items()):
+            if (other.key, other.partition) == (snapshot.key, snapshot.partition) and _begins(snapshot, other):
+                self._forget(number)
         self._kept[self._next] = snapshot
         self._next += 1
         self.bytes += len(snapshot.blob)
         while self.bytes > self._cap:
-            _, gone = self._kept.popitem(last=False)
-            self.bytes -= len(gone.blob)
+            self._forget(next(iter(self._kept)))
 
     def best(self, key: StateKey, partition: str, prompt: Ids, limit: int) -> tuple[Snapshot | None, int]:
         """The snapshot of this key and partition with the longest common beginning, and that length."""
@@ -128,6 +130,14 @@ class Snapshots:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def _forget(self, number: int) -> None:
+        self.bytes -= len(self._kept.pop(number).blob)
+
+
+def _begins(longer: Snapshot, shorter: Snapshot) -> bool:
+    """Whether `longer` holds all of `shorter`."""
+    return common(longer.tokens, shorter.tokens) == len(shorter.tokens)
 
 
 def common(a: Ids, b: Ids) -> int:

@@ -93,23 +93,32 @@ async def start_engine(box: Box) -> None:
     cache_bytes = config.base.prefix_cache_mb << 20
     engine = Engine(prepared.path, shape, config.base.gpu_layers, room, key, cache_bytes)
     await engine.start()
-    lanes = Lanes(engine, box.home.releases, config.base.spare_lanes, prepared.lane_bytes(shape.context))
+    try:
+        box.serving = await _serving(box, prepared, box.register, engine, shape)
+    except BaseException:
+        await engine.stop()
+        raise
+    box.phase, box.doing = "ready", "serving"
+
+
+async def _serving(box: Box, prepared: PreparedBase, register: Releases, engine: Engine, shape: LaneShape) -> Serving:
+    """Make the live releases resident and put together what an answer needs."""
+    lanes = Lanes(engine, box.home.releases, box.config.base.spare_lanes, prepared.lane_bytes(shape.context))
     box.doing = "loading the live releases"
-    await box.register.serve_with(lanes)
-    box.serving = Serving(
-        config=config,
-        cohorts=config.routing(),
+    await register.serve_with(lanes)
+    return Serving(
+        config=box.config,
+        cohorts=box.config.routing(),
         base=prepared,
         context=shape.context,
         template=ChatTemplate(prepared.template, engine.model),
         constraints=await asyncio.to_thread(Constraints, engine.model),
         engine=engine,
         lanes=lanes,
-        releases=box.register,
+        releases=register,
         database=box.database,
         vitals=box.vitals,
     )
-    box.phase, box.doing = "ready", "serving"
 
 
 async def close(box: Box) -> None:

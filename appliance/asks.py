@@ -49,9 +49,9 @@ def asks_for(
 def _check_size(serving: Serving, question: Question) -> None:
     """Refuse by bytes what cannot fit by tokens: a megabyte of spaces takes seconds to tokenise."""
     texts = [text for _, text in question.turns] + [p for p in question.prompts if isinstance(p, str)]
-    size, most = sum(map(len, texts)), MAX_BYTES_A_TOKEN * serving.context
+    size, most = sum(len(text.encode()) for text in texts), MAX_BYTES_A_TOKEN * serving.context
     if size > most * max(1, len(question.prompts)):
-        raise _too_long(f"has {size} characters, which is", serving, question)
+        raise _too_long(f"has {size} bytes, which is", serving, question)
 
 
 def _prompts(serving: Serving, question: Question, place: Place) -> list[Sequence[int]]:

@@ -57,9 +57,10 @@ class PreparedBase:
         architecture, keys = self.header.text("general.architecture"), self.header.keys
         heads = int(keys.get(f"{architecture}.attention.head_count", 1))
         kv_heads = int(keys.get(f"{architecture}.attention.head_count_kv", heads))
-        width = int(keys.get(f"{architecture}.embedding_length", 0)) // heads * kv_heads
+        plain = int(keys.get(f"{architecture}.embedding_length", 0)) // heads
+        width = sum(int(keys.get(f"{architecture}.attention.{part}_length", plain)) for part in ("key", "value"))
         layers = int(keys.get(f"{architecture}.block_count", 0))
-        return context * layers * width * 2 * 2 + (64 << 20)
+        return context * layers * kv_heads * width * 2 + (64 << 20)
 
 
 def locate(config: Base, config_file: Path) -> Path:

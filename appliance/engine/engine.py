@@ -87,13 +87,15 @@ class Engine:
         await asyncio.to_thread(self._thread.join)
 
     async def attach(self, key: str, adapter: Path, weight: float) -> None:
-        """Make a lane for a release. Raises EngineFault when llama.cpp refuses the adapter."""
+        """Make a lane for a release. Raises EngineFault when llama.cpp refuses the adapter, or Unavailable."""
+        self._check_running()
         await self._command(lambda: self._attach(key, adapter, weight))
 
     async def detach(self, key: str) -> None:
         """Wait until nobody holds the lane, then free it."""
         while self._held[key]:
             await asyncio.sleep(0.02)
+        self._check_running()
         await self._command(lambda: self._detach(key))
 
     @contextmanager
@@ -115,8 +117,7 @@ class Engine:
 
         The caller holds their lane meanwhile.
         """
-        if self._stopping:
-            raise Unavailable("the appliance is stopping", code="stopping", retry_after=5)
+        self._check_running()
         self.room.enter(sum(len(ask.prompt) for ask in asks), len(asks))
         run = Run(self, asks)
         self._post(lambda: self._submit(run.sequences))
@@ -136,6 +137,10 @@ class Engine:
             LaneStatus(lane.key, len(lane.running), len(lane.waiting), lane.strikes)
             for lane in list(self._lanes.values())
         ]
+
+    def _check_running(self) -> None:
+        if self._stopping:
+            raise Unavailable("the appliance is stopping", code="stopping", retry_after=5)
 
     async def _command(self, work: Callable[[], None]) -> None:
         done: Future[None] = Future()

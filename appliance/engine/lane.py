@@ -25,8 +25,8 @@ MIN_CHUNK = 32
 
 @dataclass(frozen=True, slots=True)
 class LaneShape:
-    """`context` tokens of KV memory for up to `sequences` at once and about `kept` ended ones; batches of `batch`
-    tokens with `outputs` rows."""
+    """`context` tokens of KV memory for up to `sequences` at once, and the ended ones in what is left of `sequences`
+    and `kept` slots; batches of `batch` tokens with `outputs` rows."""
 
     context: int
     sequences: int = 16
@@ -105,10 +105,13 @@ class Lane:
         """After a fault: every sequence in memory fails and the memory is cleared; the waiting stay, unless there
         was none in memory to blame."""
         gone = list(self.running) or list(self.waiting)
-        for sequence in gone:
-            self._remove(sequence, keep=False)
-            sequence.sink(Failed(error))
+        (self.running or self.waiting).clear()
         self._memory.clear()
+        for sequence in gone:
+            sequence.slot, sequence.n_past = None, 0
+            if sequence.sampler is not None:
+                sequence.sampler.free()
+            sequence.sink(Failed(error))
         return gone
 
     def _remove(self, sequence: Sequence, *, keep: bool = True) -> None:
@@ -146,6 +149,8 @@ class Lane:
     def _admit(self, background: bool, on_admit: Callable[[Sequence], None]) -> None:
         """First come first served among the class at work; a foreground sequence may send background ones back."""
         for sequence in [s for s in self.waiting if s.ask.background is background]:
+            if self._memory.coming(sequence):
+                continue
             while not self._fits(sequence):
                 if background or not self._park_background():
                     return
@@ -153,8 +158,8 @@ class Lane:
             self.waiting.remove(sequence)
             self.running.append(sequence)
             if not sequence.admitted:
-                sequence.admitted = time.monotonic()
                 sequence.sampler = self._sampler(sequence.ask)
+                sequence.admitted = time.monotonic()
                 on_admit(sequence)
 
     def _sampler(self, ask: Ask) -> Sampler | None:

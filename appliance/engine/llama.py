@@ -91,7 +91,6 @@ class Model:
         self.bos = int(C.llama_vocab_bos(self._vocab))
         self.eos = int(C.llama_vocab_eos(self._vocab))
         self.adds_bos = bool(C.llama_vocab_get_add_bos(self._vocab))
-        self.recurrent = bool(C.llama_model_is_recurrent(self._model)) or bool(C.llama_model_is_hybrid(self._model))
         self.pieces: list[bytes] = [self._piece(t) for t in range(self.n_vocab)]
         self.end_tokens = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
 

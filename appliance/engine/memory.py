@@ -8,6 +8,7 @@ from appliance.engine.llama import Context
 from appliance.engine.prefix_cache import SHORTEST, Resident, Residents, Snapshot, Snapshots, StateKey, common
 from appliance.engine.sequence import Sequence
 
+WORTH_WAITING = 64  # tokens that another sequence is about to compute
 RESERVE = 256  # cells kept free for an answer at admission; longer answers may be parked
 
 
@@ -36,12 +37,27 @@ class Memory:
             fits = reserved + self._residents.cells - own + need(sequence) <= self._context.n_ctx
             if fits and (self._slots or taken):
                 return True
-            victim = self._residents.oldest(spare=best) or best
-            if victim is None:
+            victim = self._residents.oldest(spare=best)
+            if victim is not None:
+                self._evict(victim)
+            elif best is not None and not taken:
+                # Only the source is left: keep the part that is wanted, which the sequence then takes over.
+                self._save(best)
+                self._context.drop(best.slot, held)
+                best.tokens, taken = best.tokens[:held], True
+            else:
                 return False
-            if victim is best:
-                best, taken = None, False
-            self._evict(victim)
+
+    def coming(self, sequence: Sequence) -> bool:
+        """Whether a running sequence is about to compute a beginning that is worth waiting for: then many questions
+        under one system prompt, or the choices of one question, compute it once."""
+        prompt, limit = sequence.ids, _reusable(sequence)
+        return any(
+            other.ask.partition == sequence.ask.partition
+            and other.ask.background == sequence.ask.background
+            and min(common(other.ids, prompt), limit) - other.n_past >= WORTH_WAITING
+            for other in self._active
+        )
 
     def enter(self, sequence: Sequence) -> None:
         """Give it a slot, with what is already computed of its tokens."""
@@ -52,8 +68,7 @@ class Memory:
             sequence.slot = best.slot
         else:
             sequence.slot = self._slots.pop()
-            held = self._copy(best, held, sequence)
-        sequence.n_past = sequence.reused = held
+        sequence.n_past = sequence.reused = self._fill(best, held, sequence)
         self._active.append(sequence)
 
     def leave(self, sequence: Sequence, *, keep: bool) -> None:
@@ -62,7 +77,7 @@ class Memory:
         assert slot is not None  # noqa: S101 - callers hold running sequences only
         self._active.remove(sequence)
         sequence.slot, sequence.n_past = None, 0
-        if keep and computed:
+        if keep and computed >= SHORTEST:
             tokens = np.asarray(sequence.tokens[:computed], np.int32)
             self._residents.keep(Resident(slot, sequence.ask.partition, tokens))
         else:
@@ -77,37 +92,47 @@ class Memory:
 
     def clear(self) -> None:
         """Forget everything, after a fault: the cells cannot be trusted."""
-        self._slots += [resident.slot for resident in self._residents.clear()]
+        self._slots = list(range(self._context.n_seq))
+        self._residents, self._active = Residents(), []
         self._context.clear()
 
     def _lookup(self, sequence: Sequence) -> tuple[Resident | None, int]:
         return self._residents.best(sequence.ask.partition, sequence.ids, _reusable(sequence))
 
-    def _copy(self, best: Resident | None, held: int, sequence: Sequence) -> int:
-        """Fill the new slot from whatever holds most: a resident, a running sequence, or RAM. Returns the tokens
-        filled."""
+    def _fill(self, best: Resident | None, held: int, sequence: Sequence) -> int:
+        """Fill the sequence's slot from whatever holds most: a resident (its own slot, if it took one over), a
+        running sequence, or RAM. Returns the tokens filled."""
         assert sequence.slot is not None  # noqa: S101
         source = best.slot if best else None
         partition, prompt, limit = sequence.ask.partition, sequence.ids, _reusable(sequence)
         for other in self._active:
+            if other.ask.partition != partition:
+                continue
             shared = min(common(other.ids[: other.n_past], prompt), limit)
-            if other.ask.partition == partition and shared > max(held, SHORTEST - 1):
+            if shared > max(held, SHORTEST - 1):
                 source, held = other.slot, shared
         snapshot, stored = self._snapshots.best(self._key, partition, prompt, limit)
-        if snapshot is not None and stored > held and self._context.restore(sequence.slot, snapshot.blob):
-            self._context.drop(sequence.slot, stored)
-            return stored
-        self._context.drop(sequence.slot)  # what a restore that failed may have left
-        if source is not None:
+        if snapshot is not None and stored > held:
+            if self._context.restore(sequence.slot, snapshot.blob):
+                self._context.drop(sequence.slot, stored)
+                return stored
+            if source == sequence.slot:
+                return 0  # a restore that fails has emptied its target
+        if source is not None and source != sequence.slot:
+            self._context.drop(sequence.slot)
             self._context.copy(source, sequence.slot, held)
         return held
 
     def _evict(self, resident: Resident) -> None:
+        self._save(resident)
         self._residents.remove(resident)
+        self._release(resident.slot)
+
+    def _save(self, resident: Resident) -> None:
+        """Copy it to RAM, where that is worth it."""
         if self._snapshots.wants(len(resident.tokens)):
             blob = self._context.snapshot(resident.slot)
             self._snapshots.keep(Snapshot(self._key, resident.partition, resident.tokens, blob))
-        self._release(resident.slot)
 
     def _release(self, slot: int) -> None:
         self._context.drop(slot)

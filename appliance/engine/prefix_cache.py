@@ -86,10 +86,6 @@ class Residents:
         """The least recently used one, `spare` excepted."""
         return min((r for r in self._kept if r is not spare), key=lambda r: r.used, default=None)
 
-    def clear(self) -> list[Resident]:
-        gone, self._kept = self._kept, []
-        return gone
-
 
 class Snapshots:
     """The RAM tier of all lanes together: least recently used out first, `cap` bytes at most."""

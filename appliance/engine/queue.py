@@ -61,7 +61,8 @@ class WaitingRoom:
 
     def retry_after(self) -> int:
         """Seconds (1 to 120) until what waits now has been served, at the rate of the last answers."""
-        if len(self._ended) < 2:
+        ended = list(self._ended)  # the engine thread clears it at times
+        if len(ended) < 2:
             return 5
-        span = max(time.monotonic() - self._ended[0], 1e-3)
-        return min(120, max(1, math.ceil(self.requests * span / len(self._ended))))
+        span = max(time.monotonic() - ended[0], 1e-3)
+        return min(120, max(1, math.ceil(self.requests * span / len(ended))))

@@ -135,7 +135,7 @@ class Sequence:
         self.tokens.append(token)
         self.generated += 1
         if self._ends(token, model):
-            return Delta("", () if scored is None else (scored,), tokens=1), "stop"
+            return self.text.feed(b"", scored), "stop"
         delta = self.text.feed(model.pieces[token], scored)
         if self.text.stopped:
             return delta, "stop"

@@ -213,3 +213,13 @@ def test_a_scored_prompt_is_computed_anew(tiny_base: Path) -> None:
             assert scored.finished.reused_tokens == 0
 
     asyncio.run(main())
+
+
+def test_who_arrive_together_and_begin_alike_compute_it_once(tiny_base: Path) -> None:
+    async def main() -> list[Answer]:
+        async with serving(tiny_base, SMALL) as engine:
+            asks = [ask(engine.model, SHARED + turn, 3) for turn in TURNS[:3]]
+            return await asyncio.gather(*(collect(engine, each) for each in asks))
+
+    first, *others = (answer.finished.reused_tokens for answer in asyncio.run(main()))
+    assert first == 0 and all(reused >= SHORTEST_SNAPSHOT for reused in others)

@@ -92,8 +92,8 @@ async def start_engine(box: Box) -> None:
     key = StateKey(prepared.digest, prepared.format_digest, BASE_LANE, 1.0, template, CONTEXT_SIGNATURE)
     cache_bytes = config.base.prefix_cache_mb << 20
     engine = Engine(prepared.path, shape, config.base.gpu_layers, room, key, cache_bytes)
-    await engine.start()
     try:
+        await engine.start()
         box.serving = await _serving(box, prepared, box.register, engine, shape)
     except BaseException:
         await engine.stop()

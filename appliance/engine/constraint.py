@@ -69,7 +69,8 @@ class Constraints:
 
     def __init__(self, model: Model) -> None:
         self._n_vocab = model.n_vocab
-        self._tokenizer: LLTokenizer = lltokenizer_from_vocab(model._vocab, eos_token=model.eos)
+        with model.reading():
+            self._tokenizer: LLTokenizer = lltokenizer_from_vocab(model._vocab, eos_token=model.eos)
 
     def json_schema(self, schema: dict[str, Any], param: str) -> Constraint:
         """A constraint to JSON that satisfies `schema`. Raises InvalidRequest naming `param`."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ class Model:
             self._closed = True
             C.llama_model_free(self._model)
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Use the vocabulary on another thread than the engine's: `close` does not free it meanwhile. Raises
+        EngineFault when it was freed."""
+        with self._tokenizing:
+            if self._closed:
+                raise EngineFault("the base was unloaded")
+            yield
+
     def _piece(self, token: int) -> bytes:
         buffer = ctypes.create_string_buffer(64)
         n = C.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
@@ -115,9 +125,7 @@ class Model:
         raw = text.encode("utf-8")
         room = len(raw) + 8
         tokens = (C.llama_token * room)()
-        with self._tokenizing:  # llama.cpp needs no lock for it, but `close` must not free the vocabulary meanwhile
-            if self._closed:
-                raise EngineFault("the base was unloaded")
+        with self.reading():
             n = C.llama_tokenize(self._vocab, raw, len(raw), tokens, room, False, special)
         if n < 0:
             raise EngineFault(f"the tokenizer gave {-n} tokens for {len(raw)} bytes")

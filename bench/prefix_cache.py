@@ -1,8 +1,8 @@
 """What the prefix cache saves: `python bench/prefix_cache.py [BASE.gguf]`.
 
-Time to the first token of questions that share a long system prompt, and of the turns of a conversation, with a
-partition of its own for each request (cold) against one for all (warm), alternating in one process. Prints a table,
-then one JSON line. It does not measure HTTP, and one request runs at a time.
+Time to the first token of questions that share a long system prompt, and of the turns of a conversation, and
+of four questions at once, with a partition of its own for each request (cold) against one for all (warm), alternating
+in one process. Prints a table, then one JSON line. It does not measure HTTP.
 """
 
 from __future__ import annotations
@@ -58,12 +58,29 @@ async def measure(engine: Engine, scenario: str) -> dict[str, object]:
     return {"scenario": scenario, "prompt_tokens": len(prompt), "reused": reused, **medians}
 
 
+async def together(engine: Engine) -> dict[str, object]:
+    """Four questions of one beginning that arrive at once: seconds to the last one's first token."""
+    encode = engine.model.tokenize
+    prompts = [encode(SYSTEM + question, special=False) for question in QUESTIONS[:4]]
+    times: dict[str, list[float]] = {"cold": [], "warm": []}
+    reused = 0
+    for round_ in range(3):
+        for name in times:
+            parts = [f"{name} {round_} {n if name == 'cold' else ''}" for n in range(len(prompts))]
+            done = await asyncio.gather(*(first_token(engine, p, q) for p, q in zip(prompts, parts, strict=True)))
+            times[name].append(max(seconds for seconds, _, _ in done))
+            reused = max(tokens for _, _, tokens in done)
+    medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
+    return {"scenario": "four at once", "prompt_tokens": len(prompts[0]), "reused": reused, **medians}
+
+
 async def main() -> None:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else base.locate(Base(), Path("cohorts.toml"))
     shape = LaneShape(4096, threads=len(os.sched_getaffinity(0)))
     engine = Engine(path, shape, 0, WaitingRoom(8, 1 << 20), KEY, cache_bytes=256 << 20)
     await engine.start()
     rows = [await measure(engine, scenario) for scenario in ("shared system prompt", "conversation")]
+    rows.append(await together(engine))
     await engine.stop()
     print(f"{'scenario':22} {'prompt':>7} {'reused':>7} {'cold':>9} {'warm':>9} {'ratio':>6}")
     for row in rows:

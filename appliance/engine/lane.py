@@ -17,6 +17,7 @@ from appliance.engine.memory import Memory, need
 from appliance.engine.prefix_cache import Snapshots, StateKey
 from appliance.engine.sampling import Sampler, score
 from appliance.engine.sequence import Ask, Failed, FinishReason, PromptScores, Sequence
+from appliance.engine.threads import ThreadChoice
 from appliance.errors import ApplianceError, DeadlineExceeded, EngineFault
 
 STEP_TARGET_MS = 120  # a prefill chunk beside decoding sequences is cut to about this
@@ -71,6 +72,7 @@ class Lane:
         self._memory = Memory(self._context, key, snapshots)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self._threads = ThreadChoice(shape.threads)
         self._prefill_ms = 1.0  # a prompt token's cost, smoothed
         self.strikes = 0
         self._warm_up()
@@ -140,11 +142,7 @@ class Lane:
         rows = self._plan(background)
         if not rows:
             return []
-        started = time.perf_counter()
-        if not self._decode(rows):
-            return []
-        self._note_cost(rows, (time.perf_counter() - started) * 1e3)
-        return self._hand_out(rows)
+        return self._hand_out(rows) if self._decode(rows) else []
 
     def _admit(self, background: bool, on_admit: Callable[[Sequence], None]) -> None:
         """First come first served among the class at work; a foreground sequence may send background ones back."""
@@ -201,13 +199,17 @@ class Lane:
 
     def _decode(self, rows: list[_Row]) -> bool:
         """Run one batch. False when the memory had no room, and some was made."""
+        threads = self._threads.pick(len(rows))
+        started = time.perf_counter()
         code = self._context.decode(
             [r.sequence.tokens[r.position] for r in rows],
             [r.position for r in rows],
             [r.sequence.slot or 0 for r in rows],
             [r.wants for r in rows],
+            threads,
         )
         if code == 0:
+            self._note_cost(len(rows), threads, (time.perf_counter() - started) * 1e3)
             for row in rows:
                 row.sequence.n_past = row.position + 1
             return True
@@ -218,9 +220,10 @@ class Lane:
             return False
         raise EngineFault(f"llama_decode answered {code}")
 
-    def _note_cost(self, rows: list[_Row], ms: float) -> None:
-        if len(rows) >= MIN_CHUNK:  # mostly prompt tokens then
-            self._prefill_ms += 0.2 * (ms / len(rows) - self._prefill_ms)
+    def _note_cost(self, rows: int, threads: int, ms: float) -> None:
+        self._threads.note(rows, threads, ms)
+        if rows >= MIN_CHUNK:  # mostly prompt tokens then
+            self._prefill_ms += 0.2 * (ms / rows - self._prefill_ms)
 
     def _hand_out(self, rows: list[_Row]) -> list[Sequence]:
         """Use the logits that were wanted; a fault of one sequence ends that one alone."""

@@ -172,7 +172,7 @@ class Context:
         self._ctx = C.llama_init_from_model(model._model, params)
         if not self._ctx:
             raise EngineFault(f"llama.cpp cannot create a context of {n_ctx} tokens: {last_error()}")
-        self._memory = C.llama_get_memory(self._ctx)
+        self._memory, self._threads = C.llama_get_memory(self._ctx), threads
         self.n_ctx, self.n_seq, self.n_batch = int(C.llama_n_ctx(self._ctx)), n_seq, n_batch
         self.n_outputs = max(n_outputs, n_seq)
         self._row = ctypes.c_float * model.n_vocab
@@ -202,9 +202,14 @@ class Context:
         C.llama_free(self._ctx)
 
     def decode(
-        self, tokens: Sequence[int], positions: Sequence[int], seqs: Sequence[int], wants: Sequence[bool]
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        seqs: Sequence[int],
+        wants: Sequence[bool],
+        threads: int | None = None,
     ) -> int:
-        """One llama_decode of up to `n_batch` tokens.
+        """One llama_decode of up to `n_batch` tokens, with as many threads as the context was made for, or fewer.
 
         Returns llama.cpp's code: 0 done; 1 no room in the KV memory, nothing changed; other codes are faults
         after which part of the batch may lie in memory (`drop` those sequences). Raises EngineFault on input
@@ -219,6 +224,7 @@ class Context:
         for i, seq in enumerate(seqs):
             self._batch.seq_id[i][0] = seq
         self._batch.n_tokens = n
+        C.llama_set_n_threads(self._ctx, threads or self._threads, threads or self._threads)
         return int(C.llama_decode(self._ctx, self._batch))
 
     def logits(self, index: int) -> Logits:

@@ -180,6 +180,53 @@ CREATE TABLE probe (
 """
 
 
+_KINDS = (
+    """
+    CREATE TABLE kinds (
+        -- Which of these occur together in interactions, for listings; kept by a trigger.
+        cohort TEXT NOT NULL,
+        layer TEXT NOT NULL,
+        release TEXT NOT NULL,
+        status TEXT NOT NULL,
+        PRIMARY KEY (cohort, layer, release, status)
+    ) WITHOUT ROWID
+    """,
+    # Both end in seq (the rowid), so the rows of a kind, and those of a rating, are ranges in the log's order.
+    "CREATE INDEX interactions_kind ON interactions (cohort, layer, release, status)",
+    "CREATE INDEX interactions_rated ON interactions (rating, cohort, layer, release, status) "
+    "WHERE rating IS NOT NULL",
+    "INSERT INTO kinds SELECT DISTINCT cohort, layer, release, status FROM interactions",
+    """
+    CREATE TRIGGER interactions_kinds AFTER INSERT ON interactions BEGIN
+        INSERT OR IGNORE INTO kinds VALUES (NEW.cohort, NEW.layer, NEW.release, NEW.status);
+    END
+    """,
+)
+
+_MOMENTS = (
+    """
+    CREATE TABLE moments (
+        -- The first row of interactions at or after which each minute was reached; kept by a trigger.
+        minute TEXT PRIMARY KEY,              -- like 2026-11-22T08:00
+        seq INTEGER NOT NULL                  -- no row before it was created in this minute or later
+    ) WITHOUT ROWID
+    """,
+    """
+    INSERT INTO moments
+    SELECT minute, min(seq) FROM (
+        SELECT substr(created, 1, 16) AS minute, seq, max(substr(created, 1, 16)) OVER (ORDER BY seq) AS latest
+        FROM interactions
+    ) WHERE minute = latest GROUP BY minute
+    """,
+    """
+    CREATE TRIGGER interactions_moments AFTER INSERT ON interactions
+    WHEN substr(NEW.created, 1, 16) > coalesce((SELECT max(minute) FROM moments), '') BEGIN
+        INSERT INTO moments VALUES (substr(NEW.created, 1, 16), NEW.seq);
+    END
+    """,
+)
+
+
 @schema()
 def m001_interactions(database: Database) -> None:
     database.execute(_INTERACTIONS)
@@ -218,3 +265,12 @@ def m005_audit(database: Database) -> None:
 def m006_probe(database: Database) -> None:
     database.execute(_PROBE)
     database.execute("INSERT INTO probe (id) VALUES (1)")
+
+
+@schema()
+def m007_kinds_and_moments(database: Database) -> None:
+    """Listings of a long log: by kind instead of by column, and by the place of a moment instead of its index."""
+    for index in _INTERACTIONS_INDEXES:
+        database.execute(f"DROP INDEX {index.split()[2]}")
+    for statement in (*_KINDS, *_MOMENTS):
+        database.execute(statement)

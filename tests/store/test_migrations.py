@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import DatabaseTooNew
+from appliance.store import interactions
 from appliance.store.connections import read_write
 from appliance.store.database import Database
 from appliance.store.migrations import migrate
 
-TABLES = {"interactions", "feedback", "releases", "release_events", "keys", "audit", "probe"}
+from .samples import interaction
+
+TABLES = {"interactions", "feedback", "releases", "release_events", "keys", "audit", "probe", "kinds", "moments"}
 
 
 def test_every_table_says_in_the_file_what_it_is_for(database: Database) -> None:
@@ -35,6 +38,25 @@ def test_an_old_database_is_brought_up_to_date_with_its_rows(tmp_path: Path) -> 
     database.close()
 
 
+def test_a_log_from_before_the_kinds_is_listed_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "appliance.db"
+    path.touch()
+    moments = [f"2026-01-01T00:{minute:02}:00.000000+00:00" for minute in (3, 5, 4, 9, 9, 7)]
+    with closing(read_write(path)) as conn:
+        migrate(conn, path, stop_before="m007_kinds_and_moments")
+        for n, created in enumerate(moments):
+            row = interaction(f"req_{n}", created=created, cohort=("legal", "health")[n % 2])
+            interactions.insert(conn, row)
+    database = Database.open(path)
+    database.write(lambda conn: interactions.insert(conn, interaction("req_new"))).result()
+    with database.read() as conn:
+        assert [row.seq for row in interactions.page(conn, limit=9, cohort="legal")] == [7, 5, 3, 1]
+        for since in moments:
+            wanted = [seq for seq, created in reversed([*enumerate([*moments, "3"], 1)]) if created >= since]
+            assert [row.seq for row in interactions.page(conn, limit=9, since=since)] == wanted
+    database.close()
+
+
 def test_opening_again_changes_nothing(database: Database) -> None:
     database.close()
     before = database.path.read_bytes()
@@ -47,7 +69,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(database: Datab
     database.close()
     before = database.path.read_bytes()
     with pytest.raises(
-        DatabaseTooNew, match=r"m999_future.*m006_probe.*install the newer version.*restore the backup"
+        DatabaseTooNew, match=r"m999_future.*m007_kinds_and_moments.*install the newer version.*restore the backup"
     ):
         Database.open(database.path)
     assert database.path.read_bytes() == before

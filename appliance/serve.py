@@ -102,6 +102,7 @@ def _on_signals() -> asyncio.Queue[int]:
 async def _start(box: Box, config_file: Path, progress: Progress) -> None:
     await prepare(box, config_file, progress)
     await start_engine(box)
+    box.database.check()
 
 
 async def _drain(box: Box, stops: asyncio.Queue[int]) -> None:

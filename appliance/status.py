@@ -20,6 +20,10 @@ def alarms(box: Box) -> list[str]:
         found += box.register.warnings
     if box.database.failing is not None:
         found.append(f"the log cannot be written: {box.database.failing}")
+    if box.database.damage is not None:
+        found.append(
+            f"the database is damaged: stop the appliance and restore the last backup ({box.database.damage})"
+        )
     if stuck(box):
         found.append("the engine has not moved for a minute")
     return found

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from appliance.errors import SetupError, StoreUnavailable
 
 from . import migrations
+from .check import check_beside, fault_at_start
 from .connections import read_only, read_write
 from .faults import disk_fault
 from .timestamps import now
@@ -29,6 +31,7 @@ class Database:
 
     def __init__(self, path: Path, writer: Writer) -> None:
         self.path = path
+        self.damage: str | None = None  # what `check` has found
         self._writer = writer
 
     @classmethod
@@ -41,7 +44,8 @@ class Database:
             path.touch(mode=0o600)  # it holds what people asked; SQLite gives the WAL the same mode
             with closing(read_write(path)) as connection:
                 migrations.migrate(connection, path)
-                _check(connection, path)
+                if fault := fault_at_start(connection, path):
+                    raise SetupError(f"{path} is damaged ({fault}): restore the last backup")
         except (OSError, sqlite3.Error) as error:
             raise SetupError(f"{path}: {disk_fault(error) or error}") from error
         return cls(path, Writer(path, queue))
@@ -78,6 +82,14 @@ class Database:
         """A tiny real write, to find out whether a failing disk has recovered."""
         return self.write(_probe)
 
+    def check(self) -> Thread | None:
+        """Look through what `open` had no time for, beside the work; what is wrong becomes `damage`."""
+
+        def damaged(fault: str) -> None:
+            self.damage = fault
+
+        return check_beside(self.path, damaged)
+
     def close(self, timeout_s: float = 30.0) -> None:
         """Finish what is queued, empty the WAL and close; StoreUnavailable if that takes longer."""
         self._writer.close(timeout_s)
@@ -85,9 +97,3 @@ class Database:
 
 def _probe(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE probe SET written = ?", (now(),))
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise SetupError(f"{path} is damaged ({verdict}): restore the last backup")

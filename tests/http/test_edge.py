@@ -192,6 +192,16 @@ def test_probes(client: httpx.Client) -> None:
     assert (ready.status_code, ready.json()["status"], ready.json()["alarms"]) == (200, "ready", [])
 
 
+def test_damage_that_is_found_while_serving_is_an_alarm(
+    client: httpx.Client, served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.box.database, "damage", "Page 4: broken")
+    ready = client.get("/ready")
+    assert ready.status_code == 200
+    remedy = "stop the appliance and restore the last backup"
+    assert ready.json()["alarms"] == [f"the database is damaged: {remedy} (Page 4: broken)"]
+
+
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 def test_the_documentation_works_offline(client: httpx.Client, page: str) -> None:
     """All it loads comes from here."""

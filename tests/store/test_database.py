@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from appliance.errors import SetupError, StoreUnavailable
-from appliance.store import interactions
+from appliance.store import audit, check, interactions
 from appliance.store.connections import read_only
 from appliance.store.database import Database
 
@@ -92,6 +93,61 @@ def test_a_damaged_file_is_refused(database: Database) -> None:
         file.write(os.urandom(size // 4))
     with pytest.raises(SetupError, match=r"(?s)damaged.*restore the last backup"):
         Database.open(database.path)
+
+
+@pytest.fixture
+def large(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A closed database of 200 rows that counts as too large to be looked through at the start."""
+    for n in range(200):
+        database.write(partial(interactions.insert, interaction=interaction(f"req_{n}")))
+    database.write(lambda conn: audit.record(conn, "key_1", "promote", "legal", None, None))
+    database.close()
+    monkeypatch.setattr(check, "SMALL", 4096)
+    return database
+
+
+def root(path: Path, table: str) -> int:
+    """The page where a table begins."""
+    with closing(sqlite3.connect(path)) as conn:
+        (page,) = conn.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    return int(page)
+
+
+def spoil(path: Path, page: int) -> None:
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+
+
+def test_a_large_sound_file_has_no_damage(large: Database) -> None:
+    database = Database.open(large.path)
+    checking = database.check()
+    assert checking is not None
+    checking.join()
+    assert database.damage is None
+    database.close()
+
+
+def test_damage_in_a_large_log_is_found_beside_the_work(large: Database) -> None:
+    spoil(large.path, root(large.path, "interactions"))
+    database = Database.open(large.path)
+    checking = database.check()
+    assert checking is not None
+    checking.join()
+    assert database.damage is not None
+    assert database.damage.startswith("Page ")
+    database.close()
+
+
+@pytest.mark.parametrize("table", ["releases", "keys", "audit", "kinds"])
+def test_damage_of_what_nothing_works_without_is_found_at_once(large: Database, table: str) -> None:
+    spoil(large.path, root(large.path, table))
+    with pytest.raises(SetupError, match=r"(?s)damaged.*restore the last backup"):
+        Database.open(large.path)
+
+
+def test_a_small_file_is_looked_through_only_once(database: Database) -> None:
+    assert database.check() is None
 
 
 def test_a_missing_folder_is_a_setup_error(tmp_path: Path) -> None:

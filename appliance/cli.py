@@ -199,9 +199,10 @@ def log_tail(
     """The newest requests, oldest of them first; with --json one object a line."""
 
     async def tail(operator: Operator) -> None:
-        rows = await operator.get("interactions", limit=lines, cohort=cohort, status=status)
+        newest = await operator.get("interactions", limit=1)
+        last = newest[0]["seq"] if newest else 0
+        rows = await operator.get("interactions", before=last + 1, limit=lines, cohort=cohort, status=status)
         show.interactions(rows[::-1], as_json=as_json)
-        last = rows[0]["seq"] if rows else 0
         while follow:
             await asyncio.sleep(0.5)
             new = await operator.get("interactions", after=last, limit=1000)

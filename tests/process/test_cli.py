@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from appliance import cli
+from appliance.client import Refused
 
 from .premises import COHORT, Premises, Served, chat, running
 
@@ -220,6 +223,28 @@ def test_the_log_is_followed(premises: Premises) -> None:
             assert [json.loads(following.stdout.readline())["id"] for _ in range(2)] == ids[1:]
             following.terminate()
         assert served.stop() == 0
+
+
+def test_following_begins_at_the_newest_row_whatever_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at the newest row of the cohort, or it would read all that came after: the whole log, if there is none."""
+    asked: list[dict[str, object]] = []
+
+    class Log:
+        async def get(self, _path: str, **query: object) -> list[dict[str, int]]:
+            asked.append(query)
+            if "after" in query:
+                raise Refused("enough")
+            return [] if query.get("cohort") else [{"seq": 7}]
+
+    @asynccontextmanager
+    async def connect(*_: object, **__: object) -> AsyncIterator[Log]:
+        yield Log()
+
+    monkeypatch.setattr(cli, "connect", connect)
+    with pytest.raises(Refused, match="enough"):
+        cli.log_tail(follow=True, cohort="support", as_json=True)
+    assert asked[-1]["after"] == 7
+    assert asked[1]["before"] == 8
 
 
 def test_the_doctor(desk: Desk) -> None:

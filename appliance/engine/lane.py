@@ -148,7 +148,7 @@ class Lane:
         """First come first served among the class at work; a foreground sequence may send background ones back."""
         for sequence in [s for s in self.waiting if s.ask.background is background]:
             if self._memory.coming(sequence):
-                continue
+                return  # those behind it wait too: they would be computed after it, and might take its room
             while not self._fits(sequence):
                 if background or not self._park_background():
                     return

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.engine.engine import BASE_LANE
+from appliance.engine.scheduler import QUANTUM_MS, DeficitRoundRobin
 from appliance.errors import EngineFault, Unavailable
 from tests.engine.drive import ENDLESS, ONE_SLOT, PROMPTS, ask, collect, held_up, lanes, serving, stream, until
 from tests.tiny import write_adapter
@@ -43,6 +44,46 @@ def test_background_waits_for_every_lanes_foreground_and_completes(
             assert "background" in order[last:]
 
     asyncio.run(main())
+
+
+# -- shares of the time -----------------------------------------------------------------------------------------
+
+
+def test_lanes_that_always_have_work_share_the_time_by_weight(
+    tiny_base: Path, tiny_adapters: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every moment, within a quantum and a step, on a clock by which a step of each lane takes its cost."""
+    weights = {BASE_LANE: 1.0, "a": 3.0, "b": 0.5}
+    costs = {BASE_LANE: 37.0, "a": 12.0, "b": 90.0}
+    steps: list[str] = []
+    charge = DeficitRoundRobin.charge
+
+    def by_the_clock(turns: DeficitRoundRobin, lane: str, _: float) -> None:
+        charge(turns, lane, costs[lane])
+        steps.append(lane)
+
+    async def main() -> None:
+        async with serving(tiny_base, ONE_SLOT) as engine:
+            for key, path in zip("ab", tiny_adapters, strict=True):
+                await engine.attach(key, path, weights[key])
+            async with held_up(engine):
+                runs = [
+                    engine.submit([ask(engine.model, max_new=ENDLESS, lane=lane, ignore_end=True)])
+                    for lane in weights
+                ]
+            await until(lambda: len(steps) >= 1000)
+            for run in runs:
+                run.cancel()
+
+    monkeypatch.setattr(DeficitRoundRobin, "charge", by_the_clock)
+    asyncio.run(main())
+    got = dict.fromkeys(weights, 0.0)
+    for lane in steps[:1000]:
+        got[lane] += costs[lane]
+        for name, weight in weights.items():
+            share = weight / sum(weights.values())
+            error = got[name] - share * sum(got.values())
+            assert -QUANTUM_MS * weight - share * sum(costs.values()) < error < QUANTUM_MS * weight + costs[name]
 
 
 # -- lanes come and go ------------------------------------------------------------------------------------------

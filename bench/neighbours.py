@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from rig import adapters, load, prompts, servers
+from rig import adapters, load, neighbour, prompts, servers
 from rig.load import Done
 
 from appliance import base
@@ -26,25 +22,6 @@ from appliance.config import Base
 
 CLIENTS, PROMPT, ANSWER = 4, 75, 48
 MIX = {"legal": 8, "support": 4, "base": 4}
-# Large products in all threads, as a trainer's: numpy's BLAS starts one for each processor.
-BUSY = "import numpy as n; a = n.ones((768, 768), n.float32)\nwhile True: a @ a"
-NEIGHBOURS: dict[str, list[str]] = {
-    "quiet": [],
-    "niced trainer": ["nice", "-n", "19"],
-    "idle-class trainer": ["chrt", "--idle", "0"],
-    "stranger": ["env"],
-}
-
-
-@contextmanager
-def beside(prefix: list[str]) -> Iterator[None]:
-    child = subprocess.Popen([*prefix, sys.executable, "-c", BUSY]) if prefix else None
-    try:
-        yield
-    finally:
-        if child:
-            child.kill()
-            child.wait()
 
 
 def main() -> None:
@@ -52,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     model = base.locate(Base(), Path("cohorts.toml"))
-    done: dict[str, list[list[Done]]] = {name: [] for name in NEIGHBOURS}
+    done: dict[str, list[list[Done]]] = {name: [] for name in neighbour.KINDS}
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"adapter{seed}.gguf" for seed in range(3)]
         for seed, file in enumerate(files):
@@ -60,8 +37,8 @@ def main() -> None:
         with servers.appliance(Path(folder) / "appliance", model, files, format="as_is", context=4096) as server:
             load.run(server, CLIENTS, prompts.mix(MIX, 999, PROMPT, ANSWER))
             for turn in range(rounds):
-                for name, prefix in NEIGHBOURS.items():
-                    with beside(prefix):
+                for name in neighbour.KINDS:
+                    with neighbour.beside(name):
                         done[name].append(load.run(server, CLIENTS, prompts.mix(MIX, turn, PROMPT, ANSWER)))
     report(done)
 

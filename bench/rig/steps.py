@@ -18,7 +18,7 @@ from types import TracebackType
 from appliance.engine import llama
 from appliance.engine.llama import Adapter, Context, Model
 
-_PREFIX = 64  # tokens of each sequence before the measured ones
+_PREFIX = 32  # tokens of each sequence before the measured ones
 
 
 class Steps:
@@ -66,10 +66,11 @@ def _steps(context: Context, sequences: int, count: int) -> list[float]:
     context.clear()
     for sequence in range(sequences):
         context.decode([100] * _PREFIX, range(_PREFIX), [sequence] * _PREFIX, [False] * _PREFIX)
+    context.decode([200] * sequences, [_PREFIX] * sequences, range(sequences), [True] * sequences)  # reserves
     times = []
     for step in range(count):
         started = time.perf_counter()
-        context.decode([200] * sequences, [_PREFIX + step] * sequences, range(sequences), [True] * sequences)
+        context.decode([200] * sequences, [_PREFIX + 1 + step] * sequences, range(sequences), [True] * sequences)
         context.logits(0)
         times.append((time.perf_counter() - started) * 1e3)
     return times

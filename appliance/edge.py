@@ -73,7 +73,7 @@ class Edge:
         if length.isdigit() and int(length) > self._max_body:
             raise _too_large(self._max_body)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if method in ("POST", "PUT", "PATCH") and kind != "application/json":
+        if method == "POST" and kind != "application/json":
             raise UnsupportedMedia("send JSON with Content-Type: application/json")
 
     def _check_host(self, given: list[str]) -> None:

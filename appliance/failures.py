@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -57,12 +58,20 @@ def install(app: FastAPI) -> None:
         if error.status_code == 404:
             refusal = NotFound(f"there is nothing at {request.scope['path'][:_MAX_ECHO]}")
         request.app.state.refused(refusal)
-        return JSONResponse(as_body(refusal), error.status_code, error.headers)
+        headers = {"Allow": _methods(request)} if error.status_code == 405 else error.headers
+        return JSONResponse(as_body(refusal), error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def _unexpected(_request: Request, error: Exception) -> JSONResponse:
         _log.error("an endpoint failed", exc_info=error)
         return as_response(ApplianceError("the appliance failed on this request; its log says how"))
+
+
+def _methods(request: Request) -> str:
+    """Of every route of the path; the router names those of the first."""
+    routes = iter_route_contexts(request.app.routes)
+    here = (route.methods or () for route in routes if route.path_regex.match(request.scope["path"]))
+    return ", ".join(sorted({method for methods in here for method in methods}))
 
 
 def explain(faults: Sequence[dict[str, Any]]) -> InvalidRequest:

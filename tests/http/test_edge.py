@@ -179,6 +179,16 @@ def test_other_methods(client: httpx.Client, method: str) -> None:
     assert reply.json()["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/admin/v1/keys", "GET, POST"), ("/admin/v1/keys/x", "DELETE"), (CHAT, "POST"), ("/v1/models/a/b", "GET")],
+)
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS"])
+def test_other_methods_are_told_which_there_are(client: httpx.Client, method: str, path: str, methods: str) -> None:
+    reply = client.request(method, path)
+    assert (reply.status_code, reply.headers["allow"]) == (405, methods)
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/chat", "/admin/v1/nothing", "/favicon.ico"])
 def test_nothing_there(client: httpx.Client, path: str) -> None:
     reply = client.get(path)

@@ -140,8 +140,8 @@ def application(box: Box) -> ASGIApp:
     api.state.refused = box.refused
     key = Security(HTTPBearer(auto_error=False, description="ck_..., or the operator's from admin.key"))
     for part in (endpoints.router, operator_api.router):
-        api.include_router(part, dependencies=[key])
-    api.include_router(probes.router)
+        api.include_router(part, dependencies=[key], responses=failures.documented(401, *failures.ANYWHERE))
+    api.include_router(probes.router, responses=failures.documented(*failures.ANYWHERE))
     failures.install(api)
     limits = box.config.appliance
     if limits.allowed_origins:

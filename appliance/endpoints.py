@@ -13,6 +13,7 @@ from appliance.answer import answer
 from appliance.arrival import origin
 from appliance.box import GivesFeedback, Infers, TheBox
 from appliance.errors import InvalidRequest, NotFound, NotImplementedHere, UnknownModel
+from appliance.failures import documented
 from appliance.keys import Caller
 from appliance.models import find, listing
 from appliance.question import from_chat, from_completion
@@ -21,16 +22,16 @@ from appliance.store import feedback, interactions, timestamps
 from appliance.store.database import Connection
 from appliance.store.feedback import Feedback
 from appliance.strict import StrictRoute
-from appliance.wire.replies import ChatCompletion, Completion, ErrorReply, FeedbackReply, ModelEntry, ModelList
+from appliance.wire.replies import ChatCompletion, Completion, FeedbackReply, ModelEntry, ModelList
 from appliance.wire.requests import ChatRequest, CompletionRequest, FeedbackRequest
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["inference"])
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ErrorReply} for code in (400, 401, 403, 404, 413, 415, 429, 503, 504)
-}
+_EVENTS = {"description": "Whole, or with `stream` as events", "content": {"text/event-stream": {}}}
+_ANSWER: dict[int | str, dict[str, Any]] = {200: _EVENTS, **documented(404, 409, 415, 429, 503, 504)}
+_ANY_BODY = {"requestBody": {"required": True, "content": {"application/json": {}}}}
 
 
-@router.post("/chat/completions", response_model=ChatCompletion, responses=_ERRORS)
+@router.post("/chat/completions", response_model=ChatCompletion, responses=_ANSWER)
 async def chat_completions(request: Request, body: ChatRequest, box: TheBox, caller: Infers) -> Response:
     """Answer a conversation. `model`: `auto` routes, `base`, a cohort, or a release like `legal@3`."""
     serving = box.ready()
@@ -45,7 +46,7 @@ async def chat_completions(request: Request, body: ChatRequest, box: TheBox, cal
     return await streams.stream(request, placed, events, chunks)
 
 
-@router.post("/completions", response_model=Completion, responses=_ERRORS)
+@router.post("/completions", response_model=Completion, responses=_ANSWER)
 async def completions(request: Request, body: CompletionRequest, box: TheBox, caller: Infers) -> Response:
     """Continue a text as it stands; with `echo` and `logprobs` the prompt is scored too."""
     serving = box.ready()
@@ -61,19 +62,19 @@ async def completions(request: Request, body: CompletionRequest, box: TheBox, ca
     return await streams.stream(request, placed, events, chunks)
 
 
-@router.post("/embeddings", responses={501: {"model": ErrorReply}})
+@router.post("/embeddings", responses=documented(415, 501), openapi_extra=_ANY_BODY)
 async def embeddings(_caller: Infers) -> Response:
     """Not served yet."""
     raise NotImplementedHere("this version serves no embeddings: the text router's encoder is not installed")
 
 
-@router.get("/models", response_model=ModelList)
+@router.get("/models", response_model=ModelList, responses=documented(503))
 async def models(box: TheBox, caller: Infers) -> ModelList:
     """The base, every cohort and every release that this key is granted."""
     return ModelList(data=listing(box.ready(), caller))
 
 
-@router.get("/models/{name:path}", response_model=ModelEntry, responses={404: {"model": ErrorReply}})
+@router.get("/models/{name:path}", response_model=ModelEntry, responses=documented(404, 503))
 async def model(name: str, box: TheBox, caller: Infers) -> ModelEntry:
     """One of them, also by alias or by the name a reply gives."""
     entry = find(box.ready(), caller, name)
@@ -82,7 +83,7 @@ async def model(name: str, box: TheBox, caller: Infers) -> ModelEntry:
     raise UnknownModel(f"there is no model {name!r} here; GET /v1/models lists them", param="model")
 
 
-@router.post("/feedback", response_model=FeedbackReply, responses=_ERRORS)
+@router.post("/feedback", response_model=FeedbackReply, responses=documented(404, 409, 415, 503))
 async def give_feedback(
     body: FeedbackRequest,
     box: TheBox,

@@ -18,6 +18,7 @@ from appliance.errors import ApplianceError, InvalidRequest, NotFound
 from appliance.wire import operator, requests
 from appliance.wire.replies import ErrorBody, ErrorReply
 
+ANYWHERE = (400, 403, 413, 500)  # statuses that any request may get: most are the edge's
 _log = logging.getLogger(__name__)
 _MAX_ECHO = 200
 
@@ -38,8 +39,14 @@ def as_response(error: ApplianceError) -> JSONResponse:
     return JSONResponse(as_body(error), error.status, headers)
 
 
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the schema: replies with these statuses carry the error body."""
+    return {status: {"model": ErrorReply} for status in statuses}
+
+
 def install(app: FastAPI) -> None:
     """Map every exception an endpoint may raise."""
+    _document(app)
 
     @app.exception_handler(ApplianceError)
     async def _ours(request: Request, error: ApplianceError) -> JSONResponse:
@@ -72,6 +79,22 @@ def _methods(request: Request) -> str:
     routes = iter_route_contexts(request.app.routes)
     here = (route.methods or () for route in routes if route.path_regex.match(request.scope["path"]))
     return ", ".join(sorted({method for methods in here for method in methods}))
+
+
+def _document(app: FastAPI) -> None:
+    """Take from the schema the 422 that FastAPI puts into it: what is invalid here is a 400."""
+    complete = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = complete()
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(name, None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to change it
 
 
 def explain(faults: Sequence[dict[str, Any]]) -> InvalidRequest:

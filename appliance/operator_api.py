@@ -15,6 +15,7 @@ from appliance import keys as key_format
 from appliance.box import Box, Operates, TheBox, Views
 from appliance.chat import conversation_text
 from appliance.errors import InvalidRequest, NotFound
+from appliance.failures import documented
 from appliance.placement import Asked, place
 from appliance.releases import Releases, Switch
 from appliance.status import status_of
@@ -36,15 +37,15 @@ from appliance.wire.operator import (
     RouteRequest,
     Switched,
 )
-from appliance.wire.replies import ErrorReply
 from router.table import Target
 
 router = APIRouter(
     prefix="/admin/v1",
     route_class=StrictRoute,
     tags=["operation"],
-    responses={code: {"model": ErrorReply} for code in (400, 401, 403, 404, 409, 503)},
+    responses=documented(503),
 )
+_CHANGE = documented(404, 409, 415)
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Position = Annotated[int | None, Query(ge=0, lt=1 << 63)]
 Version = Annotated[int, PathParameter(ge=1, lt=1 << 31)]
@@ -56,7 +57,7 @@ async def status(box: TheBox, _caller: Views) -> dict[str, Any]:
     return status_of(box)
 
 
-@router.post("/route", response_model=RouteReply)
+@router.post("/route", response_model=RouteReply, responses=documented(404, 409, 415))
 async def route(body: RouteRequest, box: TheBox, caller: Views) -> RouteReply:
     """The dry run: where would this go? Decided by the function that decides live traffic."""
     text = body.text if body.text is not None else conversation_text([(m.role, m.text) for m in body.messages or []])
@@ -93,7 +94,7 @@ async def releases(box: TheBox, _caller: Views, cohort: str | None = None) -> li
     return [_entry(register, release) for release in found if cohort in (None, release.cohort)]
 
 
-@router.get("/releases/{cohort}/{version}")
+@router.get("/releases/{cohort}/{version}", responses=documented(404))
 async def release(cohort: str, version: Version, box: TheBox, _caller: Views) -> dict[str, Any]:
     """One release with its manifest and everything that happened to it."""
     found = box.releases().get(Target(cohort, version, ""))
@@ -102,7 +103,7 @@ async def release(cohort: str, version: Version, box: TheBox, _caller: Views) ->
     return {**asdict(found), "events": events}
 
 
-@router.post("/releases", response_model=ReleaseEntry, status_code=201)
+@router.post("/releases", response_model=ReleaseEntry, status_code=201, responses=_CHANGE)
 async def add_release(body: ReleaseAddRequest, box: TheBox, caller: Operates) -> ReleaseEntry:
     """Register an adapter file that lies on this machine; nothing is uploaded over HTTP."""
     path = Path(body.path)
@@ -117,13 +118,13 @@ async def add_release(body: ReleaseAddRequest, box: TheBox, caller: Operates) ->
     return _entry(register, added)
 
 
-@router.post("/promote", response_model=Switched)
+@router.post("/promote", response_model=Switched, responses=_CHANGE)
 async def promote(body: PromoteRequest, box: TheBox, caller: Operates) -> Switched:
     """Make a release live; without a version, the candidate."""
     return _switched(box, await box.releases().promote(body.cohort, body.version, caller.key_id))
 
 
-@router.post("/rollback", response_model=Switched)
+@router.post("/rollback", response_model=Switched, responses=_CHANGE)
 async def rollback(body: RollbackRequest, box: TheBox, caller: Operates) -> Switched:
     """Back to the release that was live before, or to the base."""
     return _switched(box, await box.releases().rollback(body.cohort, caller.key_id))
@@ -169,7 +170,7 @@ async def log(
     return Response(await asyncio.to_thread(read), media_type="application/json")
 
 
-@router.get("/interactions/{request_id}")
+@router.get("/interactions/{request_id}", responses=documented(404))
 async def interaction(request_id: str, box: TheBox, _caller: Views) -> dict[str, Any]:
     """One request: what was asked, decided, answered, and how long it took."""
     with box.database.read() as connection:
@@ -195,7 +196,7 @@ async def keys(box: TheBox, _caller: Operates) -> list[KeyEntry]:
         return [_key(key) for key in key_rows.list_all(connection)]
 
 
-@router.post("/keys", response_model=KeyEntry, status_code=201)
+@router.post("/keys", response_model=KeyEntry, status_code=201, responses=documented(415))
 async def add_key(body: KeyRequest, box: TheBox, caller: Operates) -> KeyEntry:
     """Make a key. Its secret is in this reply and nowhere else."""
     unknown = set(body.cohorts or ()) - {*box.config.cohorts, "base"}
@@ -224,7 +225,7 @@ async def add_key(body: KeyRequest, box: TheBox, caller: Operates) -> KeyEntry:
     return entry.model_copy(update={"secret": secret})
 
 
-@router.delete("/keys/{identity}", response_model=KeyEntry)
+@router.delete("/keys/{identity}", response_model=KeyEntry, responses=documented(404))
 async def revoke_key(identity: str, box: TheBox, caller: Operates) -> KeyEntry:
     """Revoke a key: its next request is refused."""
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from appliance.box import TheBox
 from appliance.errors import StoreUnavailable
@@ -16,7 +16,7 @@ from appliance.status import alarms, stuck
 router = APIRouter(tags=["probes"])
 
 
-@router.get("/health")
+@router.get("/health", responses={503: {"description": "Its engine hangs"}})
 async def health(box: TheBox) -> JSONResponse:
     """The process lives; 503 when its engine hangs, for a supervisor to restart it."""
     if stuck(box):
@@ -24,7 +24,7 @@ async def health(box: TheBox) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/ready")
+@router.get("/ready", responses={503: {"description": "No answer can be given now"}})
 async def ready(box: TheBox) -> JSONResponse:
     """200 once a real answer can be given; 503 while starting or stopping, and while the log cannot be written, which
     is tried again here: behind a load balancer no request would come to find out."""
@@ -37,7 +37,7 @@ async def ready(box: TheBox) -> JSONResponse:
     return JSONResponse(told, 200 if able else 503, None if able else {"Retry-After": "5"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(box: TheBox) -> Response:
     """Prometheus text."""
     return Response(box.vitals.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
+
+_EMPTY: list[JsonValue] = [None, [], {}, "", "none"]
 
 
 def _refuse(value: object) -> None:
-    if value not in (None, [], {}, "", "none"):
+    if value not in _EMPTY:
         raise ValueError("is not supported here: this endpoint gives text only; leave the field out")
 
 
-Unsupported: TypeAlias = Annotated[Any, AfterValidator(_refuse)]
+Unsupported: TypeAlias = Annotated[
+    Any,
+    AfterValidator(_refuse),
+    WithJsonSchema({"enum": _EMPTY, "description": "Not supported: refused with content."}),
+]
 Ignored: TypeAlias = Annotated[Any, Field(description="Accepted and ignored.")]
 
 

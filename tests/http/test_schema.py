@@ -1,0 +1,118 @@
+"""The appliance against its own `/openapi.json`: generated requests, right and wrong ones, with an operator's key."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
+from zlib import crc32
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
+
+from appliance.app import application
+from appliance.box import Box
+from appliance.config import CohortSection, Config
+from appliance.edge import Edge
+from tests.http.running import COHORTS, Running, chat, running
+
+Values: TypeAlias = dict[str, Any]
+EXAMPLES = 12  # drawn at random for an operation, beside those that its schema's edges give
+MOST = 8  # tokens of an answer
+SETTINGS = {
+    "checks": {
+        "not_a_server_error": {"expected-statuses": ["2xx", "4xx", "501"]},  # 501: embeddings, as documented
+        # A schema cannot say which names exist, nor which fields go together.
+        "positive_data_acceptance": {"enabled": False},
+    },
+    "generation": {"with-security-parameters": False},  # test_keys has every endpoint under every kind of key
+    # A POST without JSON is a 415 before anybody looks whether there is something to post to.
+    "phases": {"coverage": {"unexpected-methods": ["get", "put", "patch", "delete", "options", "trace"]}},
+}
+
+
+def schema() -> schemathesis.BaseSchema:
+    """Of an application that serves nothing: the description does not depend on a base."""
+    cohorts = {name: CohortSection(description="tests", owner="tests") for name in COHORTS}
+    box = SimpleNamespace(config=Config(cohorts=cohorts), refused=lambda _error: None)
+    edge = application(cast(Box, box))
+    assert isinstance(edge, Edge) and isinstance(edge._app, FastAPI)
+    config = schemathesis.Config.from_dict(SETTINGS)
+    return schemathesis.openapi.from_dict(edge._app.openapi(), config=config)
+
+
+class Target:
+    """The appliance, names of what is there, and how often each operation gave which status."""
+
+    def __init__(self, appliance: Running, adapters: tuple[Path, ...]) -> None:
+        self.appliance = appliance
+        self.seen: Counter[tuple[str, int]] = Counter()
+        with appliance.http(appliance.admin) as client:
+            logged = client.post("/v1/chat/completions", json=chat()).headers["x-request-id"]
+        keys = [appliance.operated("POST", "/keys", {"name": "to be revoked"})["id"] for _ in range(5)]
+        self._known: dict[str, tuple[Any, ...]] = {
+            "model": ("auto", "base", "legal", "legal@1", "nobody"),
+            "name": ("auto", "legal@1", "nobody"),
+            "cohort": ("legal", "finance"),
+            "version": (1, 2),
+            "path": tuple(map(str, adapters)),
+            "request_id": (logged,),
+            "identity": tuple(keys),
+            "since": ("2026-01-01",),
+            "expires": ("2099-01-01T00:00:00+02:00",),
+            "cohorts": (["legal"],),
+            "prompt": ("one", ["the", "one"], [70, 71], [[70], [71, 72]]),
+            "stop_token_ids": ([], [2]),
+            "logit_bias": ({}, {"70": 1.5}),
+        }
+
+    def likely(self, values: Values) -> None:
+        """Put names that exist where any would do, in place: else hardly a request would be answered."""
+        for field in values.keys() & self._known.keys():
+            if values[field] is not None:
+                choices = self._known[field]
+                values[field] = choices[crc32(repr(values[field]).encode()) % len(choices)]
+        for message in values.get("messages") or ():
+            message.setdefault("content", "Hello there")
+
+
+@pytest.fixture(scope="module")
+def target(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_base: Path,
+    tiny_adapters: tuple[Path, Path],
+    third_adapter: Path,
+) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("described")
+    with running(folder, tiny_base, "context = 1024", default_max_tokens=MOST) as appliance:
+        appliance.release(tiny_adapters[0], "legal")
+        yield Target(appliance, (tiny_adapters[1], third_adapter))
+
+
+@schema().parametrize()
+@settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_it_does_as_it_says(case: schemathesis.Case[Any], target: Target) -> None:
+    """No answer is a fault of the box, each has a documented status, type and shape, and what is wrong is refused."""
+    assert case.meta is not None
+    body: Values = case.body if isinstance(case.body, dict) else {}
+    for field in ("max_tokens", "max_completion_tokens"):
+        if isinstance(body.get(field), int):
+            body[field] = min(body[field], MOST)
+    if case.meta.generation.mode.is_positive:
+        for values in (body, case.path_parameters, case.query):
+            target.likely(values)
+    reply = case.call_and_validate(
+        base_url=target.appliance.url, headers={"Authorization": f"Bearer {target.appliance.admin}"}
+    )
+    target.seen[case.operation.label, reply.status_code] += 1
+
+
+def test_every_operation_was_answered(target: Target) -> None:
+    """Of those that ran: the requests above are more than refusals."""
+    operations = {operation for operation, _ in target.seen}
+    answered = {operation for operation, status in target.seen if 200 <= status < 300}
+    assert operations - answered <= {"POST /v1/embeddings"}

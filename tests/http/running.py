@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import ssl
 import threading
@@ -112,10 +113,10 @@ def chat(text: str = "Hello there", **more: object) -> Json:
 
 
 @contextmanager
-def running(folder: Path, base: Path, settings: str = "", **limits: int) -> Iterator[Running]:
+def running(folder: Path, base: Path, settings: str = "", **limits: object) -> Iterator[Running]:
     """Serve on a free port until the block ends. `settings` go to [base], `limits` to [appliance]."""
     config_file = folder / "cohorts.toml"
-    lines = [f"{name} = {value}" for name, value in limits.items()]
+    lines = [f"{name} = {json.dumps(value)}" for name, value in limits.items()]
     config_file.write_text(_toml(base, settings, "\n".join(lines)), encoding="utf-8")
     started: Future[tuple[Running, Stop]] = Future()
     ended: Future[None] = Future()

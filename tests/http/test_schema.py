@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 from zlib import crc32
 
 import pytest
 import schemathesis
-from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 
-from appliance.app import application
-from appliance.box import Box
-from appliance.config import CohortSection, Config
-from appliance.edge import Edge
-from tests.http.running import COHORTS, Running, chat, running
+from tests.http.running import Running, chat, running
+from tests.http.surface import served_nothing
 
 Values: TypeAlias = dict[str, Any]
 EXAMPLES = 12  # drawn at random for an operation, beside those that its schema's edges give
@@ -36,13 +31,8 @@ SETTINGS = {
 
 
 def schema() -> schemathesis.BaseSchema:
-    """Of an application that serves nothing: the description does not depend on a base."""
-    cohorts = {name: CohortSection(description="tests", owner="tests") for name in COHORTS}
-    box = SimpleNamespace(config=Config(cohorts=cohorts), refused=lambda _error: None)
-    edge = application(cast(Box, box))
-    assert isinstance(edge, Edge) and isinstance(edge._app, FastAPI)
     config = schemathesis.Config.from_dict(SETTINGS)
-    return schemathesis.openapi.from_dict(edge._app.openapi(), config=config)
+    return schemathesis.openapi.from_dict(served_nothing().openapi(), config=config)
 
 
 class Target:

@@ -6,23 +6,21 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
-from sse_starlette.sse import SendTimeoutError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from appliance.errors import ApplianceError, Forbidden, InvalidRequest, PayloadTooLarge, UnsupportedMedia
 from appliance.failures import as_response
+from appliance.streams import ClientGone
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 BODY_SECONDS = 30
 _HOST_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789.-_:[]")
 Refused = Callable[[ApplianceError], None]
-_log = logging.getLogger(__name__)
 
 
 class Edge:
@@ -55,8 +53,6 @@ class Edge:
             return
         try:
             await self._app(scope, await _whole_body(receive, self._max_body), send)
-        except SendTimeoutError:
-            _log.info("a reader took nothing for too long and was let go")
         except ApplianceError as error:
             self._refused(error)
             await as_response(error)(scope, receive, send)
@@ -69,6 +65,8 @@ class Edge:
             same = origin.partition("://")[2] == headers["host"]
             if not same and origin not in self._origins:
                 raise Forbidden(f"the origin {origin[:100]!r} is not in allowed_origins", code="origin_refused")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            raise _framed_twice()
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._max_body:
             raise _too_large(self._max_body)
@@ -101,7 +99,8 @@ def _is_loopback(name: str) -> bool:
 
 
 async def _whole_body(receive: Receive, most: int) -> Receive:
-    """Take the body in, counting: a chunked one announces no length. Raises PayloadTooLarge, InvalidRequest."""
+    """Take the body in, counting: a chunked one announces no length. Raises PayloadTooLarge, InvalidRequest,
+    ClientGone."""
     body = b""
     more = True
     deadline = asyncio.get_running_loop().time() + BODY_SECONDS
@@ -112,7 +111,7 @@ async def _whole_body(receive: Receive, most: int) -> Receive:
         except TimeoutError:
             raise InvalidRequest(f"the body did not arrive within {BODY_SECONDS} s", code="body_timeout") from None
         if message["type"] == "http.disconnect":
-            break
+            raise ClientGone("the client went away in the middle of its request")
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > most:
@@ -132,6 +131,13 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replay
+
+
+def _framed_twice() -> InvalidRequest:
+    """A proxy in front may have believed the other header, and taken for one request what are two."""
+    error = InvalidRequest("send Content-Length or Transfer-Encoding, not both")
+    error.headers["Connection"] = "close"
+    return error
 
 
 def _too_large(most: int) -> PayloadTooLarge:

@@ -21,9 +21,11 @@ from appliance.app import application, close, open_home, prepare, start_engine
 from appliance.base import Progress
 from appliance.box import Box
 from appliance.config import Appliance, Config
+from appliance.connection import Connection
 from appliance.errors import ApplianceError, ConfigError, SetupError
 from appliance.status import stuck
 
+UNTAKEN_SECONDS = 60
 Ready = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
@@ -137,7 +139,7 @@ def _uvicorn_config(box: Box) -> uvicorn.Config:
     limits = box.config.appliance
     return uvicorn.Config(
         application(box),
-        http="h11",  # bounds the size of headers, which httptools does not
+        http=Connection,  # on h11, which bounds the size of headers; httptools does not
         h11_max_incomplete_event_size=64 * 1024,
         ws="none",
         lifespan="off",
@@ -157,6 +159,8 @@ def _listen(limits: Appliance) -> socket.socket:
     family = socket.AF_INET6 if ":" in limits.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Inherited by connections: one that takes nothing of what was sent is ended, also while it is being closed.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_SECONDS * 1000)
     try:
         listening.bind((limits.host, limits.port))
         # SO_REUSEADDR lets two processes bind before either listens; listening is what fails for the second.

@@ -19,7 +19,6 @@ from appliance.failures import as_body
 from appliance.replies import Gathered
 
 PING_SECONDS = 15
-SEND_SECONDS = 30  # a reader that takes nothing for so long loses its stream, and its slot
 CLIENT_GONE = 499  # nginx's code for it; nobody reads the response
 
 Events: TypeAlias = AsyncGenerator[Placed | Said, None]
@@ -95,7 +94,6 @@ async def stream(request: Request, placed: Placed, events: Events, chunks: Chunk
         _lines(first, events, chunks),
         headers=placed.headers,
         ping=PING_SECONDS,
-        send_timeout=SEND_SECONDS,
         sep="\n",
     )
 

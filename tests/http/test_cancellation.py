@@ -9,8 +9,7 @@ from contextlib import ExitStack, suppress
 import httpx
 import pytest
 
-from appliance import streams
-from tests.http.raw import connect, read, request_of, reset
+from tests.http.raw import connect, request_of, reset
 from tests.http.running import Json, Running, chat, until
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -141,7 +140,7 @@ def test_a_reader_that_takes_nothing_loses_its_slot(
     busy: Running, keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its limit is shortened, nothing else; another client's stream goes on meanwhile."""
-    monkeypatch.setattr(streams, "SEND_SECONDS", 1)
+    monkeypatch.setattr("appliance.connection.SEND_SECONDS", 1)
     ask = {**LONG_ANSWER, "stream": True, "logprobs": True, "top_logprobs": 20}
     with connect(busy, receive_buffer=4096) as stalled, busy.http(keys[1]) as client:
         stalled.sendall(request_of(CHAT, ask, keys[0]))
@@ -150,22 +149,6 @@ def test_a_reader_that_takes_nothing_loses_its_slot(
         row = until(lambda: newest(busy, keys[0]))
     assert row["status"] == "cancelled"
     assert 0 < row["completion_tokens"] < 60_000
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_half_closed_socket(busy: Running, keys: list[str], stream: bool) -> None:
-    """A client that closes its sending side is answered or let go; nothing is left behind."""
-    with connect(busy) as connection:
-        connection.sendall(request_of(CHAT, {**LONG_ANSWER, "stream": stream}, keys[0]))
-        until(lambda: busy.lane()["running"] == 1)
-        connection.shutdown(socket.SHUT_WR)
-        until(busy.idle)
-        row = until(lambda: newest(busy, keys[0]))
-        answer = read(connection)
-    if row["status"] == "ok":
-        assert answer.status == 200
-    else:
-        assert row["status"] == "cancelled"
 
 
 def test_a_body_that_never_comes_is_no_request(busy: Running, keys: list[str]) -> None:

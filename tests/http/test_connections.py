@@ -50,6 +50,11 @@ def ended(connection: socket.socket) -> bool:
     return True
 
 
+def held(connection: socket.socket) -> bool:
+    """The appliance, which runs in this process, has its end of it open."""
+    return any(other.raddr == connection.getsockname() for other in psutil.Process().net_connections())
+
+
 def head(*lines: str) -> bytes:
     """Of a question."""
     own = (f"POST {CHAT} HTTP/1.1", "Host: localhost", "Content-Type: application/json", "Connection: close")
@@ -102,15 +107,16 @@ def test_dribbling_does_not_prolong_it(served: Running, monkeypatch: pytest.Monk
 
 
 def test_hundreds_that_do_not_arrive_keep_nobody_waiting(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("appliance.connection.ARRIVAL_SECONDS", 2)
     with ExitStack() as stack:
-        slow = [stack.enter_context(connect(served)) for _ in range(200)]
-        for connection in slow:
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: local")
+        with monkeypatch.context() as patched:
+            patched.setattr("appliance.connection.ARRIVAL_SECONDS", 2)
+            slow = [stack.enter_context(connect(served)) for _ in range(200)]
+            for connection in slow:
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: local")
+            until(lambda: held(slow[-1]))
         with served.http() as client:
             assert client.post(CHAT, json=chat(max_tokens=1)).status_code == 200
-        for connection in slow:
-            until(lambda connection=connection: ended(connection))  # type: ignore[misc]
+        until(lambda: all(ended(connection) for connection in slow))
 
 
 def test_a_body_that_takes_too_long_is_told_so(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,11 +222,6 @@ def test_a_client_that_goes_with_more_behind_its_question(busy: Running, key: st
     connection.close()
     until(busy.idle)
     assert until(lambda: status_of(busy, key)) == "cancelled"
-
-
-def held(connection: socket.socket) -> bool:
-    """The appliance, which runs in this process, has its end of it open."""
-    return any(other.raddr == connection.getsockname() for other in psutil.Process().net_connections())
 
 
 @pytest.mark.parametrize("taken", [0, 10])

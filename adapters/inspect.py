@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from adapters.gguf_header import BadGguf, Header, Tensor, read
+from adapters.gguf_header import BadGguf, Header, Tensor, read_open
 
 MAX_RANK = 512
+MAX_ALPHA = 65_536.0
+MAX_HEADER = 1 << 20  # bytes; a thousand tensors take a tenth of it, and all of its text goes into the manifest
 _SUFFIXES = (".lora_a", ".lora_b")
-_FLOATS = ("F32", "F16", "BF16")
+_FLOATS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+_CHUNK = 1 << 22  # values looked at together
+_CONVERT = "convert the adapter again with llama.cpp's convert_lora_to_gguf.py"
+_RETRAIN = "train it on this base"
 
 
 class AdapterRefused(Exception):
@@ -34,41 +41,65 @@ def inspect(path: Path, base: Header) -> AdapterFacts:
     probe does in a child.
     """
     try:
-        header = read(path)
-    except BadGguf as error:
-        raise AdapterRefused(f"{path.name} is not a usable GGUF: {error}") from error
+        with path.open("rb") as file:
+            header, facts = inspect_header(file, base)
+            for tensor in header.tensors.values():
+                _check_finite(file, tensor)
     except OSError as error:
-        raise AdapterRefused(f"{path.name} cannot be read: {error.strerror}") from error
-    _check_kind(path.name, header, base)
+        raise AdapterRefused(f"it cannot be read: {error.strerror}") from error
+    return facts
+
+
+def inspect_header(file: BinaryIO, base: Header) -> tuple[Header, AdapterFacts]:
+    """All that can be said without reading the weights. Raises AdapterRefused, OSError."""
+    try:
+        header = read_open(file, MAX_HEADER)
+    except BadGguf as error:
+        raise AdapterRefused(f"it is not a usable GGUF: {error}; {_CONVERT}") from error
+    _check_kind(header, base)
+    _check_alpha(header)
     pairs = _pairs(header)
     rank = max(_check_pair(module, a, b, base) for module, (a, b) in pairs.items())
-    for tensor in header.tensors.values():
-        _check_finite(path, tensor)
-    return AdapterFacts(rank, len(pairs), {k: str(v) for k, v in header.keys.items()})
+    _check_end(file, header)
+    return header, AdapterFacts(rank, len(pairs), {k: str(v) for k, v in header.keys.items()})
 
 
-def _check_kind(name: str, header: Header, base: Header) -> None:
+def _check_kind(header: Header, base: Header) -> None:
     if header.text("general.type") != "adapter" or header.text("adapter.type") != "lora":
         kind = header.text("general.type") or "unknown"
-        raise AdapterRefused(f"{name} is not a LoRA adapter (general.type is {kind}); convert one with PEFT's export")
+        raise AdapterRefused(f"it is not a LoRA adapter (general.type is {kind}); {_CONVERT}")
     ours, theirs = base.text("general.architecture"), header.text("general.architecture")
     if ours != theirs:
-        raise AdapterRefused(f"{name} was made for a {theirs or 'nameless'} base, this base is {ours}")
-    alpha = header.keys.get("adapter.lora.alpha")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not np.isfinite(alpha) or alpha < 0:
-        raise AdapterRefused(f"{name} has no valid adapter.lora.alpha ({alpha!r})")
+        raise AdapterRefused(f"it was made for a {theirs or 'nameless'} base, this base is {ours}; {_RETRAIN}")
+    if "adapter.alora.invocation_tokens" in header.kinds:
+        raise AdapterRefused(
+            "it is an activated LoRA, which begins at its invocation tokens, and a release holds for whole "
+            "conversations; train a plain LoRA"
+        )
+
+
+def _check_alpha(header: Header) -> None:
+    alpha, kind = header.keys.get("adapter.lora.alpha"), header.kinds.get("adapter.lora.alpha", "missing")
+    if kind != "f32" or not isinstance(alpha, float):
+        raise AdapterRefused(f"it has no valid adapter.lora.alpha (an f32 is wanted, it is {kind}); {_CONVERT}")
+    if not 0 <= alpha <= MAX_ALPHA:  # false for NaN too
+        raise AdapterRefused(
+            f"it has no valid adapter.lora.alpha ({alpha!r}, from 0 to {MAX_ALPHA:g} is served); {_CONVERT}"
+        )
 
 
 def _pairs(header: Header) -> dict[str, tuple[Tensor, Tensor]]:
     strange = [n for n in header.tensors if not n.endswith(_SUFFIXES)]
     if strange or not header.tensors:
-        raise AdapterRefused(f"it holds {strange[0] if strange else 'no tensors'} where LoRA pairs are expected")
+        held = strange[0] if strange else "no tensors"
+        raise AdapterRefused(f"it holds {held} where LoRA pairs are expected; train a plain LoRA on linear layers")
     pairs = {}
     for module in {name.rsplit(".", 1)[0] for name in header.tensors}:
         try:
             pairs[module] = (header.tensors[f"{module}.lora_a"], header.tensors[f"{module}.lora_b"])
         except KeyError as error:
-            raise AdapterRefused(f"{module} has one half of its pair only: {error.args[0]} is missing") from error
+            missing = error.args[0]
+            raise AdapterRefused(f"{module} has half of its pair only: {missing} is missing; {_CONVERT}") from error
     return pairs
 
 
@@ -76,31 +107,53 @@ def _check_pair(module: str, a: Tensor, b: Tensor, base: Header) -> int:
     """The rank of a pair that fits the base: A is (rank, in), B is (out, rank)."""
     target = base.tensors.get(module)
     if target is None:
-        raise AdapterRefused(f"this base has no {module}: the adapter was made for another one")
-    if module in ("token_embd.weight", "output.weight") and "output.weight" not in base.tensors:
+        raise AdapterRefused(f"this base has no {module}: the adapter was made for another one; {_RETRAIN}")
+    if module == "token_embd.weight":
         raise AdapterRefused(
-            f"{module} is tied to the output in this base, and llama.cpp would apply the pair twice; "
-            "train without embed_tokens and lm_head"
+            f"{module}: a LoRA on embeddings is not served (llama.cpp applies it twice where they are tied to the "
+            "output); train without embed_tokens and lm_head"
         )
+    for tensor in (a, b):
+        if tensor.type not in _FLOATS:
+            raise AdapterRefused(f"{tensor.name} is {tensor.type}; adapters are F32, F16 or BF16: {_CONVERT}")
     if len(a.shape) != 2 or len(b.shape) != 2 or len(target.shape) != 2:
-        raise AdapterRefused(f"{module}: pairs have two dimensions, not {a.shape} and {b.shape}")
+        raise AdapterRefused(
+            f"{module}: a pair and what it changes have two dimensions, not {a.shape}, {b.shape} and {target.shape}; "
+            "train a plain LoRA on linear layers"
+        )
     (inputs, rank), (rank_b, outputs) = a.shape, b.shape
     if (inputs, outputs) != target.shape or rank != rank_b:
         raise AdapterRefused(
-            f"{module}: shapes {a.shape} and {b.shape} do not fit the base's {target.shape}: made for another one"
+            f"{module}: shapes {a.shape} and {b.shape} do not fit the base's {target.shape}: made for another one; "
+            f"{_RETRAIN}"
         )
     if rank > MAX_RANK:
-        raise AdapterRefused(f"{module}: rank {rank}, at most {MAX_RANK} is served")
+        raise AdapterRefused(f"{module}: rank {rank}, at most {MAX_RANK} is served; train with a lower one")
     return rank
 
 
-def _check_finite(path: Path, tensor: Tensor) -> None:
-    if tensor.type not in _FLOATS:
-        raise AdapterRefused(f"{tensor.name} is {tensor.type}; adapters are F32, F16 or BF16")
-    dtype = np.float32 if tensor.type == "F32" else np.float16 if tensor.type == "F16" else np.uint16
-    count = tensor.size // np.dtype(dtype).itemsize
-    values = np.memmap(path, dtype, "r", tensor.offset, (count,))
-    # A BF16 value with all exponent bits set is infinite or not a number.
-    bad = (values & 0x7F80) == 0x7F80 if tensor.type == "BF16" else ~np.isfinite(values)
-    if bool(bad.any()):
-        raise AdapterRefused(f"{tensor.name} holds values that are not finite: the training went wrong")
+def _check_end(file: BinaryIO, header: Header) -> None:
+    """The file holds what its header lists and nothing else, so that its size is bounded by the base's."""
+    end = max(tensor.offset + tensor.size for tensor in header.tensors.values())
+    padding = int(header.keys.get("general.alignment", 32))
+    beyond = os.fstat(file.fileno()).st_size - end
+    if beyond > padding:
+        raise AdapterRefused(f"{beyond} bytes follow its last tensor, and nothing should; {_CONVERT}")
+
+
+def _check_finite(file: BinaryIO, tensor: Tensor) -> None:
+    dtype = np.dtype(_FLOATS[tensor.type])
+    file.seek(tensor.offset)
+    left = tensor.size // dtype.itemsize
+    while left:
+        # Read, not mapped: a file that is cut off under a map ends the process.
+        values = np.fromfile(file, dtype, min(left, _CHUNK))
+        if not values.size:
+            raise AdapterRefused(f"{tensor.name} was cut off while it was read; try again")
+        left -= values.size
+        # A BF16 value with all exponent bits set is infinite or not a number.
+        bad = (values & 0x7F80) == 0x7F80 if tensor.type == "BF16" else ~np.isfinite(values)
+        if bool(bad.any()):
+            raise AdapterRefused(
+                f"{tensor.name} holds values that are not finite: the training went wrong; train it again"
+            )

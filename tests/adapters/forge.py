@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 _CODES = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
@@ -70,3 +74,38 @@ def gguf(
     head += u64(len(keys) if n_keys is None else n_keys) + b"".join(keys)
     head += b"".join(tensor.bytes() for tensor in tensors)
     return head + bytes(-len(head) % alignment) + data
+
+
+# -- adapters -----------------------------------------------------------------------------------------------------
+
+Values: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.uint16]
+_KINDS = {"float32": 0, "float16": 1, "uint16": 30}  # numpy has no bfloat16: its bits
+LORA = {
+    "architecture": text("general.architecture", "llama"),
+    "type": text("general.type", "adapter"),
+    "adapter": text("adapter.type", "lora"),
+    "alpha": number("adapter.lora.alpha", F32, 8),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A tensor of a type that numpy has not; `shape` has the fastest dimension first."""
+
+    shape: Sequence[int]
+    kind: int
+    data: bytes
+
+
+def lora(tensors: Mapping[str, Values | Raw], **keys: bytes) -> bytes:
+    """An adapter whose fields are all true. `keys` replace those of LORA, or come after them; b"" leaves one out."""
+    infos, data = [], b""
+    for name, values in tensors.items():
+        raw = (
+            values
+            if isinstance(values, Raw)
+            else Raw(values.shape[::-1], _KINDS[values.dtype.name], values.tobytes())
+        )
+        infos.append(Info(name, raw.shape, raw.kind, len(data)))
+        data += raw.data + bytes(-len(raw.data) % 32)
+    return gguf(*filter(None, {**LORA, **keys}.values()), tensors=infos, data=data)

@@ -10,95 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.gguf_header import BadGguf, Header, read
+from adapters.gguf_header import BadGguf, Header, read, read_open
 from tests.adapters import forge
-from tests.adapters.forge import (
-    ARRAY,
-    BOOL,
-    F32,
-    I8,
-    STRING,
-    U8,
-    U32,
-    U64,
-    Info,
-    array,
-    gguf,
-    key,
-    number,
-    string,
-    text,
-)
-
-DATA = bytes(128)
-ONE = [Info()]
-ARCH = text("general.architecture", "llama")
-
-BAD: dict[str, bytes] = {
-    "empty": b"",
-    "three bytes": b"GGU",
-    "only the magic": b"GGUF",
-    "wrong magic": gguf(ARCH, magic=b"GGML"),
-    "lower-case magic": gguf(ARCH, magic=b"gguf"),
-    "version 0": gguf(ARCH, version=0),
-    "version 1": gguf(ARCH, version=1),
-    "version 2": gguf(ARCH, version=2),
-    "version 4": gguf(ARCH, version=4),
-    "big-endian": b"GGUF" + (3).to_bytes(4, "big") + (0).to_bytes(8, "big") + (0).to_bytes(8, "big"),
-    "keys beyond the file": gguf(ARCH, n_keys=2, alignment=1),
-    "4097 keys": gguf(ARCH, n_keys=4097),
-    "2^63 keys": gguf(ARCH, n_keys=1 << 63),
-    "2^64-1 tensors": gguf(ARCH, n_tensors=(1 << 64) - 1),
-    "65537 tensors": gguf(ARCH, n_tensors=65_537),
-    "tensors beyond the file": gguf(ARCH, tensors=ONE, n_tensors=2, data=DATA),
-    "key longer than the file": gguf(string("k", 10_000)),
-    "key of 2^64-1 bytes": gguf(string("k", (1 << 64) - 1)),
-    "string of 2^62 bytes": gguf(key("k", STRING, string("v", 1 << 62))),
-    "string of 2 MiB": gguf(key("k", STRING, string(bytes(2 << 20)))),
-    "value type 13": gguf(key("k", 13, bytes(8))),
-    "value type 2^32-1": gguf(key("k", (1 << 32) - 1, bytes(8))),
-    "array of 2^62 bytes": gguf(key("k", ARRAY, array(U8, 1 << 62))),
-    "array of 2^62 strings": gguf(key("k", ARRAY, array(STRING, 1 << 62))),
-    "array of 2^62 arrays": gguf(key("k", ARRAY, array(ARRAY, 1 << 62))),
-    "array of 2^61 doubles, 2^64 bytes": gguf(key("k", ARRAY, array(12, 1 << 61, bytes(64)))),
-    "array a little too long": gguf(key("k", ARRAY, array(U64, 20, bytes(64)))),
-    "array of an unknown type": gguf(key("k", ARRAY, array(99, 1, bytes(8)))),
-    "array holding a string of 2^62 bytes": gguf(key("k", ARRAY, array(STRING, 1, string("v", 1 << 62)))),
-    "arrays nested three deep": gguf(key("k", ARRAY, array(ARRAY, 1, array(ARRAY, 1, array(U8, 1, b"x"))))),
-    "arrays nested a thousand deep": gguf(key("k", ARRAY, array(ARRAY, 1) * 1000 + array(U8, 1, b"x"))),
-    "alignment 0": gguf(number("general.alignment", U32, 0), tensors=ONE, data=DATA),
-    "alignment 1": gguf(number("general.alignment", U32, 1), tensors=ONE, data=DATA),
-    "alignment 3": gguf(number("general.alignment", U32, 3), tensors=ONE, data=DATA),
-    "alignment 48": gguf(number("general.alignment", U32, 48), tensors=ONE, data=DATA),
-    "alignment 2^17": gguf(number("general.alignment", U32, 1 << 17), tensors=ONE, data=DATA),
-    "alignment 2^40": gguf(number("general.alignment", U64, 1 << 40), tensors=ONE, data=DATA),
-    "alignment -32": gguf(number("general.alignment", I8, -32), tensors=ONE, data=DATA),
-    "alignment true": gguf(number("general.alignment", BOOL, True), tensors=ONE, data=DATA),
-    "alignment 32.0": gguf(number("general.alignment", F32, 32.0), tensors=ONE, data=DATA),
-    "alignment a string": gguf(text("general.alignment", "32"), tensors=ONE, data=DATA),
-    "no dimensions": gguf(tensors=[Info(shape=())], data=DATA),
-    "five dimensions": gguf(tensors=[Info(shape=(1, 1, 1, 1, 1))], data=DATA),
-    "2^32-1 dimensions": gguf(tensors=[Info(dimensions=(1 << 32) - 1)], data=DATA),
-    "a dimension of 0": gguf(tensors=[Info(shape=(32, 0))], data=DATA),
-    "a dimension of -1": gguf(tensors=[Info(shape=((1 << 64) - 1,))], data=DATA),
-    "a dimension of 2^63": gguf(tensors=[Info(shape=(1 << 63,))], data=DATA),
-    "dimensions whose product wraps to 0": gguf(tensors=[Info(shape=(1 << 32, 1 << 32))], data=DATA),
-    "dimensions whose bytes wrap to 128": gguf(tensors=[Info(shape=(1 << 40, 1 << 22))], data=DATA),
-    "a tensor a byte too long": gguf(tensors=ONE, data=DATA[:-1]),
-    "a tensor without data": gguf(tensors=ONE),
-    "tensor type 4, removed": gguf(tensors=[Info(kind=4)], data=DATA),
-    "tensor type 99": gguf(tensors=[Info(kind=99)], data=DATA),
-    "tensor type 2^32-1": gguf(tensors=[Info(kind=(1 << 32) - 1)], data=DATA),
-    "a row that is no whole block": gguf(tensors=[Info(shape=(33,), kind=8)], data=DATA),
-    "offset past the end": gguf(tensors=[Info(offset=128)], data=DATA),
-    "offset 2^63": gguf(tensors=[Info(offset=1 << 63)], data=DATA),
-    "offset that wraps": gguf(tensors=[Info(offset=(1 << 64) - 32)], data=DATA),
-    "offset off the alignment": gguf(tensors=[Info(shape=(8,), offset=4)], data=DATA),
-    "a key twice": gguf(ARCH, text("general.architecture", "qwen2")),
-    "an array's key twice": gguf(key("tokens", ARRAY, array(U8, 1, b"x")), key("tokens", ARRAY, array(U8, 1, b"y"))),
-    "an array's key again as a string": gguf(key("k", ARRAY, array(U8, 1, b"x")), text("k", "v")),
-    "a tensor twice": gguf(tensors=[Info(), Info()], data=DATA),
-}
+from tests.adapters.forge import ARRAY, F32, STRING, U8, U32, array, gguf, key, number, string, text
+from tests.adapters.lies import ARCH, DATA, LIES, ONE
 
 
 def refused(path: Path) -> str:
@@ -116,7 +31,7 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("content", BAD.values(), ids=BAD)
+@pytest.mark.parametrize("content", LIES.values(), ids=LIES)
 def test_a_lie_is_refused_at_once(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.gguf"
     path.write_bytes(content)
@@ -133,6 +48,24 @@ def test_the_control_of_those_lies_is_believed(tmp_path: Path) -> None:
     tensor = header.tensors["w"]
     assert (tensor.shape, tensor.type, tensor.size, tensor.offset % 64) == ((32,), "F32", 128, 0)
     assert tensor.offset + tensor.size == path.stat().st_size
+
+
+def test_a_header_may_have_so_many_bytes_and_no_more(tmp_path: Path) -> None:
+    """However much of it is skipped: memory and time are bounded by that, whatever the file's size."""
+    path = tmp_path / "long.gguf"
+    arrays = key("numbers", ARRAY, array(U8, 5000, bytes(5000))), text("words", " " * 5000)
+    path.write_bytes(gguf(*arrays, tensors=ONE, data=DATA))
+    with path.open("rb") as file:
+        assert read_open(file, most=10_500).tensors.keys() == {"w"}
+    for most in (10, 4000, 9000):
+        with path.open("rb") as file, pytest.raises(BadGguf, match=f"its header has more than {most} bytes"):
+            read_open(file, most=most)
+
+
+def test_types_are_told_arrays_included(tmp_path: Path) -> None:
+    path = tmp_path / "typed.gguf"
+    path.write_bytes(gguf(ARCH, number("n", U8, 3), number("x", F32, 1.5), key("a", ARRAY, array(U32, 0))))
+    assert read(path).kinds == {"general.architecture": "string", "n": "u8", "x": "f32", "a": "array"}
 
 
 def test_the_base_is_read_as_it_was_written(tiny_base: Path) -> None:

@@ -60,7 +60,7 @@ class Lanes:
     async def _make_room(self, target: Target, *, spare: bool) -> None:
         spares = [digest for digest in self._resident if digest not in self.live]
         for digest in [d for d in spares if not self._engine.holds(d)]:
-            if len(spares) < self._spare:
+            if len(spares) < self._spare and self._free() >= self._lane_bytes:
                 break
             self._resident.pop(digest)
             spares.remove(digest)
@@ -71,7 +71,7 @@ class Lanes:
                 code="no_spare_lane",
                 retry_after=5,
             )
-        free = free_memory() - HEADROOM
+        free = self._free()
         if free < self._lane_bytes:
             raise Unavailable(
                 f"{target.name} needs {self._lane_bytes >> 20} MB of memory, {max(free, 0) >> 20} MB can be had; "
@@ -79,6 +79,9 @@ class Lanes:
                 code="out_of_memory",
                 retry_after=30,
             )
+
+    def _free(self) -> int:
+        return free_memory() - HEADROOM
 
 
 def free_memory() -> int:

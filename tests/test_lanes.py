@@ -1,0 +1,59 @@
+"""Which releases stay in memory when there is little of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import Unavailable
+from appliance.lanes import HEADROOM, Lanes
+from router.table import Target
+from tests.engine.drive import lanes, serving
+
+A, B, C = (Target("legal", n, name) for n, name in enumerate("abc", 1))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_adapters: tuple[Path, Path]) -> Path:
+    for target in (A, B, C):
+        (tmp_path / target.digest).mkdir()
+        shutil.copyfile(tiny_adapters[0], tmp_path / target.digest / "adapter.gguf")
+    return tmp_path
+
+
+def test_idle_spare_lanes_make_room_when_memory_is_short(
+    tiny_base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with serving(tiny_base) as engine:
+            register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            for target in (A, B):
+                await register.attach(target, 1.0, spare=True)
+            monkeypatch.setattr(
+                "appliance.lanes.free_memory", lambda: HEADROOM + (0 if "a" in lanes(engine) else 100)
+            )
+            await register.attach(C, 1.0, spare=True)
+            assert lanes(engine) == {"base", "b", "c"}, "the one used longest ago went, and no more"
+
+    asyncio.run(main())
+
+
+def test_live_and_held_lanes_stay_however_short_memory_is(
+    tiny_base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with serving(tiny_base) as engine:
+            register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            register.live = frozenset({A.digest})
+            await register.attach(A, 1.0, spare=False)
+            async with register.hold(B, 1.0):
+                monkeypatch.setattr("appliance.lanes.free_memory", lambda: HEADROOM)
+                with pytest.raises(Unavailable, match=r"legal@3 needs .* of memory") as caught:
+                    await register.attach(C, 1.0, spare=True)
+                assert caught.value.code == "out_of_memory"
+                assert lanes(engine) == {"base", "a", "b"}
+
+    asyncio.run(main())

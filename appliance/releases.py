@@ -7,22 +7,20 @@ release they began with.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from adapters import lifecycle, registry
-from adapters.inspect import AdapterFacts
 from adapters.lifecycle import IllegalMove, Move, ReleaseState
-from adapters.registry import Identity
-from appliance import adapter_check, route_table
+from appliance import route_table
+from appliance.admission import Admission
 from appliance.base import PreparedBase
 from appliance.config import Config
-from appliance.errors import ApplianceError, Conflict, NotFound, StoreUnavailable
+from appliance.errors import ApplianceError, Conflict, NotFound
 from appliance.lanes import Lanes
-from appliance.store import audit, timestamps
+from appliance.store import audit
 from appliance.store import releases as rows
 from appliance.store.database import Connection, Database
 from appliance.store.releases import Release
@@ -47,7 +45,7 @@ class Releases:
         self, config: Config, folder: Path, database: Database, base: PreparedBase, template_digest: str
     ) -> None:
         self._config, self._folder, self._database = config, folder, database
-        self._base, self._template_digest = base, template_digest
+        self._base, self._admission = base, Admission(config, folder, base, template_digest)
         self._lanes: Lanes | None = None
         self._changing = asyncio.Lock()
         self._faults: dict[str, str] = {}
@@ -123,11 +121,7 @@ class Releases:
     async def add(self, path: Path, cohort: str, key_id: str) -> Release:
         """Register an adapter made elsewhere as a candidate, ungated. Raises InvalidRequest when it is refused."""
         self._known(cohort)
-        with tempfile.TemporaryDirectory(prefix=registry.STAGING, dir=self._folder) as scratch:
-            copy = Path(scratch) / registry.ADAPTER
-            facts = await asyncio.to_thread(adapter_check.check, path, copy, self._base)
-            release = await asyncio.to_thread(self._describe, copy, facts, cohort, path)
-            await asyncio.to_thread(self._keep, copy, release)
+        release = await self._admission.admit(path, cohort)
         async with self._changing:
             added = await self._database.commit(lambda connection: _insert(connection, release, key_id))
             self._refresh()
@@ -186,38 +180,6 @@ class Releases:
             raise NotFound(
                 f'there is no cohort "{cohort}"; there are {", ".join(self._config.cohorts)}', param="cohort"
             )
-
-    def _describe(self, adapter: Path, facts: AdapterFacts, cohort: str, source: Path) -> Release:
-        section = self._config.cohorts[cohort]
-        digest = registry.file_digest(adapter)
-        identity = Identity(digest, section.system_prompt or "", self._template_digest, self._base.digest)
-        manifest: dict[str, Any] = {
-            **asdict(identity),
-            "cohort": cohort,
-            "owner": section.owner,
-            "source": str(source),
-            "rank": facts.rank,
-            "modules": facts.modules,
-            "passport": facts.passport,
-            "gated": False,
-        }
-        return Release(
-            digest=identity.digest,
-            cohort=cohort,
-            state="candidate",
-            created=timestamps.now(),
-            gated=False,
-            manifest=manifest,
-            **asdict(identity),
-        )
-
-    def _keep(self, adapter: Path, release: Release) -> None:
-        try:
-            registry.write(self._folder, adapter, release.digest, release.manifest)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"the release cannot be stored: {error.strerror}; free space, try again"
-            ) from error
 
     def _fault(self, release: Release) -> str | None:
         if release.base_digest != self._base.digest:

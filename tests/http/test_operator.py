@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from appliance.errors import InvalidRequest
 from tests.http.running import Json, Running, chat, running, until
 from tests.http.sse import chunks_of
 from tests.tiny import write_adapter, write_base
@@ -145,6 +147,29 @@ def test_bad_adapters_and_switches_while_clients_stream(
     assert set(answered) == {"legal@1", "legal@2"}
     assert set(states(ours)) == {1, 2}, "no bad adapter was registered"
     assert not [p.name for p in (ours.home / "releases").iterdir() if p.name.startswith(".")], "left behind"
+
+
+def test_many_additions_at_once_leave_room_for_requests(
+    ours: Running, tiny_adapters: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is tried at a time. Each keeps a worker thread, and there are few of those."""
+    go_on, trying = threading.Event(), list[Path]()
+
+    def try_for_long(path: Path, *_: object) -> None:
+        trying.append(path)
+        go_on.wait(60)
+        raise InvalidRequest("refused at last", param="path")
+
+    monkeypatch.setattr("appliance.admission.adapter_check.check", try_for_long)
+    body = {"path": str(tiny_adapters[0]), "cohort": "legal"}
+    with ThreadPoolExecutor(40) as pool:
+        adding = [pool.submit(ours.operator, "POST", "/releases", body) for _ in range(40)]
+        until(lambda: trying)
+        with ours.http() as client:
+            assert client.post(CHAT, json=chat()).status_code == 200
+        assert len(trying) == 1
+        go_on.set()
+    assert [reply.result().status_code for reply in adding] == [400] * 40
 
 
 @pytest.mark.parametrize("path", ["one.gguf", "./one.gguf", "../one.gguf", "~/one.gguf", ""])

@@ -66,7 +66,6 @@ async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
     register = Releases(box.config, box.home.releases, box.database, prepared, template_digest(prepared.template))
     await register.open()
     box.base, box.register = prepared, register
-    box.show_live()
 
 
 async def _audit_import(box: Box, prepared: PreparedBase) -> None:
@@ -106,6 +105,7 @@ async def _serving(box: Box, prepared: PreparedBase, register: Releases, engine:
     lanes = Lanes(engine, box.home.releases, box.config.base.spare_lanes, prepared.lane_bytes(shape.context))
     box.doing = "loading the live releases"
     await register.serve_with(lanes)
+    engine.on_struck_out = register.strike_out
     return Serving(
         config=box.config,
         cohorts=box.config.routing(),

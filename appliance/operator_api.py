@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 
 from appliance import keys as key_format
-from appliance.box import Box, Operates, TheBox, Views
+from appliance.box import Operates, TheBox, Views
 from appliance.chat import conversation_text
 from appliance.errors import InvalidRequest, NotFound
 from appliance.failures import documented
@@ -114,20 +114,19 @@ async def add_release(body: ReleaseAddRequest, box: TheBox, caller: Operates) ->
     if body.live:
         await register.promote(body.cohort, added.version, caller.key_id)
         added = register.get(Target(body.cohort, added.version, added.digest))
-        box.show_live()
     return _entry(register, added)
 
 
 @router.post("/promote", response_model=Switched, responses=_CHANGE)
 async def promote(body: PromoteRequest, box: TheBox, caller: Operates) -> Switched:
     """Make a release live; without a version, the candidate."""
-    return _switched(box, await box.releases().promote(body.cohort, body.version, caller.key_id))
+    return _switched(await box.releases().promote(body.cohort, body.version, caller.key_id))
 
 
 @router.post("/rollback", response_model=Switched, responses=_CHANGE)
 async def rollback(body: RollbackRequest, box: TheBox, caller: Operates) -> Switched:
     """Back to the release that was live before, or to the base."""
-    return _switched(box, await box.releases().rollback(body.cohort, caller.key_id))
+    return _switched(await box.releases().rollback(body.cohort, caller.key_id))
 
 
 @router.get("/interactions")
@@ -249,12 +248,11 @@ def _entry(register: Releases, release: Release) -> ReleaseEntry:
         created=release.created,
         gated=release.gated,
         system_prompt=release.system_prompt or None,
-        warning=register.stale_prompt(release),
+        warning=register.warning(release),
     )
 
 
-def _switched(box: Box, switch: Switch) -> Switched:
-    box.show_live()
+def _switched(switch: Switch) -> Switched:
     return Switched(cohort=switch.cohort, live=switch.live, previous=switch.previous)
 
 

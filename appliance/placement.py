@@ -67,7 +67,8 @@ def place(asked: Asked, caller: Caller, base_id: str, cohorts: tuple[Cohort, ...
         return _pinned(decision, name, releases)
     target = releases.table.live.get(decision.cohort)
     if target is not None:
-        return Place(decision, target, "live")
+        stands_in = target == releases.table.named.get(f"{decision.cohort}@previous")
+        return Place(decision, target, "previous" if stands_in else "live")
     if decision.cohort != BASE:
         decision = replace(decision, reason="no_live_release")
     return Place(decision, None, "base")

@@ -40,4 +40,5 @@ async def ready(box: TheBox) -> JSONResponse:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(box: TheBox) -> Response:
     """Prometheus text."""
+    box.show_live()
     return Response(box.vitals.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

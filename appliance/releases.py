@@ -1,4 +1,4 @@
-"""Adding, promoting and rolling back releases: the effects around what `adapters.lifecycle` decides.
+"""Registering, promoting and rolling back releases: the effects around what `adapters.lifecycle` decides.
 
 A new release is loaded beside the old one before one transaction moves the pointer; requests under way keep the
 release they began with.
@@ -7,6 +7,7 @@ release they began with.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from appliance.store.releases import Release
 from router.table import RouteTable, Target
 
 Decide: TypeAlias = Callable[[Sequence[ReleaseState]], list[Move]]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Releases:
         self._base, self._admission = base, Admission(config, folder, base, template_digest)
         self._lanes: Lanes | None = None
         self._changing = asyncio.Lock()
-        self._faults: dict[str, str] = {}
+        self._faults: dict[str, str] = {}  # digest to why it cannot be served
+        self._settling: set[asyncio.Task[None]] = set()
         self._prompts: dict[str, str] = {}
         self.names: dict[str, str] = {}  # digest to legal@3
         self.warnings: list[str] = []
@@ -69,17 +72,29 @@ class Releases:
         """From now on the live releases are resident in `lanes`; one that llama.cpp refuses raises an alarm and is
         replaced by the one before it, or by the base."""
         self._lanes = lanes
-        while True:
-            self._refresh()
-            refused = {}
-            for target in self.table.live.values():
-                try:
-                    await lanes.attach(target, self.weight(target.cohort), spare=False)
-                except ApplianceError as error:
-                    refused[target.digest] = error.message
-            if not refused:
-                return
-            self._faults |= refused
+        async with self._changing:
+            while True:
+                self._refresh()
+                refused = {}
+                for target in self.table.live.values():
+                    try:
+                        await lanes.attach(target, self.weight(target.cohort), spare=False)
+                    except ApplianceError as error:
+                        refused[target.digest] = error.message
+                if not refused:
+                    return
+                self._faults |= refused
+
+    def strike_out(self, digest: str, why: str) -> None:
+        """Take a release out of service at once, since it fails again and again, and load what stands in for it.
+        Until it is promoted again, or the appliance starts again."""
+        _log.error("%s is taken out of service: %s", self.names.get(digest, digest), why)
+        self._faults[digest] = f"{why}; promote it, or start again, to try it once more"
+        self._refresh()
+        if self._lanes is not None:
+            task = asyncio.create_task(self.serve_with(self._lanes))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
 
     def all(self) -> list[Release]:
         """By cohort, newest version first."""
@@ -102,6 +117,10 @@ class Releases:
         """Why this release cannot be served, if it cannot."""
         return self._faults.get(target.digest)
 
+    def out_of_service(self) -> dict[str, str]:
+        """The releases that cannot be served, and why."""
+        return {self.names[digest]: why for digest, why in self._faults.items() if digest in self.names}
+
     def system_prompt(self, target: Target) -> str:
         """The prompt the release was made with; empty for none."""
         return self._prompts[target.digest]
@@ -113,6 +132,11 @@ class Releases:
             return None
         name = f"{release.cohort}@{release.version}"
         return f"the configured system prompt differs from the one {name} answers with: add a release to change it"
+
+    def warning(self, release: Release) -> str | None:
+        """What a person should know who looks at it in the list."""
+        fault = self._faults.get(release.digest)
+        return f"it cannot be served: {fault}" if fault else self.stale_prompt(release)
 
     def switch(self, cohort: str) -> Switch:
         live, previous = self.table.live.get(cohort), self.table.named.get(f"{cohort}@previous")
@@ -146,7 +170,8 @@ class Releases:
             states = _states(connection, cohort)
         damaged: set[int] = set()
         while before := lifecycle.previous([s for s in states if s.version not in damaged]):
-            if self._fault(self.get(Target(cohort, before.version, ""))) is None:
+            release = self.get(Target(cohort, before.version, ""))
+            if release.digest not in self._faults and self._fault(release) is None:
                 break
             damaged.add(before.version)
         return damaged
@@ -155,25 +180,24 @@ class Releases:
         self._known(cohort)
         async with self._changing:
             with self._database.read() as connection:
-                moves = _decided(decide, _states(connection, cohort))
-            await self._load_beforehand(cohort, moves)
+                states = _states(connection, cohort)
+            await self._load_beforehand(cohort, _live_after(states, _decided(decide, states)))
             await self._database.commit(lambda connection: _apply(connection, cohort, action, key_id, decide))
             self._refresh()
             return self.switch(cohort)
 
-    async def _load_beforehand(self, cohort: str, moves: Sequence[Move]) -> None:
+    async def _load_beforehand(self, cohort: str, version: int | None) -> None:
         """Check and load what is about to be live: if it cannot be served, nothing has changed yet."""
-        for move in moves:
-            if move.to_state != "live":
-                continue
-            release = self.get(Target(cohort, move.version, ""))
-            fault = await asyncio.to_thread(self._fault, release)
-            if fault:
-                raise Conflict(f"{cohort}@{move.version} cannot be served: {fault}")
-            self._faults.pop(release.digest, None)
-            if self._lanes is not None:
-                target = Target(cohort, move.version, release.digest)
-                await self._lanes.attach(target, self.weight(cohort), spare=False)
+        if version is None:
+            return
+        release = self.get(Target(cohort, version, ""))
+        fault = await asyncio.to_thread(self._fault, release)
+        if fault:
+            raise Conflict(f"{cohort}@{version} cannot be served: {fault}")
+        if self._lanes is not None:
+            target = Target(cohort, version, release.digest)
+            await self._lanes.attach(target, self.weight(cohort), spare=False)
+        self._faults.pop(release.digest, None)
 
     def _known(self, cohort: str) -> None:
         if cohort not in self._config.cohorts:
@@ -206,6 +230,12 @@ def _decided(decide: Decide, states: Sequence[ReleaseState]) -> list[Move]:
         return decide(states)
     except IllegalMove as error:
         raise Conflict(str(error)) from error
+
+
+def _live_after(states: Sequence[ReleaseState], moves: Sequence[Move]) -> int | None:
+    """Promoting what is live moves nothing, and tries it once more if it was taken out of service."""
+    now = lifecycle.live(states)
+    return next((m.version for m in moves if m.to_state == "live"), now.version if now and not moves else None)
 
 
 def _states(connection: Connection, cohort: str) -> list[ReleaseState]:

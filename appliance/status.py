@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from appliance.box import Box
-from appliance.engine.engine import BASE_LANE
+from appliance.engine.engine import BASE_LANE, STRIKES
 
 STUCK_SECONDS = 60.0  # one step of a large prompt on a slow machine takes a few
 
@@ -26,6 +26,9 @@ def alarms(box: Box) -> list[str]:
         )
     if stuck(box):
         found.append("the engine has not moved for a minute")
+    for lane in box.serving.engine.status() if box.serving else ():
+        if lane.key == BASE_LANE and lane.strikes >= STRIKES:
+            found.append(f"the base failed {lane.strikes} times in a row: start again")
     return found
 
 
@@ -68,6 +71,8 @@ def gauges(box: Box) -> Iterable[tuple[str, str, dict[str, float]]]:
     now = lanes(box)
     yield "cohort_requests_running", "Sequences decoding", {lane["release"]: lane["running"] for lane in now}
     yield "cohort_requests_waiting", "Sequences waiting", {lane["release"]: lane["waiting"] for lane in now}
+    broken = box.serving.releases.out_of_service() if box.serving else {}
+    yield "cohort_out_of_service", "1 for a release that cannot be served", dict.fromkeys(broken, 1)
 
 
 def _live(box: Box, cohort: str) -> str | None:

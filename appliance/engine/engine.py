@@ -29,6 +29,7 @@ from appliance.engine.sequence import Ask, Event, Failed, Finished, Sequence, To
 from appliance.errors import ApplianceError, EngineFault, Unavailable
 
 BASE_LANE = "base"
+STRIKES = 3  # faults in a row, with no good answer between, after which a release is not worth trying
 _IDLE_WAIT_S = 1.0  # also the heartbeat's period when there is nothing to do
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Engine:
         self._unloaded = False  # the thread may end
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.heartbeat = time.monotonic()
+        self.on_struck_out: Callable[[str, str], None] | None = None  # called on the event loop: which lane, and why
         self.model: Model
 
     # -- from the event loop --------------------------------------------------------------------------------------
@@ -263,10 +265,19 @@ class Engine:
         except Exception as error:
             # Whatever it was, it concerns this lane only: its sequences fail, the others go on.
             _log.exception("lane %s failed", lane.key[:12])
-            lane.strikes += 1
             fault = error if isinstance(error, ApplianceError) else EngineFault(f"the engine failed: {error}")
+            lane.strike(fault.message)
             for sequence in lane.fail_all(fault):
                 self._left(sequence)
+        if lane.strikes >= STRIKES and lane.key != BASE_LANE:
+            self._strike_out(lane)
+
+    def _strike_out(self, lane: Lane) -> None:
+        """Have it known before the events of this step: who asks next is not sent there. Counting begins anew."""
+        why = f"it failed {lane.strikes} times in a row, the last time: {lane.last_fault}"
+        lane.strikes = 0
+        if self.on_struck_out is not None:
+            self._on_loop(self.on_struck_out, lane.key, why)
 
     def _admitted(self, sequence: Sequence) -> None:
         self.room.leave(len(sequence.ask.prompt))
@@ -281,13 +292,17 @@ class Engine:
             self.room.leave(len(sequence.ask.prompt))
 
     def _publish(self) -> None:
-        if not self._outbox or self._loop is None:
+        if not self._outbox:
             return
         batch, self._outbox = self._outbox, []
+        self._on_loop(_deliver, batch)
+
+    def _on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None  # noqa: S101 - nothing runs before `start`
         try:
-            self._loop.call_soon_threadsafe(_deliver, batch)
+            self._loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:  # the loop has closed: nobody is waiting any more
-            _log.debug("dropped %d events of a closed loop", len(batch))
+            _log.debug("dropped what a closed loop was to be told")
 
 
 def _deliver(batch: list[tuple[asyncio.Queue[tuple[int, Event]], int, Event]]) -> None:

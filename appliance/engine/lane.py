@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from appliance.engine.llama import Adapter, Context, Model
 from appliance.engine.memory import Memory, need
 from appliance.engine.prefix_cache import Snapshots, StateKey
-from appliance.engine.sampling import Sampler, score
+from appliance.engine.sampling import NOT_FINITE, Sampler, score
 from appliance.engine.sequence import Ask, Failed, FinishReason, PromptScores, Sequence
 from appliance.engine.threads import ThreadChoice
 from appliance.errors import ApplianceError, DeadlineExceeded, EngineFault
@@ -74,7 +74,7 @@ class Lane:
         self.running: list[Sequence] = []
         self._threads = ThreadChoice(shape.threads)
         self._prefill_ms = 1.0  # a prompt token's cost, smoothed
-        self.strikes = 0
+        self.strikes, self.last_fault = 0, ""  # faults in a row, with no good answer between
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -115,6 +115,10 @@ class Lane:
                 sequence.sampler.free()
             sequence.sink(Failed(error))
         return gone
+
+    def strike(self, fault: str) -> None:
+        """Note a step that failed."""
+        self.strikes, self.last_fault = self.strikes + 1, fault
 
     def _remove(self, sequence: Sequence, *, keep: bool = True) -> None:
         if sequence.slot is None:
@@ -227,18 +231,25 @@ class Lane:
 
     def _hand_out(self, rows: list[_Row]) -> list[Sequence]:
         """Use the logits that were wanted; a fault of one sequence ends that one alone."""
-        ended = []
+        ended: list[Sequence] = []
+        answered, fault = False, ""
         for index, row in enumerate(rows):
             if row.sequence in ended:
                 continue
             try:
                 done, sound = self._use(row, index), True
+                answered = answered or done
             except ApplianceError as error:
                 row.sequence.sink(Failed(error))
                 done, sound = True, False
+                fault = error.message if error.code == NOT_FINITE else fault
             if done:
                 self._remove(row.sequence, keep=sound)
                 ended.append(row.sequence)
+        if answered:
+            self.strikes = 0
+        elif fault:
+            self.strike(fault)
         return ended
 
     def _use(self, row: _Row, index: int) -> bool:

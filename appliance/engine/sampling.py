@@ -12,6 +12,7 @@ from appliance.engine.llama import Context, Logits, Model, SamplerChain
 from appliance.errors import EngineFault
 
 SEEDS = 0xFFFF_FFFF  # llama.cpp takes this value itself for "choose one"
+NOT_FINITE = "not_finite"  # the code of a fault that is the model's
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Sampler:
 def check_finite(row: Logits) -> None:
     """Raises EngineFault when the model gave values that are not numbers."""
     if not np.isfinite(row.max()):
-        raise EngineFault("the model gave no finite logits; is the adapter damaged?", code="not_finite")
+        raise EngineFault("the model gave no finite logits; is the adapter damaged?", code=NOT_FINITE)
 
 
 def _chain(model: Model, window: int, sampling: Sampling) -> SamplerChain:

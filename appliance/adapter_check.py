@@ -16,7 +16,8 @@ from appliance import children
 from appliance.base import PreparedBase
 from appliance.errors import InvalidRequest, StoreUnavailable
 
-PROBE_SECONDS = 120
+PROBE_SECONDS = 120  # of processor time
+WAIT_SECONDS = 900  # niced to 19, a child of a second takes half a minute beside busy lanes
 MAX_BYTES = 8 << 30
 _CHUNK = 1 << 20
 
@@ -92,7 +93,7 @@ def _probe(copy: Path, base: PreparedBase) -> None:
         *(str(base.path), str(copy)),
         cpu_seconds=PROBE_SECONDS,
         memory_bytes=4 * size + (4 << 30),
-        timeout_s=PROBE_SECONDS,
+        timeout_s=WAIT_SECONDS,
     )
     for _ in lines:
         pass

@@ -192,7 +192,7 @@ def test_150_mutations_are_refused_or_taken_and_none_hurts(
     probe, sound, ends = adapter_check._probe, itertools.count(), Counter[str]()
 
     def probe_some(*given: Any) -> None:  # noqa: ANN401
-        if next(sound) % 4 == 0:
+        if next(sound) % 3 == 0:
             ends["tried"] += 1
             probe(*given)
 
@@ -211,4 +211,4 @@ def test_150_mutations_are_refused_or_taken_and_none_hurts(
         copy.unlink(missing_ok=True)
     assert ends["refused"] + ends["taken"] == 150
     assert ends["refused"] > 75
-    assert ends["tried"] > 5
+    assert ends["tried"] > 2

@@ -1,7 +1,8 @@
 """Run a module as a harmless child: `python -m adapters.confine CPU_SECONDS MEMORY_BYTES MODULE [ARGUMENT ...]`.
 
-The child is niced, dies with its parent, leaves no core dump (cores hold prompts), is bounded in processor time and
-address space, and has no network where the system allows it to give that up (it says so on stderr where not).
+The child is niced, dies with its parent, and first when memory runs out; it leaves no core dump (cores hold prompts),
+is bounded in processor time and address space, and has no network where the system allows it to give that up (it says
+so on stderr where not).
 A launcher rather than a function: giving up the network must come before any library starts a thread.
 """
 
@@ -13,6 +14,8 @@ import resource
 import runpy
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 _PR_SET_PDEATHSIG = 1
@@ -22,6 +25,8 @@ def confine(cpu_seconds: int, memory_bytes: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(19)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     if memory_bytes:  # 0: no bound, for GPUs, whose drivers reserve far more addresses than memory

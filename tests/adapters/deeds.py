@@ -21,6 +21,7 @@ def limits() -> None:
     """Say what holds for this process."""
     report = {
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "expendable": int(Path("/proc/self/oom_score_adj").read_text()),
         "core": resource.getrlimit(resource.RLIMIT_CORE),
         "cpu": resource.getrlimit(resource.RLIMIT_CPU),
         "memory": resource.getrlimit(resource.RLIMIT_AS),

@@ -36,6 +36,10 @@ def test_it_is_niced(facts: dict[str, Any]) -> None:
     assert facts["nice"] == 19
 
 
+def test_it_goes_first_when_memory_runs_out(facts: dict[str, Any]) -> None:
+    assert facts["expendable"] == 1000
+
+
 def test_it_is_bounded(facts: dict[str, Any]) -> None:
     assert facts["core"] == [0, 0]
     assert facts["cpu"] == [20, 20]

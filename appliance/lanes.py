@@ -45,8 +45,9 @@ class Lanes:
         if not self._touch(target.digest):
             async with self._changing:
                 if not self._touch(target.digest):
-                    await self._make_room(target, spare=spare)
-                    await self._engine.attach(target.digest, self._folder / target.digest / ADAPTER, weight)
+                    adapter = self._folder / target.digest / ADAPTER
+                    await self._make_room(target, self._lane_bytes + _size(adapter), spare=spare)
+                    await self._engine.attach(target.digest, adapter, weight)
                     self._resident[target.digest] = None
 
     def _touch(self, digest: str) -> bool:
@@ -57,10 +58,11 @@ class Lanes:
         self._resident[digest] = None
         return True
 
-    async def _make_room(self, target: Target, *, spare: bool) -> None:
+    async def _make_room(self, target: Target, wanted: int, *, spare: bool) -> None:
+        """For a lane that takes `wanted` bytes. Raises Unavailable."""
         spares = [digest for digest in self._resident if digest not in self.live]
         for digest in [d for d in spares if not self._engine.holds(d)]:
-            if len(spares) < self._spare and self._free() >= self._lane_bytes:
+            if len(spares) < self._spare and _free() >= wanted:
                 break
             self._resident.pop(digest)
             spares.remove(digest)
@@ -71,17 +73,23 @@ class Lanes:
                 code="no_spare_lane",
                 retry_after=5,
             )
-        free = self._free()
-        if free < self._lane_bytes:
+        free = _free()
+        if free < wanted:
             raise Unavailable(
-                f"{target.name} needs {self._lane_bytes >> 20} MB of memory, {max(free, 0) >> 20} MB can be had; "
+                f"{target.name} needs {wanted >> 20} MB of memory, {max(free, 0) >> 20} MB can be had; "
                 "lower context, sequences or spare_lanes in [base]",
                 code="out_of_memory",
                 retry_after=30,
             )
 
-    def _free(self) -> int:
-        return free_memory() - HEADROOM
+
+def _size(adapter: Path) -> int:
+    """Bytes; if it is not there llama.cpp says so."""
+    return adapter.stat().st_size if adapter.exists() else 0
+
+
+def _free() -> int:
+    return free_memory() - HEADROOM
 
 
 def free_memory() -> int:

@@ -30,10 +30,11 @@ def test_idle_spare_lanes_make_room_when_memory_is_short(
     async def main() -> None:
         async with serving(tiny_base) as engine:
             register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            size = (folder / "c" / "adapter.gguf").stat().st_size
             for target in (A, B):
                 await register.attach(target, 1.0, spare=True)
             monkeypatch.setattr(
-                "appliance.lanes.free_memory", lambda: HEADROOM + (0 if "a" in lanes(engine) else 100)
+                "appliance.lanes.free_memory", lambda: HEADROOM + size + (99 if "a" in lanes(engine) else 100)
             )
             await register.attach(C, 1.0, spare=True)
             assert lanes(engine) == {"base", "b", "c"}, "the one used longest ago went, and no more"

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 MAX_KEYS = 4096
 MAX_TENSORS = 65_536
 MAX_STRING = 1 << 20
+MAX_NAME = 1024  # bytes of a key; names of tensors are shorter still
 MAX_HEADER = 64 << 20  # bytes; a base's holds its vocabulary, at most a few MB
 MAX_NESTING = 2
 
@@ -107,9 +108,9 @@ class _Reader:
         keys: dict[str, str | int | float | bool] = {}
         kinds: dict[str, str] = {}
         for _ in range(count):
-            name = self._string()
-            if not name or name in kinds:
-                raise BadGguf(f"key {name!r} occurs twice" if name else "a key has no name")
+            name = self._name()
+            if name in kinds:
+                raise BadGguf(f"key {name!r} occurs twice")
             kind = self._number("I")
             value = self._value(kind, MAX_NESTING)
             kinds[name] = _KINDS[kind]
@@ -145,7 +146,7 @@ class _Reader:
                 self._skip_array(nesting - 1)
 
     def _tensor_info(self) -> tuple[str, tuple[int, ...], int, int]:
-        name = self._string()
+        name = self._name()
         dimensions = self._count("I", 4, "dimensions")
         shape = tuple(self._number("Q") for _ in range(dimensions))
         return name, shape, self._number("I"), self._number("Q")
@@ -172,6 +173,13 @@ class _Reader:
             tensors[name] = Tensor(name, shape, label, start + offset, size)
             expected = _aligned(offset + size, alignment)
         return tensors
+
+    def _name(self) -> str:
+        """Of a key or a tensor. Messages show it, so it is plain."""
+        name = self._bytes(self._count("Q", MAX_NAME, "bytes of a name")).decode("utf-8", "replace")
+        if not name or not name.isprintable():
+            raise BadGguf(f"it has a key or a tensor named {name[:40]!r}")
+        return name
 
     def _string(self) -> str:
         return self._bytes(self._count("Q", MAX_STRING, "bytes of a string")).decode("utf-8", "replace")

@@ -66,16 +66,23 @@ def inspect_header(file: BinaryIO, base: Header) -> tuple[Header, AdapterFacts]:
 
 def _check_kind(header: Header, base: Header) -> None:
     if header.text("general.type") != "adapter" or header.text("adapter.type") != "lora":
-        kind = header.text("general.type") or "unknown"
+        kind = _shown(header.text("general.type")) or "unknown"
         raise AdapterRefused(f"it is not a LoRA adapter (general.type is {kind}); {_CONVERT}")
     ours, theirs = base.text("general.architecture"), header.text("general.architecture")
     if ours != theirs:
-        raise AdapterRefused(f"it was made for a {theirs or 'nameless'} base, this base is {ours}; {_RETRAIN}")
+        raise AdapterRefused(
+            f"it was made for a {_shown(theirs) or 'nameless'} base, this base is {ours}; {_RETRAIN}"
+        )
     if "adapter.alora.invocation_tokens" in header.kinds:
         raise AdapterRefused(
             "it is an activated LoRA, which begins at its invocation tokens, and a release holds for whole "
             "conversations; train a plain LoRA"
         )
+
+
+def _shown(text: str) -> str:
+    """What a strange file says, fit for a message."""
+    return repr(text[:40])[1:-1]
 
 
 def _check_alpha(header: Header) -> None:

@@ -96,6 +96,10 @@ UNFIT: dict[str, tuple[Callable[[Module], bytes], str]] = {
         lambda m: lora(m.pair(), architecture=text("general.architecture", "qwen2")),
         "a qwen2 base",
     ),
+    "an architecture without end": (
+        lambda m: lora(m.pair(), architecture=text("general.architecture", "\x1b[31m" + "x" * 10_000)),
+        r"a \x1b[31mxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx base, this base is",
+    ),
     "an architecture that is a number": (
         lambda m: lora(m.pair(), architecture=number("general.architecture", U32, 7)),
         "made for a nameless base",

@@ -13,7 +13,8 @@ from adapters.gguf_header import BadGguf, Header, Tensor, read_open
 
 MAX_RANK = 512
 MAX_ALPHA = 65_536.0
-MAX_HEADER = 1 << 20  # bytes; a thousand tensors take a tenth of it, and all of its text goes into the manifest
+MAX_HEADER = 16 << 20  # bytes: enough to see that a whole model with its vocabulary is none
+MAX_PASSPORT = 64 << 10  # characters: they go into the manifest, the register and the audit trail
 _SUFFIXES = (".lora_a", ".lora_b")
 _FLOATS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 _CHUNK = 1 << 22  # values looked at together
@@ -61,7 +62,7 @@ def inspect_header(file: BinaryIO, base: Header) -> tuple[Header, AdapterFacts]:
     pairs = _pairs(header)
     rank = max(_check_pair(module, a, b, base) for module, (a, b) in pairs.items())
     _check_end(file, header)
-    return header, AdapterFacts(rank, len(pairs), {k: str(v) for k, v in header.keys.items()})
+    return header, AdapterFacts(rank, len(pairs), _passport(header))
 
 
 def _check_kind(header: Header, base: Header) -> None:
@@ -137,6 +138,14 @@ def _check_pair(module: str, a: Tensor, b: Tensor, base: Header) -> int:
     if rank > MAX_RANK:
         raise AdapterRefused(f"{module}: rank {rank}, at most {MAX_RANK} is served; train with a lower one")
     return rank
+
+
+def _passport(header: Header) -> dict[str, str]:
+    found = {key: str(value) for key, value in header.keys.items()}
+    length = sum(len(key) + len(value) for key, value in found.items())
+    if length > MAX_PASSPORT:
+        raise AdapterRefused(f"its metadata has {length} characters, at most {MAX_PASSPORT} are kept; {_CONVERT}")
+    return found
 
 
 def _check_end(file: BinaryIO, header: Header) -> None:

@@ -187,12 +187,14 @@ def ended(reply: httpx.Response) -> str:
     return "refused by inspection" if "is refused" in message else "refused as no file"
 
 
-def hostile_files(folder: Path, header: Header, count: int, seed: int) -> Iterator[tuple[str, Path]]:
+def hostile_files(folder: Path, model: Path, count: int, seed: int) -> Iterator[tuple[str, Path]]:
     """Kinds and paths: what is made by hand, then the mutations."""
+    header = read(model)
     module, path = bad_files.module_of(header), folder / "hostile.gguf"
     (folder / "places").mkdir()
     for what, (place, _) in bad_files.places(folder / "places").items():
         yield f"by hand: {what}", place
+    yield "by hand: the base itself", model
     made = {what: make(module) for what, (make, _) in (bad_files.UNFIT | bad_files.OVERFLOWING).items()}
     for what, content in (LIES | made).items():
         path.write_bytes(content)
@@ -204,11 +206,9 @@ def hostile_files(folder: Path, header: Header, count: int, seed: int) -> Iterat
         yield kind, path
 
 
-def measure(
-    box: Box, folder: Path, header: Header, count: int, seed: int
-) -> tuple[Findings, list[Stream], list[int]]:
+def measure(box: Box, folder: Path, model: Path, count: int, seed: int) -> tuple[Findings, list[Stream], list[int]]:
     """Everything at once. The last are bytes of memory, once a file."""
-    good = folder / "good.gguf"
+    good, header = folder / "good.gguf", read(model)
     good.write_bytes(random_adapter(header, 16, bad_files.module_of(header).layers, 99))
     findings, memory = Findings(), [box.memory()]
     with box.client() as client:
@@ -217,7 +217,7 @@ def measure(
         streams = [Stream(box, *where) for where in (("legal", "legal@1"), *[("base", "base")] * 3)]
         for stream in streams:
             stream.start()
-        for number, (kind, path) in enumerate(hostile_files(folder, header, count, seed)):
+        for number, (kind, path) in enumerate(hostile_files(folder, model, count, seed)):
             findings.submit(client, kind, path)
             memory.append(box.memory())
             if number % 100 == 99:
@@ -244,7 +244,7 @@ def main() -> None:
     model = options.base or base.locate(Base(), Path("cohorts.toml"))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name, serving(Path(name), model.resolve()) as box:
-        findings, streams, memory = measure(box, Path(name), read(model), options.files, options.seed)
+        findings, streams, memory = measure(box, Path(name), model, options.files, options.seed)
         left = {
             "processes": box.children(),
             "staging_folders": len(list((box.home / "releases").glob(".*"))),

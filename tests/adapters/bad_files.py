@@ -191,13 +191,13 @@ UNFIT: dict[str, tuple[Callable[[Module], bytes], str]] = {
     "intermediate Q8_K": (lambda m: m.quantised(15, 256, 292), "has the unknown type 15"),
     "bytes after the last tensor": (lambda m: lora(m.pair()) + bytes(33), "33 bytes follow its last tensor"),
     "a second file in the first": (lambda m: lora(m.pair()) * 2, "bytes follow its last tensor"),
-    "a header of a megabyte": (
-        lambda m: lora(m.pair(), one=text("a", " " * (1 << 19)), two=text("b", " " * (1 << 19))),
-        "its header has more than 1048576 bytes",
+    "a novel beside the weights": (
+        lambda m: lora(m.pair(), one=text("a", " " * (1 << 15)), two=text("b", " " * (1 << 15))),
+        "characters, at most 65536 are kept",
     ),
-    "a list of a hundred thousand words": (
-        lambda m: lora(m.pair(), more=key("words", ARRAY, array(STRING, 1 << 17, bytes(8 << 17)))),
-        "its header has more than 1048576 bytes",
+    "two million words": (
+        lambda m: lora(m.pair(), more=key("words", ARRAY, array(STRING, 1 << 21, bytes(8 << 21)))),
+        "its header has more than 16777216 bytes",
     ),
     "a byte missing": (lambda m: lora(m.pair())[:-1], "is it truncated?"),
     "half of it": (lambda m: lora(m.pair())[: len(lora(m.pair())) // 2], "is it truncated?"),

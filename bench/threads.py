@@ -1,4 +1,4 @@
-"""How many threads, and how they wait for one another: `python bench/threads.py [--rounds 5]`.
+"""How many threads, and how they wait for one another: `python bench/threads.py [--rounds 3]`.
 
 Decode steps of 1, 8 and 32 sequences with an adapter on the packaged base: with one thread, and with all of them
 under several wait policies of libgomp, in processes of their own that take turns; alone, and beside a niced trainer
@@ -25,15 +25,13 @@ from appliance.config import Base
 ROWS = (1, 8, 32)
 POLICIES = {
     "sleep at once": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "spin 300": {"GOMP_SPINCOUNT": "300"},
     "spin 1000": {"GOMP_SPINCOUNT": "1000"},
-    "spin 10000": {"GOMP_SPINCOUNT": "10000"},
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     model = base.locate(Base(), Path("cohorts.toml"))
     most = len(os.sched_getaffinity(0))

@@ -40,12 +40,13 @@ def appliance(
     adapters: Sequence[Path],
     environment: Mapping[str, str] | None = None,
     edge: Mapping[str, object] | None = None,
+    cohorts: int = 3,
     **settings: object,
 ) -> Iterator[Server]:
     """`cohort serve` in a home of its own with a live release for each adapter; `settings` go to [base], `edge` to
-    [appliance]."""
+    [appliance]; `cohorts` at least are configured."""
     folder.mkdir(parents=True)
-    names = NAMES[: max(len(adapters), 3)]
+    names = NAMES[: max(len(adapters), cohorts)]
     config = folder / "cohorts.toml"
     config.write_text(_configuration(names, edge or {}, {"path": str(base), **settings}), encoding="utf-8")
     own = {"COHORT_HOME": str(folder / "home"), "COHORT_CONFIG": str(config), **(environment or {})}

@@ -1,6 +1,6 @@
 """A closed loop of streaming clients, as a niced child, so that it takes what the server leaves.
 
-python load.py < PLAN writes one JSON line per request. PLAN: {"url", "headers", "clients", "bodies": [{...}]}.
+python -m rig.load < PLAN writes one JSON line per request. PLAN: {"url", "headers", "clients", "rate", "bodies"}.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -34,16 +35,19 @@ class Done:
     release: str
     prompt_ms: float = 0.0
     token_ms: float = 0.0
+    retry_after: float = 0.0
 
     @property
     def ttft(self) -> float:
         return self.first - self.sent
 
 
-def run(server: Server, clients: int, requests: Iterable[tuple[str, dict[str, object]]]) -> list[Done]:
-    """Send (cohort, body) requests in order, `clients` at a time."""
+def run(
+    server: Server, clients: int, requests: Iterable[tuple[str, dict[str, object]]], rate: float = 0.0
+) -> list[Done]:
+    """Send (cohort, body) requests in order, `clients` at a time; or, with a `rate`, at random that many a second."""
     bodies = [{"cohort": cohort, "body": {**body, **server.select[cohort]}} for cohort, body in requests]
-    plan = {"url": server.url, "headers": dict(server.headers), "clients": clients, "bodies": bodies}
+    plan = {"url": server.url, "headers": dict(server.headers), "clients": clients, "rate": rate, "bodies": bodies}
     child = subprocess.run(
         ["nice", "-n", "19", sys.executable, "-m", "rig.load"],
         input=json.dumps(plan), capture_output=True, text=True, check=True,
@@ -82,13 +86,25 @@ async def _client(http: httpx.AsyncClient, queue: list[dict[str, object]], began
         print(json.dumps(asdict(done)), flush=True)
 
 
+async def _arrivals(http: httpx.AsyncClient, queue: list[dict[str, object]], rate: float, began: float) -> None:
+    """A Poisson process of that rate; nobody waits for anybody."""
+    rng, due = random.Random(3), began
+    async with asyncio.TaskGroup() as tasks:
+        while queue:
+            tasks.create_task(_client(http, [queue.pop(0)], began))
+            due += rng.expovariate(rate)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
 async def _ask(http: httpx.AsyncClient, request: dict[str, object], began: float) -> Done:
     sent = first = time.monotonic() - began
     tokens, status, release = 0, 0, ""
     stated: dict[str, float] = {}
+    retry_after = 0.0
     try:
         async with http.stream("POST", "/v1/completions", json={**request["body"], "stream": True}) as reply:  # type: ignore[dict-item]
             status, release = reply.status_code, reply.headers.get("x-release", "")
+            retry_after = float(reply.headers.get("retry-after", 0))
             async for line in reply.aiter_lines():
                 if not line.startswith("data: {"):
                     continue
@@ -104,7 +120,7 @@ async def _ask(http: httpx.AsyncClient, request: dict[str, object], began: float
         status = 0
     prompt_ms, token_ms = stated.get("prompt_ms", 0.0), stated.get("predicted_per_token_ms", 0.0)
     ended = time.monotonic() - began
-    return Done(str(request["cohort"]), status, sent, first, ended, tokens, release, prompt_ms, token_ms)
+    return Done(str(request["cohort"]), status, sent, first, ended, tokens, release, prompt_ms, token_ms, retry_after)
 
 
 async def _main() -> None:
@@ -112,7 +128,10 @@ async def _main() -> None:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=plan["url"], headers=plan["headers"], timeout=600, limits=limits) as http:
         began = time.monotonic()
-        await asyncio.gather(*(_client(http, plan["bodies"], began) for _ in range(plan["clients"])))
+        if plan["rate"]:
+            await _arrivals(http, plan["bodies"], plan["rate"], began)
+        else:
+            await asyncio.gather(*(_client(http, plan["bodies"], began) for _ in range(plan["clients"])))
 
 
 if __name__ == "__main__":

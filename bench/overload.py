@@ -1,0 +1,90 @@
+"""More than it can do: `python bench/overload.py [--seconds 60] [--times 10]`.
+
+First what the appliance gives to a closed loop of 16 clients, as many as a lane has slots; then, for `--seconds`,
+requests that arrive at random `--times` as fast as it ended them before, none of them asked again. Goodput is the
+tokens of whole answers a second, to those of the closed loop. A reject is honest when it is a 503 with Retry-After;
+nothing else may come instead of an answer. The clients run niced in a process of their own. Prints a table, then one
+JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rig import adapters, load, prompts, servers
+from rig.load import Done
+from rig.servers import Server
+
+from appliance import base
+from appliance.config import Base
+
+CLIENTS, PROMPT, ANSWER = 16, 40, 24
+MIX = {"legal": 3, "support": 2, "finance": 1, "base": 2}
+
+
+def closed(server: Server, rounds: int) -> list[Done]:
+    shares = {cohort: count * rounds for cohort, count in MIX.items()}
+    return load.run(server, CLIENTS, prompts.mix(shares, 1, PROMPT, ANSWER))
+
+
+def flood(server: Server, rate: float, seconds: float) -> list[Done]:
+    """Requests at `rate` a second on average, however many are under way."""
+    total = int(rate * seconds)
+    rounds = -(-total // sum(MIX.values()))
+    shares = {cohort: count * rounds for cohort, count in MIX.items()}
+    return load.run(server, 0, prompts.mix(shares, 2, PROMPT, ANSWER), rate)
+
+
+def report(calm: Sequence[Done], busy: Sequence[Done]) -> dict[str, object]:
+    answered = [d for d in busy if d.status == 200 and d.tokens == ANSWER]
+    rejects = [d for d in busy if d.status == 503]
+    # What came during the flood and its backlog: until the last answer.
+    span = max(d.ended for d in answered) - min(d.sent for d in busy)
+    goodput = sum(d.tokens for d in answered) / span
+    waits = [d.ended - d.sent for d in rejects] or [0.0]
+    return {
+        "sent": len(busy),
+        "answered": len(answered),
+        "rejected": len(rejects),
+        "rejected_without_retry_after": sum(d.retry_after <= 0 for d in rejects),
+        "other": Counter(d.status for d in busy if d not in answered and d not in rejects),
+        "tokens_per_second": load.tokens_per_second(calm),
+        "goodput": goodput / load.tokens_per_second(calm),
+        "reject_p50_ms": load.quantile(waits, 0.5) * 1e3,
+        "reject_p99_ms": load.quantile(waits, 0.99) * 1e3,
+        "answer_p95_s": load.quantile([d.ended - d.sent for d in answered], 0.95),
+        "retry_after_s": load.quantile([d.retry_after for d in rejects] or [0.0], 0.5),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--times", type=float, default=10)
+    args = parser.parse_args()
+    model = base.locate(Base(), Path("cohorts.toml"))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"adapter{seed}.gguf" for seed in range(3)]
+        for seed, file in enumerate(files):
+            adapters.write(model, file, seed)
+        edge = {"max_per_key": 10_000}
+        with servers.appliance(
+            Path(folder) / "home", model, files, edge=edge, format="as_is", context=4096
+        ) as server:
+            closed(server, 2)
+            calm = closed(server, 8)
+            rate = len(calm) / (max(d.ended for d in calm) - min(d.sent for d in calm))
+            busy = flood(server, rate * args.times, args.seconds)
+    row = report(calm, busy)
+    for name, value in row.items():
+        print(f"{name:30} {value if isinstance(value, (int, Counter)) else round(float(str(value)), 2)}")
+    print(json.dumps({"bench": "overload", "times": args.times, "seconds": args.seconds, **row}))
+
+
+if __name__ == "__main__":
+    main()

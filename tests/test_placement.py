@@ -136,6 +136,14 @@ def test_cases(
     assert found.model(BASE_ID) == (BASE_ID if release == "base" else f"{BASE_ID}:{release}")
 
 
+def test_what_stands_in_for_the_live_release_is_called_so(releases: Releases) -> None:
+    """The table has the one before it in its place while it cannot be served."""
+    releases.table = RouteTable({"legal": TWO}, TABLE.named)
+    found = placed(releases, "legal")
+    assert (found.release, found.arm, found.decision.reason) == ("legal@2", "previous", "pinned_cohort")
+    assert found.headers["X-Release-Arm"] == "previous"
+
+
 @pytest.mark.parametrize(
     "model",
     ["gpt-4o", "Legal", "legal@9", "legal@", "legal@live", "finance@candidate", "@3", "", ":legal", f"{BASE_ID}:"],

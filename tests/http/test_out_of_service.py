@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from appliance.engine.llama import Context
 from tests.http.running import Json, Running, chat, running, until
 from tests.poison import BAD, GOOD, write_poisoned
 
@@ -153,3 +154,13 @@ def test_what_cannot_stand_in_is_passed_over(
     until(lambda: any("the base answers for legal" in alarm for alarm in alarms(ours)))
     assert answered_by(asked(ours)) == ("base", "base", "no_live_release")
     assert 'cohort_out_of_service{lane="legal@1"} 1.0' in metrics(ours)
+
+
+def test_the_base_goes_on_with_an_alarm(ours: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Context, "decode", lambda *_: -3)
+    for _ in range(4):
+        assert asked(ours, GOOD, "base").json()["error"]["code"] == "engine_fault"
+    assert alarms(ours) == ["the base failed 4 times in a row: start again"]
+    monkeypatch.undo()
+    assert answered_by(asked(ours, GOOD, "base"))[0] == "base"
+    assert alarms(ours) == []

@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ from tests.adapters.mutations import mutations, specimen
 LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 COHORTS = ("legal", "finance", "support")
 QUESTION = {"messages": [{"role": "user", "content": "What does a notary do, and why does it matter?"}]}
+ALONE_SECONDS = 15
 LARGE_SHARE = 40  # one file in so many is made of a whole adapter, the others of small ones
 
 
@@ -106,7 +107,7 @@ class Stream(threading.Thread):
         super().__init__(daemon=True)
         self._box, self._model, self._release = box, model, release
         self.stopping = threading.Event()
-        self.answers, self.tokens, self.longest_gap = 0, 0, 0.0
+        self.answers, self.events, self.longest_gap = 0, 0, 0.0
         self.failures: list[str] = []
 
     def run(self) -> None:
@@ -129,11 +130,31 @@ class Stream(threading.Thread):
                 if line.startswith("data: "):
                     now = time.monotonic()
                     self.longest_gap, last = max(self.longest_gap, now - last), now
+                    self.events += 1
                     events.append(line.removeprefix("data: "))
         if events[-1] != "[DONE]":
             raise ValueError(f"the stream ended with {events[-1]}")
-        self.tokens += json.loads(events[-2])["timings"]["predicted_n"]
         self.answers += 1
+
+
+@dataclass
+class Pace:
+    """What all streams got over some time: events a second (about one a token), and the longest wait for one."""
+
+    events_per_s: float
+    longest_gap_s: float
+
+
+@contextmanager
+def paced(streams: Sequence[Stream]) -> Iterator[Pace]:
+    """Told once the block has ended."""
+    pace = Pace(0, 0)
+    before, began = sum(s.events for s in streams), time.monotonic()
+    for stream in streams:
+        stream.longest_gap = 0.0
+    yield pace
+    pace.events_per_s = (sum(s.events for s in streams) - before) / (time.monotonic() - began)
+    pace.longest_gap_s = max(s.longest_gap for s in streams)
 
 
 @dataclass
@@ -145,6 +166,9 @@ class Findings:
     unforeseen: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
+    memory: list[int] = field(default_factory=list)
+    alone: Pace = field(default_factory=lambda: Pace(0, 0))
+    beside: Pace = field(default_factory=lambda: Pace(0, 0))
 
     def submit(self, client: httpx.Client, kind: str, path: Path) -> None:
         """Have a file added; if it is taken, ask it."""
@@ -206,27 +230,30 @@ def hostile_files(folder: Path, model: Path, count: int, seed: int) -> Iterator[
         yield kind, path
 
 
-def measure(box: Box, folder: Path, model: Path, count: int, seed: int) -> tuple[Findings, list[Stream], list[int]]:
-    """Everything at once. The last are bytes of memory, once a file."""
+def measure(box: Box, folder: Path, model: Path, count: int, seed: int) -> tuple[Findings, list[Stream]]:
+    """The streams alone for a while, then everything at once."""
     good, header = folder / "good.gguf", read(model)
     good.write_bytes(random_adapter(header, 16, bad_files.module_of(header).layers, 99))
-    findings, memory = Findings(), [box.memory()]
+    findings = Findings()
     with box.client() as client:
         body = {"path": str(good), "cohort": "legal", "live": True}
         client.post("/admin/v1/releases", json=body).raise_for_status()
         streams = [Stream(box, *where) for where in (("legal", "legal@1"), *[("base", "base")] * 3)]
         for stream in streams:
             stream.start()
-        for number, (kind, path) in enumerate(hostile_files(folder, model, count, seed)):
-            findings.submit(client, kind, path)
-            memory.append(box.memory())
-            if number % 100 == 99:
-                print(f"{number + 1} files, {memory[-1] >> 20} MB", file=sys.stderr)
+        with paced(streams) as findings.alone:
+            time.sleep(ALONE_SECONDS)
+        with paced(streams) as findings.beside:
+            for number, (kind, path) in enumerate(hostile_files(folder, model, count, seed)):
+                findings.memory.append(box.memory())
+                findings.submit(client, kind, path)
+                if number % 100 == 99:
+                    print(f"{number + 1} files, {findings.memory[-1] >> 20} MB", file=sys.stderr)
         for stream in streams:
             stream.stopping.set()
         for stream in streams:
             stream.join()
-    return findings, streams, memory
+    return findings, streams
 
 
 def row(name: str, seconds: list[float]) -> dict[str, object]:
@@ -244,12 +271,13 @@ def main() -> None:
     model = options.base or base.locate(Base(), Path("cohorts.toml"))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name, serving(Path(name), model.resolve()) as box:
-        findings, streams, memory = measure(box, Path(name), model, options.files, options.seed)
+        findings, streams = measure(box, Path(name), model, options.files, options.seed)
         left = {
             "processes": box.children(),
             "staging_folders": len(list((box.home / "releases").glob(".*"))),
             "folders_of_refused": len(list((box.home / "releases").glob("[!.]*"))) - findings.accepted - 1,
         }
+    memory = [size >> 20 for size in findings.memory]
     failures = [failure for stream in streams for failure in stream.failures]
     print(f"{'':26} {'files':>6} {'p50':>9} {'p95':>9} {'max':>9}")
     rows = [row(end, seconds) for end, seconds in sorted(findings.seconds.items())]
@@ -264,14 +292,16 @@ def main() -> None:
         "by_kind": {kind: ends for kind, ends in findings.kinds.items() if not kind.startswith("by hand")},
         "answers_of_accepted": findings.answers,
         "streamed_answers": sum(s.answers for s in streams),
-        "streamed_tokens": sum(s.tokens for s in streams),
-        "longest_gap_s": max(s.longest_gap for s in streams),
+        "streams_alone": vars(findings.alone),
+        "streams_beside": vars(findings.beside),
         "live_failures": len(failures),
         "unforeseen": findings.unforeseen,
-        "memory_mb": {"first": memory[0] >> 20, "last": memory[-1] >> 20, "most": max(memory) >> 20},
+        "memory_mb": {"first": memory[0], "last": memory[-1], "most": max(memory)},
         "left": left,
         "seconds": time.monotonic() - began,
     }
+    for name, pace in (("alone", findings.alone), ("beside", findings.beside)):
+        print(f"streams {name}: {pace.events_per_s:.1f} events/s, longest gap {pace.longest_gap_s:.2f} s")
     print(f"{result['streamed_answers']} streamed answers, {len(failures)} failed; left behind: {left}")
     for failure in failures[:5] + findings.unforeseen[:5]:
         print(f"  {failure}")

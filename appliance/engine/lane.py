@@ -21,6 +21,7 @@ from appliance.engine.threads import ThreadChoice
 from appliance.errors import ApplianceError, DeadlineExceeded, EngineFault
 
 STEP_TARGET_MS = 120  # a prefill chunk beside decoding sequences is cut to about this
+PROMPT_STEP_MS = 400  # and one alone to this: other lanes and cancellations wait for a step
 MIN_CHUNK = 32
 
 
@@ -184,7 +185,7 @@ class Lane:
         """The rows of the next batch: all decoding sequences, then prompts, oldest first."""
         active = [s for s in self.running if s.ask.background is background]
         rows = [_Row(s, s.n_past, True) for s in active if s.decoding]
-        room = min(self._chunk() if rows else self._shape.batch, self._shape.batch - len(rows))
+        room = min(self._chunk(STEP_TARGET_MS if rows else PROMPT_STEP_MS), self._shape.batch - len(rows))
         outputs = self._context.n_outputs - len(rows)
         for sequence in active:
             if sequence.decoding:
@@ -198,8 +199,8 @@ class Lane:
                 rows.append(_Row(sequence, position, wants))
         return rows
 
-    def _chunk(self) -> int:
-        return max(MIN_CHUNK, int(STEP_TARGET_MS / self._prefill_ms))
+    def _chunk(self, target_ms: float) -> int:
+        return max(MIN_CHUNK, int(target_ms / self._prefill_ms))
 
     def _decode(self, rows: list[_Row]) -> bool:
         """Run one batch. False when the memory had no room, and some was made."""

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.engine import memory
-from appliance.engine.lane import MIN_CHUNK, Lane, LaneShape, _Row
+from appliance.engine.lane import MIN_CHUNK, PROMPT_STEP_MS, STEP_TARGET_MS, Lane, LaneShape, _Row
 from appliance.engine.llama import Model
 from appliance.engine.memory import need
 from appliance.engine.prefix_cache import Snapshots
@@ -97,7 +97,8 @@ class Watched:
         speaking = [s for s in self.lane.running if s.ask.background is background and s.decoding]
         assert [row.sequence for row in rows[: len(speaking)]] == speaking
         prompts = rows[len(speaking) :]
-        assert len(prompts) <= (self.lane._chunk() if speaking else NARROW.batch)
+        target = STEP_TARGET_MS if speaking else PROMPT_STEP_MS
+        assert len(prompts) <= min(self.lane._chunk(target), NARROW.batch)
         computed = {row.sequence: row.position + 1 for row in prompts}  # in order, up to where
         silent = [s for s in self.lane.running if s.ask.background is background and not s.decoding]
         assert list(computed) == silent[: len(computed)]

@@ -10,6 +10,9 @@ from appliance.engine.sequence import Sequence
 
 WORTH_WAITING = 64  # tokens that another sequence is about to compute
 RESERVE = 256  # cells kept free for an answer at admission; longer answers may be parked
+RESIDENT = (
+    256  # cells of ended sequences beyond which the older of them go to RAM: each slows the steps of the others
+)
 
 
 def need(sequence: Sequence) -> int:
@@ -79,7 +82,9 @@ class Memory:
         sequence.slot, sequence.n_past = None, 0
         if keep and computed >= SHORTEST:
             tokens = np.asarray(sequence.tokens[:computed], np.int32)
-            self._residents.keep(Resident(slot, sequence.ask.partition, tokens))
+            newest = Resident(slot, sequence.ask.partition, tokens)
+            self._residents.keep(newest)
+            self._trim(newest)
         else:
             self._release(slot)
 
@@ -122,6 +127,14 @@ class Memory:
             self._context.drop(sequence.slot)
             self._context.copy(source, sequence.slot, held)
         return held
+
+    def _trim(self, newest: Resident) -> None:
+        """Let older ones go to RAM, if there is any, until what is kept here slows steps little."""
+        while self._snapshots.cap and self._residents.cells > RESIDENT:
+            victim = self._residents.oldest(spare=newest)
+            if victim is None:
+                return
+            self._evict(victim)
 
     def _evict(self, resident: Resident) -> None:
         self._save(resident)

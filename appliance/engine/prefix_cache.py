@@ -91,16 +91,16 @@ class Snapshots:
     """The RAM tier of all lanes together: least recently used out first, `cap` bytes at most."""
 
     def __init__(self, cap: int) -> None:
-        self._cap = cap
+        self.cap = cap
         self._kept: OrderedDict[int, Snapshot] = OrderedDict()
         self._next = 0
         self.bytes = 0
 
     def wants(self, tokens: int) -> bool:
-        return self._cap > 0 and tokens >= SHORTEST_SNAPSHOT
+        return self.cap > 0 and tokens >= SHORTEST_SNAPSHOT
 
     def keep(self, snapshot: Snapshot) -> None:
-        if len(snapshot.blob) > self._cap:
+        if len(snapshot.blob) > self.cap:
             return
         for number, other in list(self._kept.items()):
             if (other.key, other.partition) == (snapshot.key, snapshot.partition) and _begins(snapshot, other):
@@ -108,7 +108,7 @@ class Snapshots:
         self._kept[self._next] = snapshot
         self._next += 1
         self.bytes += len(snapshot.blob)
-        while self.bytes > self._cap:
+        while self.bytes > self.cap:
             self._forget(next(iter(self._kept)))
 
     def best(self, key: StateKey, partition: str, prompt: Ids, limit: int) -> tuple[Snapshot | None, int]:

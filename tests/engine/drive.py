@@ -14,7 +14,7 @@ from typing import Any
 from appliance.engine.engine import BASE_LANE, Engine
 from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Model
-from appliance.engine.prefix_cache import StateKey
+from appliance.engine.prefix_cache import Ids, Snapshot, Snapshots, StateKey, common
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling, TokenScore
 from appliance.engine.sequence import Ask, Event, Failed, Finished, PromptScores, Sequence, Told
@@ -170,3 +170,10 @@ def running(engine: Engine) -> int:
 def lanes(engine: Engine) -> set[str]:
     """The keys of the lanes there are."""
     return {lane.key for lane in engine.status()}
+
+
+def by_tokens(self: Snapshots, _key: object, _partition: str, prompt: Ids, limit: int) -> tuple[Snapshot | None, int]:
+    """`Snapshots.best` with a key that lacks the release: found by tokens alone, as llama-server does."""
+    found = [(min(common(s.tokens, prompt), limit), s) for s in self._kept.values()]
+    length, snapshot = max(found, key=lambda pair: pair[0], default=(0, None))
+    return (snapshot, length) if length else (None, 0)

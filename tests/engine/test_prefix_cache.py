@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from appliance.engine.engine import BASE_LANE, Engine
 from appliance.engine.lane import LaneShape
 from appliance.engine.llama import Model
-from appliance.engine.prefix_cache import SHORTEST_SNAPSHOT, Snapshot, Snapshots, common
+from appliance.engine.prefix_cache import SHORTEST_SNAPSHOT, Snapshots
 from appliance.engine.sequence import Ask
-from tests.engine.drive import Answer, ask, collect, serving
+from tests.engine.drive import GREEDY, Answer, ask, by_tokens, collect, serving
 from tests.tiny import write_adapter
 
 NEAR_TIE = 0.1
@@ -140,13 +140,6 @@ def test_a_key_without_the_release_breaks_the_law(
 ) -> None:
     """The test bites: snapshots found by tokens alone, as llama-server finds them, give other answers."""
 
-    def by_tokens(
-        self: Snapshots, _key: object, _partition: str, prompt: object, limit: int
-    ) -> tuple[Snapshot | None, int]:
-        found = [(min(common(s.tokens, prompt), limit), s) for s in self._kept.values()]  # type: ignore[arg-type]
-        length, snapshot = max(found, key=lambda pair: pair[0], default=(0, None))
-        return (snapshot, length) if length else (None, 0)
-
     monkeypatch.setattr(Snapshots, "best", by_tokens)
     chance = random.Random(3)
     moves = [
@@ -223,3 +216,21 @@ def test_who_arrive_together_and_begin_alike_compute_it_once(tiny_base: Path) ->
 
     first, *others = (answer.finished.reused_tokens for answer in asyncio.run(main()))
     assert first == 0 and all(reused >= SHORTEST_SNAPSHOT for reused in others)
+
+
+@pytest.mark.parametrize(("cache_bytes", "copied"), [(1 << 20, 2), (0, 0)])
+def test_older_answers_go_to_ram_before_room_is_short(tiny_base: Path, cache_bytes: int, copied: int) -> None:
+    """What lies in memory slows the steps of others; without a RAM tier it stays, or it would be lost."""
+    prompts = [[first, *range(20, 220)] for first in (10, 11, 12)]
+
+    async def main() -> None:
+        shape = LaneShape(context=2048, sequences=2, batch=64, outputs=16, threads=1)
+        async with serving(tiny_base, shape, cache_bytes=cache_bytes) as engine:
+            asks = [Ask(BASE_LANE, prompt, 1, GREEDY) for prompt in prompts]
+            first = [await collect(engine, ask) for ask in asks]
+            assert [answer.finished.reused_tokens for answer in first] == [0, 0, 0]
+            assert len(engine.snapshots) == copied
+            again = [await collect(engine, ask) for ask in asks]
+            assert [answer.finished.reused_tokens for answer in again] == [200, 200, 200]
+
+    asyncio.run(main())

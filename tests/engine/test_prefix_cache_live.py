@@ -22,9 +22,9 @@ import pytest
 from appliance.engine import llama
 from appliance.engine.engine import Engine
 from appliance.engine.lane import LaneShape
-from appliance.engine.prefix_cache import Snapshot, Snapshots, common
+from appliance.engine.prefix_cache import Snapshots
 from appliance.engine.sequence import Ask
-from tests.engine.drive import Answer, collect, serving
+from tests.engine.drive import Answer, by_tokens, collect, serving
 from tests.tiny import write_adapter
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
@@ -130,15 +130,6 @@ def chance(flipped: int, noise: int) -> float:
     """How likely so many or more of all flips fall to one side, when that side gets up to ALIKE times as many."""
     n, part = flipped + noise, ALIKE / (1 + ALIKE)
     return math.fsum(math.comb(n, k) * part**k * (1 - part) ** (n - k) for k in range(flipped, n + 1))
-
-
-def by_tokens(
-    self: Snapshots, _key: object, _partition: str, prompt: object, limit: int
-) -> tuple[Snapshot | None, int]:
-    """A key without the release."""
-    found = [(min(common(s.tokens, prompt), limit), s) for s in self._kept.values()]  # type: ignore[arg-type]
-    length, snapshot = max(found, key=lambda pair: pair[0], default=(0, None))
-    return (snapshot, length) if length else (None, 0)
 
 
 def test_choices_flip_no_more_often_than_in_batches_of_another_shape(

@@ -152,6 +152,8 @@ class Lane:
     def _admit(self, background: bool, on_admit: Callable[[Sequence], None]) -> None:
         """First come first served among the class at work; a foreground sequence may send background ones back."""
         for sequence in [s for s in self.waiting if s.ask.background is background]:
+            if self._full(background):
+                return
             if self._memory.coming(sequence):
                 return  # those behind it wait too: they would be computed after it, and might take its room
             while not self._fits(sequence):
@@ -169,6 +171,10 @@ class Lane:
         if not ask.max_new:
             return None
         return Sampler(self._model, self._context.n_ctx, ask.sampling, ask.prompt, ask.constraint)
+
+    def _full(self, background: bool) -> bool:
+        """Whether no slot is free for this class, nor could be made so: where most steps end, at no cost."""
+        return sum(background or not s.ask.background for s in self.running) >= self._shape.sequences
 
     def _fits(self, sequence: Sequence) -> bool:
         reserved = sum(map(need, self.running))

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -24,8 +24,9 @@ from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Adapter, Model
 from appliance.engine.prefix_cache import Snapshots, StateKey
 from appliance.engine.queue import WaitingRoom
+from appliance.engine.run import Events, Run
 from appliance.engine.scheduler import DeficitRoundRobin
-from appliance.engine.sequence import Ask, Event, Failed, Finished, Sequence, Told
+from appliance.engine.sequence import Ask, Event, Failed, Sequence
 from appliance.errors import ApplianceError, EngineFault, Unavailable
 
 BASE_LANE = "base"
@@ -62,7 +63,7 @@ class Engine:
         self._turns = {False: DeficitRoundRobin(), True: DeficitRoundRobin()}
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
-        self._outbox: list[tuple[asyncio.Queue[tuple[int, Event]], int, Event]] = []
+        self._outbox: list[tuple[Events, int, Event]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: Counter[str] = Counter()
         self._stopping = False  # no more work is taken
@@ -121,17 +122,13 @@ class Engine:
         """
         self._check_running()
         self.room.enter(sum(len(ask.prompt) for ask in asks), len(asks))
-        run = Run(self, asks)
+        run = Run(asks, self._emit, self.wake)
         self._post(lambda: self._submit(run.sequences))
         return run
 
     def wake(self) -> None:
         """Let the engine thread notice a cancellation."""
         self._post(lambda: None)
-
-    def emit(self, events: asyncio.Queue[tuple[int, Event]], index: int, event: Event) -> None:
-        """On the engine thread: have the event delivered after this step."""
-        self._outbox.append((events, index, event))
 
     def status(self) -> list[LaneStatus]:
         """A snapshot; counts may be one step old."""
@@ -291,6 +288,10 @@ class Engine:
         if not sequence.admitted:
             self.room.leave(len(sequence.ask.prompt))
 
+    def _emit(self, events: Events, index: int, event: Event) -> None:
+        """Have the event delivered after this step."""
+        self._outbox.append((events, index, event))
+
     def _publish(self) -> None:
         if not self._outbox:
             return
@@ -305,47 +306,6 @@ class Engine:
             _log.debug("dropped what a closed loop was to be told")
 
 
-def _deliver(batch: list[tuple[asyncio.Queue[tuple[int, Event]], int, Event]]) -> None:
+def _deliver(batch: list[tuple[Events, int, Event]]) -> None:
     for queue, index, event in batch:
         queue.put_nowait((index, event))
-
-
-class Run:
-    """Sequences under way together: the choices of one answer. Leaving its context cancels what still runs."""
-
-    def __init__(self, engine: Engine, asks: Items[Ask]) -> None:
-        self._engine = engine
-        self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
-        now = time.monotonic()
-        self.sequences = [Sequence(ask, self._sink(index), now) for index, ask in enumerate(asks)]
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.cancel()
-
-    def _sink(self, index: int) -> Callable[[Event], None]:
-        return lambda event: self._engine.emit(self._events, index, event)
-
-    async def events(self) -> AsyncGenerator[tuple[int, Told], None]:
-        """(which ask, event): deltas and prompt scores, a Finished for each. Raises what Failed carries.
-
-        Leaving early cancels all of them within one step.
-        """
-        open_ends = len(self.sequences)
-        try:
-            while open_ends:
-                index, event = await self._events.get()
-                if isinstance(event, Failed):
-                    raise event.error
-                open_ends -= isinstance(event, Finished)
-                yield index, event
-        finally:
-            self.cancel()
-
-    def cancel(self) -> None:
-        """Free slots and memory of what still runs; harmless when all is done."""
-        for sequence in self.sequences:
-            sequence.cancelled = True
-        self._engine.wake()

@@ -89,9 +89,7 @@ def main() -> None:
     repeat = parser.parse_args().repeat
     model = base.locate(Base(), Path("cohorts.toml"))
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"adapter{seed}.gguf" for seed in range(8)]
-        for seed, file in enumerate(files):
-            adapters.write(model, file, seed)
+        files = adapters.several(model, Path(folder), 8)
         with servers.appliance(Path(folder) / "plain", model, [], cohorts=8, format="as_is", context=4096) as server:
             report: dict[str, object] = {"memory": memory(server, files)}
             report["cohorts"] = curve("cohorts", (1, 2, 4, 8), repeat, lambda n, s: point(server, 8, n, PROMPT, s))

@@ -31,9 +31,7 @@ def main() -> None:
     model = base.locate(Base(), Path("cohorts.toml"))
     done: dict[str, list[list[Done]]] = {name: [] for name in neighbour.KINDS}
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"adapter{seed}.gguf" for seed in range(3)]
-        for seed, file in enumerate(files):
-            adapters.write(model, file, seed)
+        files = adapters.several(model, Path(folder), 3)
         with servers.appliance(Path(folder) / "appliance", model, files, format="as_is", context=4096) as server:
             load.run(server, CLIENTS, prompts.mix(MIX, 999, PROMPT, ANSWER))
             for turn in range(rounds):

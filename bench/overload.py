@@ -69,9 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     model = base.locate(Base(), Path("cohorts.toml"))
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"adapter{seed}.gguf" for seed in range(3)]
-        for seed, file in enumerate(files):
-            adapters.write(model, file, seed)
+        files = adapters.several(model, Path(folder), 3)
         edge = {"max_per_key": 10_000}
         with servers.appliance(
             Path(folder) / "home", model, files, edge=edge, format="as_is", context=4096

@@ -35,9 +35,7 @@ Runs = dict[tuple[str, str], list[list[Done]]]
 def main() -> None:
     args = _arguments()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        files = [Path(folder) / f"adapter{seed}.gguf" for seed in range(5)]
-        for seed, file in enumerate(files):
-            adapters.write(args.base, file, seed)
+        files = adapters.several(args.base, Path(folder), 5)
         python = servers.peer_python(ROOT / ".venv-peer")
         threads = len(os.sched_getaffinity(0))
         own = servers.appliance(
@@ -45,7 +43,7 @@ def main() -> None:
         )
         peer = servers.llama_server(Path(folder) / "peer", python, args.base, files, SLOTS, CONTEXT, threads)
         both = [running.enter_context(own), running.enter_context(peer)]
-        runs = measure(both, args.pairs, lambda: bare.run(args.base, files[0], CLIENTS, PROMPT, ANSWER, waves=5))
+        runs = measure(both, args.pairs, lambda: bare.run(args.base, files[0], CLIENTS, PROMPT, ANSWER, count=40))
     report(*runs)
 
 

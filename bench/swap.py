@@ -201,9 +201,7 @@ def main() -> None:
     args = parser.parse_args()
     model = base.locate(Base(), Path("cohorts.toml"))
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"adapter{seed}.gguf" for seed in range(RELEASES)]
-        for seed, file in enumerate(files):
-            adapters.write(model, file, seed, spread=0.08)
+        files = adapters.several(model, Path(folder), RELEASES, spread=0.08)
         with servers.appliance(
             Path(folder) / "home", model, files[:1], format="as_is", context=2048, spare_lanes=1
         ) as server:

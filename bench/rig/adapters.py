@@ -10,6 +10,14 @@ import numpy as np
 MODULES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
+def several(base: Path, folder: Path, count: int, *, spread: float = 0.02) -> list[Path]:
+    """`count` different ones."""
+    files = [folder / f"adapter{seed}.gguf" for seed in range(count)]
+    for seed, file in enumerate(files):
+        write(base, file, seed, spread=spread)
+    return files
+
+
 def write(base: Path, target: Path, seed: int, rank: int = 16, spread: float = 0.02) -> None:
     """A LoRA adapter for all linear layers of `base`, its weights drawn from a normal distribution."""
     reader = gguf.GGUFReader(base)

@@ -227,6 +227,28 @@ _MOMENTS = (
 )
 
 
+_EXAMPLES = """
+CREATE TABLE examples (
+    -- Labelled examples of each cohort: what routing and training learn from, and are judged by.
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest TEXT NOT NULL UNIQUE,          -- of cohort, split, prompt, completion, text, task, metric and refs
+    cohort TEXT NOT NULL,                 -- 'base' for rows of no cohort
+    split TEXT NOT NULL CHECK (split IN ('train', 'eval')),
+    prompt TEXT NOT NULL,                 -- JSON list of messages, without the release's system prompt
+    completion TEXT CHECK (completion IS NOT NULL OR cohort = 'base'),
+    text TEXT NOT NULL,                   -- what a router reads: the user's own words
+    task TEXT,
+    metric TEXT,                          -- how an answer is judged
+    refs TEXT NOT NULL,                   -- JSON list: what is right beside the completion
+    subject TEXT,                         -- whom the text is about, for erasure
+    source TEXT,                          -- where it comes from, for people
+    origin TEXT NOT NULL CHECK (origin IN ('human', 'imported', 'interaction', 'synthetic')),
+    teacher TEXT,                         -- the model that wrote the completion; null for people
+    created TEXT NOT NULL
+)
+"""
+
+
 @schema()
 def m001_interactions(database: Database) -> None:
     database.execute(_INTERACTIONS)
@@ -274,3 +296,10 @@ def m007_kinds_and_moments(database: Database) -> None:
         database.execute(f"DROP INDEX {index.split()[2]}")
     for statement in (*_KINDS, *_MOMENTS):
         database.execute(statement)
+
+
+@schema()
+def m008_examples(database: Database) -> None:
+    database.execute(_EXAMPLES)
+    # It ends in seq (the rowid), so the rows of a split are one range in the order of their import.
+    database.execute("CREATE INDEX examples_split ON examples (cohort, split)")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from appliance.store import examples
+from appliance.store.examples import Example
 from appliance.store.feedback import Feedback
 from appliance.store.interactions import Interaction
 from appliance.store.keys import Key
@@ -49,3 +51,14 @@ def release(digest: str = "d1", **changes: Any) -> Release:  # noqa: ANN401
 def key(id: str = "key_1", **changes: Any) -> Key:  # noqa: ANN401
     values = {"name": "intake", "secret_sha256": "ff", "scopes": ("infer",), "created": now()}
     return Key(id=id, **{**values, **changes})
+
+
+def example(**changes: Any) -> Example:  # noqa: ANN401
+    values = {
+        "cohort": "legal",
+        "split": "train",
+        "turns": [("user", "May they?")],
+        "completion": "Yes.",
+        "text": "May they?",
+    }
+    return examples.new(**{**values, **changes})

@@ -13,7 +13,10 @@ from appliance.store.migrations import migrate
 
 from .samples import interaction
 
-TABLES = {"interactions", "feedback", "releases", "release_events", "keys", "audit", "probe", "kinds", "moments"}
+TABLES = {
+    *("interactions", "feedback", "releases", "release_events", "keys", "audit", "probe", "kinds", "moments"),
+    "examples",
+}
 
 
 def test_every_table_says_in_the_file_what_it_is_for(database: Database) -> None:
@@ -69,7 +72,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(database: Datab
     database.close()
     before = database.path.read_bytes()
     with pytest.raises(
-        DatabaseTooNew, match=r"m999_future.*m007_kinds_and_moments.*install the newer version.*restore the backup"
+        DatabaseTooNew, match=r"m999_future.*m008_examples.*install the newer version.*restore the backup"
     ):
         Database.open(database.path)
     assert database.path.read_bytes() == before

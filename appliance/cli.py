@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -146,6 +146,29 @@ def promote(
 def rollback(cohort: str, as_json: Json = False) -> None:
     """Back to the release that was live before, or to the base."""
     call(lambda o: o.post("rollback", cohort=cohort), as_json=as_json, shown=show.switched)
+
+
+@cli.command("import")
+def import_examples(
+    file: Annotated[Path, typer.Argument(help="One JSON object a line: prompt and completion, or messages.")],
+    cohort: Annotated[str, typer.Option("--cohort", help="The cohort's name; base for rows of no cohort.")],
+    split: Annotated[Literal["train", "eval"], typer.Option("--split", help="To learn from, or to judge by.")],
+    as_json: Json = False,
+) -> None:
+    """Take labelled examples into the database: all of the file or nothing, and each row once."""
+    path = str(file.expanduser().resolve())
+    call(
+        lambda o: o.post("examples", path=path, cohort=cohort, split=split),
+        as_json=as_json,
+        shown=show.imported,
+        needs_base=False,
+    )
+
+
+@cli.command()
+def examples(as_json: Json = False) -> None:
+    """How many labelled examples there are of each cohort."""
+    call(lambda o: o.get("examples"), as_json=as_json, shown=show.examples, needs_base=False)
 
 
 @cli.command()

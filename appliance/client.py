@@ -46,8 +46,8 @@ class Operator:
 async def connect(
     config: Config, config_file: Path, home_path: Path, progress: Progress, *, needs_base: bool
 ) -> AsyncIterator[Operator]:
-    """Raises SetupError when there is no way to the operator API. Without `needs_base` only log, keys and audit can
-    be asked for, and no base has to be there."""
+    """Raises SetupError when there is no way to the operator API. Without `needs_base` only log, keys, audit and
+    examples can be asked for, and no base has to be there."""
     owner = Home(home_path).owner()
     if owner is not None and owner.url:
         headers = {"Authorization": f"Bearer {_admin_key(home_path)}"}

@@ -140,6 +140,17 @@ def audit(rows: list[dict[str, Any]]) -> None:
     )
 
 
+def imported(result: dict[str, Any]) -> None:
+    out().print("{cohort}, {split}: {read} rows read, {added} added, {known} known already".format_map(result))
+
+
+def examples(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        out().print("no examples yet (cohort import FILE --cohort NAME --split train)")
+        return
+    _table(("cohort", "split", "rows"), [(r["cohort"], r["split"], r["rows"]) for r in rows])
+
+
 def keys(rows: list[dict[str, Any]]) -> None:
     listed = [{**r, "scopes": ",".join(r["scopes"]), "cohorts": ",".join(r["cohorts"] or ["all"])} for r in rows]
     columns = ("id", "name", "scopes", "cohorts", "tenant", "expires", "revoked")

@@ -17,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
-from appliance import client, config, endpoints, operator_api, probes, streams
+from appliance import client, config, endpoints, examples_api, operator_api, probes, streams
 from appliance.box import Box
 from appliance.cli import cli
 from appliance.errors import ApplianceError, SetupError
@@ -25,6 +25,7 @@ from appliance.status import gauges
 from appliance.store import migrations
 from appliance.vitals import Vitals
 from appliance.wire.base import Request
+from appliance.wire.examples import ExamplesRequest, Turn
 from appliance.wire.operator import KeyRequest, PromoteRequest, ReleaseAddRequest, RollbackRequest, RouteRequest
 from appliance.wire.requests import (
     ChatRequest,
@@ -54,6 +55,7 @@ SECTIONS: dict[type[BaseModel], str] = {
     ChatRequest: "Chat",
     CompletionRequest: "Completions",
     Message: "Message",
+    Turn: "Message",
     TextPart: "Text part",
     StreamOptions: "`stream_options`",
     ResponseFormat: "`response_format`",
@@ -63,6 +65,7 @@ SECTIONS: dict[type[BaseModel], str] = {
     ReleaseAddRequest: "`POST /admin/v1/releases`",
     PromoteRequest: "`POST /admin/v1/promote`",
     RollbackRequest: "`POST /admin/v1/rollback`",
+    ExamplesRequest: "`POST /admin/v1/examples`",
     KeyRequest: "`POST /admin/v1/keys`",
 }
 
@@ -102,7 +105,7 @@ def scope_of(route: APIRoute) -> str:
 
 ROUTES = [
     route
-    for router in (endpoints.router, operator_api.router, probes.router)
+    for router in (endpoints.router, operator_api.router, examples_api.router, probes.router)
     for route in router.routes
     if isinstance(route, APIRoute)
 ]

@@ -40,6 +40,7 @@ NEEDS: dict[str | None, set[str]] = {
         "GET /admin/v1/cohorts",
         "GET /admin/v1/releases",
         "GET /admin/v1/releases/{cohort}/{version}",
+        "GET /admin/v1/examples",
         "GET /admin/v1/interactions",
         "GET /admin/v1/interactions/{request_id}",
         "GET /admin/v1/audit",
@@ -48,6 +49,7 @@ NEEDS: dict[str | None, set[str]] = {
         "POST /admin/v1/releases",
         "POST /admin/v1/promote",
         "POST /admin/v1/rollback",
+        "POST /admin/v1/examples",
         "GET /admin/v1/keys",
         "POST /admin/v1/keys",
         "DELETE /admin/v1/keys/{identity}",
@@ -62,6 +64,7 @@ BODIES: dict[str, Json] = {
     "/admin/v1/releases": {"path": "/none", "cohort": "legal"},
     "/admin/v1/promote": {"cohort": "none"},
     "/admin/v1/rollback": {"cohort": "none"},
+    "/admin/v1/examples": {"path": "/none", "cohort": "legal", "split": "train"},
     "/admin/v1/keys": {"name": "made by the table", "cohorts": ["none"]},
 }
 EVERYTHING = {"infer", "feedback", "viewer", "operator"}

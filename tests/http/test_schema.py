@@ -38,8 +38,8 @@ def schema() -> schemathesis.BaseSchema:
 class Target:
     """The appliance, names of what is there, and how often each operation gave which status."""
 
-    def __init__(self, appliance: Running, adapters: tuple[Path, ...]) -> None:
-        self.appliance = appliance
+    def __init__(self, appliance: Running, adapters: tuple[Path, ...], rows: Path) -> None:
+        self.appliance, self._rows = appliance, rows
         self.seen: Counter[tuple[str, int]] = Counter()
         with appliance.http(appliance.admin) as client:
             logged = client.post("/v1/chat/completions", json=chat()).headers["x-request-id"]
@@ -66,6 +66,8 @@ class Target:
             if values[field] is not None:
                 choices = self._known[field]
                 values[field] = choices[crc32(repr(values[field]).encode()) % len(choices)]
+        if "split" in values:
+            values["path"] = str(self._rows)
         for message in values.get("messages") or ():
             message.setdefault("content", "Hello there")
 
@@ -80,7 +82,9 @@ def target(
     folder = tmp_path_factory.mktemp("described")
     with running(folder, tiny_base, "context = 1024", default_max_tokens=MOST) as appliance:
         appliance.release(tiny_adapters[0], "legal")
-        yield Target(appliance, (tiny_adapters[1], third_adapter))
+        rows = folder / "rows.jsonl"
+        rows.write_text('{"prompt": "one", "completion": "two"}', encoding="utf-8")
+        yield Target(appliance, (tiny_adapters[1], third_adapter), rows)
 
 
 @schema().parametrize()

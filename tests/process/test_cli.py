@@ -21,6 +21,7 @@ from .premises import COHORT, Premises, Served, chat, running
 VERBS = (
     "",
     *("serve", "base", "base import", "release", "release add", "releases", "show", "promote", "rollback", "route"),
+    *("import", "examples"),
     *("status", "audit", "doctor", "log", "log tail", "log show", "log export", "key", "key add", "key list"),
     "key revoke",
 )
@@ -92,6 +93,8 @@ def test_every_verb_explains_itself(premises: Premises, verb: str) -> None:
         ("status", "--x"),
         ("show", "legal@x"),
         ("route", "x", "--meta", "acme"),
+        ("import", "x.jsonl", "--cohort", "legal"),
+        ("import", "x.jsonl", "--cohort", "legal", "--split", "test"),
     ],
 )
 def test_wrong_usage_is_2(premises: Premises, arguments: tuple[str, ...]) -> None:
@@ -138,6 +141,31 @@ def test_what_fails_is_1_and_says_why(desk: Desk, tmp_path: Path) -> None:
     desk.fails("key", "add", "k", "--expires", "tomorrow")
     desk.fails("key", "add", "k", "--scope", "everything")
     desk.fails("log", "tail", "--status", "lost")
+
+
+def test_examples_are_imported_once(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "Name the clause.", "completion": "warranty"}\n', encoding="utf-8")
+    train = ("import", str(file), "--cohort", "legal", "--split", "train")
+    told = {"cohort": "legal", "split": "train", "read": 1}
+    assert desk.json(*train) == {**told, "added": 1, "known": 0}
+    assert desk.json(*train) == {**told, "added": 0, "known": 1}
+    assert "1 rows read, 0 added, 1 known already" in desk.text(*train)
+    assert desk.json("examples") == [{"cohort": "legal", "split": "train", "rows": 1}]
+    assert desk.text("examples").split() == ["cohort", "split", "rows", "legal", "train", "1"]
+    assert f"{file}, line 1, field prompt" in desk.fails("import", str(file), "--cohort", "legal", "--split", "eval")
+    assert 'there is no cohort "lawyers"' in desk.fails("import", str(file), "--cohort", "lawyers", "--split", "eval")
+
+
+def test_examples_need_no_base(premises: Premises) -> None:
+    premises.model = premises.folder / "gone.gguf"
+    premises.configure()
+    rows = premises.folder / "rows.jsonl"
+    rows.write_text('{"prompt": "hello"}\n', encoding="utf-8")
+    done = premises.cohort("import", "rows.jsonl", "--cohort", "base", "--split", "train", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["added"] == 1
+    assert premises.cohort("examples", "--json").stdout == '[{"cohort": "base", "split": "train", "rows": 1}]\n'
 
 
 def test_a_route_is_told(desk: Desk) -> None:

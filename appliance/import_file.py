@@ -1,0 +1,107 @@
+"""A JSONL file of labelled examples, read within limits; the first fault names file, line and field."""
+
+from __future__ import annotations
+
+import stat
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import BaseModel, ValidationError
+
+from appliance.chat import conversation_text
+from appliance.errors import InvalidRequest
+from appliance.store import examples
+from appliance.store.examples import Example, Split
+from appliance.wire.examples import ExampleRow, Turn
+from appliance.wire.requests import TextPart
+
+BASE = "base"  # the cohort of rows that belong to none
+MAX_FILE = 128 << 20  # bytes; the rows are in memory until they are stored, all at once
+MAX_LINE = 1 << 20  # bytes: many times what a context holds
+_FORMS: tuple[type[BaseModel], ...] = (ExampleRow, Turn, TextPart)
+_FIELDS = {name for form in _FORMS for name in form.model_fields}
+
+
+def read(path: Path, cohort: str, split: Split) -> dict[int, Example]:
+    """The examples by their line numbers; blank lines are passed over. Raises InvalidRequest."""
+    found = {number: _example(path, number, _row(path, number, line), cohort, split) for number, line in _lines(path)}
+    if not found:
+        raise InvalidRequest(f"{path} holds no rows", param="path")
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        _check(path)
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    _refuse(path, number, None, f"it is longer than {MAX_LINE >> 20} MiB; is this one row a line?")
+                if number == 1:
+                    line = line.removeprefix(BOM_UTF8)
+                if line.strip():
+                    yield number, line
+    except FileNotFoundError:
+        raise InvalidRequest(f"there is no file {path} on the appliance's machine", param="path") from None
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}", param="path") from error
+
+
+def _check(path: Path) -> None:
+    try:
+        facts = path.stat()
+    except ValueError:  # a NUL in the name
+        raise FileNotFoundError from None
+    if not stat.S_ISREG(facts.st_mode):  # a pipe could keep us waiting for ever
+        raise InvalidRequest(f"{path} is a {'folder' if path.is_dir() else 'device or pipe'}, no file", param="path")
+    if facts.st_size > MAX_FILE:
+        raise InvalidRequest(f"{path} is larger than {MAX_FILE >> 20} MiB: split it", param="path")
+
+
+def _row(path: Path, number: int, line: bytes) -> ExampleRow:
+    try:
+        return ExampleRow.model_validate_json(line.decode().rstrip())
+    except UnicodeDecodeError as error:
+        _refuse(path, number, None, f"it is not UTF-8 (byte {error.start + 1})")
+    except ValidationError as error:
+        _refuse(path, number, *_fault(error))
+
+
+def _example(path: Path, number: int, row: ExampleRow, cohort: str, split: Split) -> Example:
+    turns, answer = row.conversation()
+    text = row.text or conversation_text(turns)
+    if answer is None and cohort != BASE:
+        lacks = "is missing or empty" if row.messages is None else "the last one is not an answer of the assistant"
+        _refuse(path, number, "completion" if row.messages is None else "messages", lacks)
+    if not text.strip():
+        _refuse(path, number, "messages", "nothing is asked: there is no text of a user")
+    return examples.new(
+        cohort,
+        split,
+        turns,
+        answer,
+        text,
+        task=row.task,
+        metric=row.metric,
+        refs=row.refs or (),
+        subject=row.subject,
+        source=row.source,
+        origin=row.origin or "imported",
+    )
+
+
+def _fault(error: ValidationError) -> tuple[str | None, str]:
+    """Field and message of the fault that lies deepest: of a union's branches the one that was meant."""
+    fault = max(error.errors(include_url=False, include_input=False), key=lambda fault: len(fault["loc"]))
+    field = ".".join(str(part) for part in fault["loc"] if isinstance(part, int) or part in _FIELDS)
+    message = fault["msg"].removeprefix("Value error, ").replace(" at line 1 column ", " at column ")
+    return field or None, message
+
+
+def _refuse(path: Path, line: int, field: str | None, why: str) -> NoReturn:
+    where = f"{path}, line {line}" + (f", field {field}" if field else "")
+    raise InvalidRequest(f"{where}: {why}", param="path")

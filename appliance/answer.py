@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.asks import asks_for
 from appliance.engine.sequence import Finished, Told
@@ -16,6 +16,7 @@ from appliance.placement import Place, place
 from appliance.question import Question
 from appliance.record import Record
 from appliance.serving import Serving
+from router.cohort import BASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
     arrived = time.monotonic()
     caller.require("infer")
     await serving.admit()
-    where = place(question.asked, caller, serving.base.id, serving.cohorts, serving.releases)
+    where = await _place(serving, caller, question)
     record = Record(serving, caller, question, where, arrived)
     with _quota(serving, caller):
         async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
@@ -63,6 +64,18 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
                             yield Said(index, event)
         for index in sorted(record.finished):
             yield Said(index, record.finished[index])
+
+
+async def _place(serving: Serving, caller: Caller, question: Question) -> Place:
+    """Off the event loop: reading a text takes milliseconds."""
+    session, sessions = question.origin.session, serving.sessions
+    asked = replace(question.asked, session=sessions.cohort(caller.partition, session))
+    where = await asyncio.to_thread(
+        place, asked, caller, serving.base.id, serving.cohorts, serving.releases, serving.routers.current
+    )
+    if where.decision.cohort != BASE:
+        sessions.note(caller.partition, session, where.decision.cohort)
+    return where
 
 
 @contextmanager

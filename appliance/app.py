@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from appliance import base, endpoints, examples_api, failures, operator_api, probes
+from appliance import base, endpoints, examples_api, failures, operator_api, probes, router_api
 from appliance.base import PreparedBase, Progress
 from appliance.box import Box
 from appliance.chat import ChatTemplate, template_digest
@@ -27,6 +27,7 @@ from appliance.engine.queue import WaitingRoom
 from appliance.keys import Keys, admin_secret
 from appliance.lanes import Lanes
 from appliance.releases import Releases
+from appliance.routers import Routers
 from appliance.serving import Serving
 from appliance.status import gauges
 from appliance.store import audit
@@ -65,7 +66,9 @@ async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
     await _audit_import(box, prepared)
     register = Releases(box.config, box.home.releases, box.database, prepared, template_digest(prepared.template))
     await register.open()
-    box.base, box.register = prepared, register
+    routers = Routers(box.config, config_file.parent / box.config.router.examples, box.home.router, box.database)
+    await routers.open()
+    box.base, box.register, box.routers = prepared, register, routers
 
 
 async def _audit_import(box: Box, prepared: PreparedBase) -> None:
@@ -81,7 +84,7 @@ async def _audit_import(box: Box, prepared: PreparedBase) -> None:
 
 async def start_engine(box: Box) -> None:
     """Load the base and the live releases; afterwards the box is ready. `prepare` comes first."""
-    assert box.base is not None and box.register is not None  # noqa: S101
+    assert box.base is not None and box.register is not None and box.routers is not None  # noqa: S101
     config, prepared = box.config, box.base
     box.doing = "loading the base"
     context = config.base.context or min(prepared.context_trained, DEFAULT_CONTEXT)
@@ -93,14 +96,16 @@ async def start_engine(box: Box) -> None:
     engine = Engine(prepared.path, shape, config.base.gpu_layers, room, key, cache_bytes)
     try:
         await engine.start()
-        box.serving = await _serving(box, prepared, box.register, engine, shape)
+        box.serving = await _serving(box, prepared, box.register, box.routers, engine, shape)
     except BaseException:
         await engine.stop()
         raise
     box.phase, box.doing = "ready", "serving"
 
 
-async def _serving(box: Box, prepared: PreparedBase, register: Releases, engine: Engine, shape: LaneShape) -> Serving:
+async def _serving(
+    box: Box, prepared: PreparedBase, register: Releases, routers: Routers, engine: Engine, shape: LaneShape
+) -> Serving:
     """Make the live releases resident and put together what an answer needs."""
     lanes = Lanes(engine, box.home.releases, box.config.base.spare_lanes, prepared.lane_bytes(shape.context))
     box.doing = "loading the live releases"
@@ -116,6 +121,7 @@ async def _serving(box: Box, prepared: PreparedBase, register: Releases, engine:
         engine=engine,
         lanes=lanes,
         releases=register,
+        routers=routers,
         database=box.database,
         vitals=box.vitals,
     )
@@ -139,7 +145,7 @@ def application(box: Box) -> ASGIApp:
     api.state.box = box
     api.state.refused = box.refused
     key = Security(HTTPBearer(auto_error=False, description="ck_..., or the operator's from admin.key"))
-    for part in (endpoints.router, operator_api.router, examples_api.router):
+    for part in (endpoints.router, operator_api.router, examples_api.router, router_api.router):
         api.include_router(part, dependencies=[key], responses=failures.documented(401, *failures.ANYWHERE))
     api.include_router(probes.router, responses=failures.documented(*failures.ANYWHERE))
     failures.install(api)

@@ -13,6 +13,7 @@ from appliance.config import Config
 from appliance.errors import ApplianceError, Unauthorised, Unavailable
 from appliance.keys import ANONYMOUS, Caller, Keys, Scope
 from appliance.releases import Releases
+from appliance.routers import Routers
 from appliance.serving import Serving
 from appliance.store import keys as key_rows
 from appliance.store.database import Database
@@ -24,7 +25,7 @@ Phase: TypeAlias = Literal["starting", "ready", "draining"]
 
 @dataclass(slots=True)
 class Box:
-    """`register` and `base` are there once the base is prepared, `serving` once the engine runs."""
+    """`register`, `routers` and `base` are there once the base is prepared, `serving` once the engine runs."""
 
     config: Config
     home: Home
@@ -36,6 +37,7 @@ class Box:
     base: PreparedBase | None = None
     register: Releases | None = None
     serving: Serving | None = None
+    routers: Routers | None = None
 
     def ready(self) -> Serving:
         """Raises Unavailable while starting."""
@@ -47,6 +49,11 @@ class Box:
         if self.register is None:
             raise Unavailable(f"the appliance is starting: {self.doing}", code="starting", retry_after=5)
         return self.register
+
+    def text_routers(self) -> Routers:
+        if self.routers is None:
+            raise Unavailable(f"the appliance is starting: {self.doing}", code="starting", retry_after=5)
+        return self.routers
 
     def base_id(self) -> str:
         return self.base.id if self.base else "base"

@@ -100,8 +100,9 @@ def template_digest(source: str) -> str:
 
 
 def conversation_text(turns: Sequence[Turn]) -> str:
-    """What the router's text layers read: the conversation without the caller's system message."""
-    return "\n".join(text for role, text in turns if role in ("user", "assistant"))
+    """What the router's text layers read: what the user said, the newest first. Of a long conversation the beginning
+    of this is read, so a new subject counts more than an old one; what was answered may come from the wrong model."""
+    return "\n".join(text for role, text in reversed(turns) if role == "user")
 
 
 def with_system_prompt(turns: Sequence[Turn], system_prompt: str | None) -> list[Turn]:

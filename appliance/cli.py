@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -13,8 +12,9 @@ import typer
 
 from appliance import config as configuration
 from appliance import show
-from appliance.client import Operator, connect
-from appliance.config import Config
+from appliance.cli_router import router_cli
+from appliance.client import Operator
+from appliance.command import Cohort, Json, call, configured
 from appliance.errors import ApplianceError, SetupError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -22,11 +22,14 @@ release_cli = typer.Typer(no_args_is_help=True, help="Releases of adapters.")
 base_cli = typer.Typer(no_args_is_help=True, help="The base model.")
 log_cli = typer.Typer(no_args_is_help=True, help="The log of requests.")
 key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
-for name, part in (("release", release_cli), ("base", base_cli), ("log", log_cli), ("key", key_cli)):
+for name, part in (
+    ("release", release_cli),
+    ("base", base_cli),
+    ("log", log_cli),
+    ("key", key_cli),
+    ("router", router_cli),
+):
     cli.add_typer(part, name=name)
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, progress on stderr.")]
-Cohort = Annotated[str, typer.Option("--cohort", help="The cohort's name.")]
 
 
 def main() -> None:
@@ -49,33 +52,6 @@ def fail(error: ApplianceError) -> NoReturn:
     sys.exit(1)
 
 
-def _config() -> tuple[Config, Path]:
-    path = configuration.config_path()
-    return configuration.load(path), path
-
-
-def call(
-    work: Callable[[Operator], Coroutine[Any, Any, Any]],
-    *,
-    as_json: bool,
-    shown: Callable[[Any], None],
-    needs_base: bool = True,
-) -> None:
-    """Do `work` through the operator API and print what it gives."""
-
-    async def run() -> Any:  # noqa: ANN401 - any JSON value
-        config, path = _config()
-        with show.progress() as report:
-            async with connect(config, path, configuration.home_path(), report, needs_base=needs_base) as operator:
-                return await work(operator)
-
-    result = asyncio.run(run())
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        shown(result)
-
-
 @cli.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (default: the configuration's).")] = None,
@@ -85,7 +61,7 @@ def serve(
     """Serve the base and its releases until stopped."""
     from appliance import serve as process
 
-    config, path = _config()
+    config, path = configured()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     limits = config.appliance.model_copy(update=given)
     config = config.model_copy(update={"appliance": limits})
@@ -201,7 +177,7 @@ def doctor(as_json: Json = False) -> None:
 
     from appliance.doctor import examine
 
-    config, path = _config()
+    config, path = configured()
     findings = examine(config, path, configuration.home_path())
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))

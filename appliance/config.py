@@ -81,7 +81,10 @@ class Base(_Strict):
 
 
 class Router(_Strict):
-    """`[router]`: metadata rules belong to their cohorts; there is nothing else to set yet."""
+    """`[router]`: metadata rules belong to their cohorts. `examples` is the folder of the shipped examples, beside
+    this file."""
+
+    examples: str = "examples"
 
 
 class Store(_Strict):

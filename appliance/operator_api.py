@@ -63,7 +63,8 @@ async def route(body: RouteRequest, box: TheBox, caller: Views) -> RouteReply:
     text = body.text if body.text is not None else conversation_text([(m.role, m.text) for m in body.messages or []])
     metadata = {name.lower(): value for name, value in body.metadata.items()}
     asked = Asked(body.model, text, metadata)
-    where = place(asked, caller, box.base_id(), box.config.routing(), box.releases())
+    found = box.text_routers().current
+    where = await asyncio.to_thread(place, asked, caller, box.base_id(), box.config.routing(), box.releases(), found)
     decision = where.decision
     return RouteReply(
         cohort=decision.cohort,

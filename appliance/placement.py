@@ -14,6 +14,7 @@ from router.decide import decide
 from router.decision import Decision
 from router.layers import Pin, Query
 from router.table import Arm, RouteTable, Target
+from router.text import TextRouter
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,29 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What of a request decides where it goes: the model's name, the conversation's text, its metadata."""
+    """What of a request decides where it goes: the model's name, the conversation's text, its metadata, and the
+    cohort that the session's earlier requests went to."""
 
     model: str
     text: str
     metadata: Mapping[str, str]
+    session: str | None = None
 
 
-def place(asked: Asked, caller: Caller, base_id: str, cohorts: tuple[Cohort, ...], releases: Releases) -> Place:
-    """Decide and look up. Raises UnknownModel, Forbidden, or Conflict for a pinned release that is damaged."""
+def place(
+    asked: Asked,
+    caller: Caller,
+    base_id: str,
+    cohorts: tuple[Cohort, ...],
+    releases: Releases,
+    router: TextRouter | None,
+) -> Place:
+    """Decide and look up; reading the text takes milliseconds of a processor. Raises UnknownModel, Forbidden, or
+    Conflict for a pinned release that is damaged."""
     name = asked.model.removeprefix(f"{base_id}:")
     pin = _pin(name, base_id, [cohort.name for cohort in cohorts], releases.table)
-    query = Query(asked.text, routing_metadata(asked.metadata, caller), pin, caller.grant)
-    decision = decide(query, cohorts)
+    query = Query(asked.text, routing_metadata(asked.metadata, caller), pin, caller.grant, asked.session)
+    decision = decide(query, cohorts, router)
     if not query.grants(decision.cohort):
         raise Forbidden(f"this key is not granted {decision.cohort}", code="cohort_not_granted", param="model")
     if pin is not None and pin.kind == "release":

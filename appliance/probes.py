@@ -31,10 +31,15 @@ async def ready(box: TheBox) -> JSONResponse:
     if box.database.failing is not None:
         with suppress(StoreUnavailable):
             await asyncio.wrap_future(box.database.probe())
-    told: dict[str, Any] = {"status": box.phase, "doing": box.doing, "router": "none: pinned and metadata only"}
+    told: dict[str, Any] = {"status": box.phase, "doing": box.doing, "router": _router(box)}
     told["alarms"] = alarms(box)
     able = box.phase == "ready" and box.database.failing is None
     return JSONResponse(told, 200 if able else 503, None if able else {"Retry-After": "5"})
+
+
+def _router(box: TheBox) -> str:
+    found = box.routers.current if box.routers else None
+    return found.version if found else "none: pinned and metadata only (cohort router fit makes one)"
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -14,6 +14,8 @@ from appliance.engine.engine import Engine
 from appliance.errors import StoreUnavailable, Unavailable
 from appliance.lanes import Lanes
 from appliance.releases import Releases
+from appliance.routers import Routers
+from appliance.sessions import Sessions
 from appliance.store.database import Database
 from appliance.vitals import Vitals
 from router.cohort import Cohort
@@ -32,9 +34,11 @@ class Serving:
     engine: Engine
     lanes: Lanes
     releases: Releases
+    routers: Routers
     database: Database
     vitals: Vitals
     draining: bool = False
+    sessions: Sessions = field(default_factory=Sessions)
     under_way: Counter[str] = field(default_factory=Counter)  # requests by key id
 
     async def admit(self) -> None:

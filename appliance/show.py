@@ -33,13 +33,16 @@ def progress() -> Iterator[Callable[[float, str], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task: list[Any] = []
+        said = ""
 
         def report(fraction: float, doing: str) -> None:
+            nonlocal said
             if not task:
                 task.append(bar.add_task(doing, total=1.0))
             bar.update(task[0], completed=fraction, description=doing)
-            if not console.is_terminal:
+            if not console.is_terminal and doing != said:
                 print(f"{fraction:4.0%} {doing}", file=sys.stderr)  # noqa: T201
+            said = doing
 
         yield report
 
@@ -61,7 +64,7 @@ def served_json(url: str) -> None:
     print(json.dumps({"url": url}), flush=True)  # noqa: T201
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(inert("" if cell is None else cell) for cell in row))
@@ -72,7 +75,7 @@ def releases(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out().print("no releases yet: the base answers for every cohort (cohort release add FILE --cohort NAME)")
         return
-    _table(
+    table(
         ("release", "state", "gated", "digest", "created"),
         [
             (
@@ -134,7 +137,7 @@ def interactions(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def audit(rows: list[dict[str, Any]]) -> None:
-    _table(
+    table(
         ("when", "key", "action", "object", "after"),
         [(r["created"][:19], r["key_id"], r["action"], r["object"], json.dumps(r["after"])) for r in rows],
     )
@@ -148,13 +151,13 @@ def examples(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out().print("no examples yet (cohort import FILE --cohort NAME --split train)")
         return
-    _table(("cohort", "split", "rows"), [(r["cohort"], r["split"], r["rows"]) for r in rows])
+    table(("cohort", "split", "rows"), [(r["cohort"], r["split"], r["rows"]) for r in rows])
 
 
 def keys(rows: list[dict[str, Any]]) -> None:
     listed = [{**r, "scopes": ",".join(r["scopes"]), "cohorts": ",".join(r["cohorts"] or ["all"])} for r in rows]
     columns = ("id", "name", "scopes", "cohorts", "tenant", "expires", "revoked")
-    _table(columns, [[row[column] for column in columns] for row in listed])
+    table(columns, [[row[column] for column in columns] for row in listed])
 
 
 def new_key(key: dict[str, Any]) -> None:

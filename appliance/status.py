@@ -18,6 +18,8 @@ def alarms(box: Box) -> list[str]:
     if box.register is not None:
         found += box.register.alarms
         found += box.register.warnings
+    if box.routers is not None and box.routers.fault is not None:
+        found.append(box.routers.fault)
     if box.database.failing is not None:
         found.append(f"the log cannot be written: {box.database.failing}")
     if box.database.damage is not None:
@@ -45,7 +47,7 @@ def status_of(box: Box) -> dict[str, Any]:
         "doing": box.doing,
         "base": base and {"id": base.id, "digest": base.digest, "format": base.format},
         "context_tokens": serving.context if serving else None,
-        "router": None,
+        "router": _router(box),
         "live": {cohort: _live(box, cohort) for cohort in box.config.cohorts},
         "lanes": lanes(box),
         "waiting_requests": serving.engine.room.requests if serving else 0,
@@ -73,6 +75,12 @@ def gauges(box: Box) -> Iterable[tuple[str, str, dict[str, float]]]:
     yield "cohort_requests_waiting", "Sequences waiting", {lane["release"]: lane["waiting"] for lane in now}
     broken = box.serving.releases.out_of_service() if box.serving else {}
     yield "cohort_out_of_service", "1 for a release that cannot be served", dict.fromkeys(broken, 1)
+
+
+def _router(box: Box) -> dict[str, Any] | None:
+    """The text router in force."""
+    found = box.routers.current if box.routers else None
+    return None if found is None else {"version": found.version, "threshold": found.policy.classifier.threshold}
 
 
 def _live(box: Box, cohort: str) -> str | None:

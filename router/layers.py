@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from router.cohort import BASE, Cohort
-from router.decision import Decision
+from router.decision import Decision, Reason
+from router.text import Policy, Reading, log_odds
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +22,20 @@ class Pin:
 @dataclass(frozen=True, slots=True)
 class Query:
     """What routing may look at. `grant` is the set of names the caller may reach (cohorts and "base"), None for
-    all. `text` is the conversation's text for the text layers."""
+    all. `text` is the conversation's text for the text layers, the newest turn first. `session` is the cohort that
+    earlier requests of the same session went to."""
 
     text: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     pin: Pin | None = None
     grant: frozenset[str] | None = None
+    session: str | None = None
 
     def grants(self, cohort: str) -> bool:
         return self.grant is None or cohort in self.grant
 
 
-def pinned(query: Query, _cohorts: Sequence[Cohort]) -> Decision | None:
+def pinned(query: Query) -> Decision | None:
     """The caller's choice."""
     if query.pin is None:
         return None
@@ -45,25 +48,87 @@ def pinned(query: Query, _cohorts: Sequence[Cohort]) -> Decision | None:
 
 def metadata(query: Query, cohorts: Sequence[Cohort]) -> Decision | None:
     """The one granted cohort whose `routes` rule matches."""
-    matching = routed_by_metadata(query, cohorts)
+    matching = speaking(query, cohorts, "routes")
     if len(matching) != 1:
         return None
     return Decision(matching[0], "metadata", "metadata_rule", 1.0, {"metadata": {matching[0]: 1.0}})
 
 
-def fallback(query: Query, cohorts: Sequence[Cohort]) -> Decision:
-    """The base, since no layer found a cohort."""
-    matching = routed_by_metadata(query, cohorts)
-    scores = {"metadata": dict.fromkeys(matching, 1.0)} if matching else {}
-    reason: Literal["metadata_conflict", "no_text_router"] = "metadata_conflict" if matching else "no_text_router"
-    return Decision(BASE, "fallback", reason, 0.0, scores)
+def semantic(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy: Policy) -> Decision | None:
+    """The cohort whose examples the text lies closest to, when it is far from all others' and nothing speaks for
+    another one."""
+    best = _best(query, cohorts, reading.near)
+    if best is None or set(_speakers(query, cohorts)) - {best}:
+        return None
+    rival = max(score for name, score in reading.near.items() if name != best)
+    confidence = policy.semantic.confidence(reading.near[best], reading.near[best] - rival)
+    if confidence < policy.semantic.threshold:
+        return None
+    return Decision(best, "semantic", "near_examples", confidence, {"semantic": reading.near})
 
 
-def routed_by_metadata(query: Query, cohorts: Sequence[Cohort]) -> list[str]:
-    """Granted cohorts with a matching `routes` rule."""
+def classifier(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy: Policy) -> Decision:
+    """The most probable cohort, given the text and what metadata and session say; the base when that is unclear."""
+    scores = {"semantic": reading.near, "classifier": reading.probable}
+    weighted = _weighted(query, cohorts, reading.probable, policy)
+    best = _best(query, cohorts, weighted)
+    if best is None:
+        return Decision(BASE, "fallback", "unclear", 0.0, scores)
+    confidence = policy.classifier.confidence(log_odds(weighted[best]))
+    if confidence < policy.classifier.threshold:
+        return Decision(BASE, "fallback", "unclear", confidence, scores)
+    alone = _best(query, cohorts, reading.probable)
+    sure = policy.classifier.confidence(log_odds(reading.probable[best])) >= policy.classifier.threshold
+    reason = _reason(query, best, tipped=alone != best or not sure)
+    return Decision(best, "classifier", reason, confidence, scores)
+
+
+def fallback(query: Query, cohorts: Sequence[Cohort], reason: Reason) -> Decision:
+    """The base, since no layer could read the text."""
+    matching = speaking(query, cohorts, "routes")
+    if not matching:
+        return Decision(BASE, "fallback", reason, 0.0)
+    return Decision(BASE, "fallback", "metadata_conflict", 0.0, {"metadata": dict.fromkeys(matching, 1.0)})
+
+
+def speaking(query: Query, cohorts: Sequence[Cohort], rule: Literal["routes", "prior"]) -> list[str]:
+    """Granted cohorts with a matching rule of this kind."""
     return [
         cohort.name
         for cohort in cohorts
         if query.grants(cohort.name)
-        and any(rule.rule == "routes" and rule.matches(query.metadata) for rule in cohort.rules)
+        and any(known.rule == rule and known.matches(query.metadata) for known in cohort.rules)
     ]
+
+
+def _speakers(query: Query, cohorts: Sequence[Cohort]) -> list[str]:
+    """Cohorts that something beside the text speaks for. Of several `routes` rules that contradict each other, each
+    is a prior."""
+    found = [*speaking(query, cohorts, "prior"), *speaking(query, cohorts, "routes")]
+    return found if query.session is None else [*found, query.session]
+
+
+def _weighted(
+    query: Query, cohorts: Sequence[Cohort], probable: Mapping[str, float], policy: Policy
+) -> dict[str, float]:
+    """Posterior probabilities: the classifier's times the odds of what speaks for a cohort, normalised."""
+    odds = dict.fromkeys(probable, 1.0)
+    for name in {*speaking(query, cohorts, "prior"), *speaking(query, cohorts, "routes")}:
+        odds[name] = policy.prior_odds
+    if query.session is not None:
+        odds[query.session] = odds.get(query.session, 1.0) * policy.session_odds
+    weighted = {name: share * odds[name] for name, share in probable.items()}
+    total = sum(weighted.values())
+    return {name: share / total for name, share in weighted.items()}
+
+
+def _best(query: Query, cohorts: Sequence[Cohort], scores: Mapping[str, float]) -> str | None:
+    """Of the granted cohorts; those the caller may not reach still count as rivals."""
+    granted = [cohort.name for cohort in cohorts if cohort.name in scores and query.grants(cohort.name)]
+    return max(granted, key=lambda name: scores[name], default=None)
+
+
+def _reason(query: Query, best: str, *, tipped: bool) -> Reason:
+    if tipped:
+        return "session_kept" if best == query.session else "prior_tipped"
+    return "session_turned" if query.session not in (None, best) else "classified"

@@ -114,7 +114,7 @@ def test_the_releases_prompt_comes_first(turns: list[Turn], prompt: str | None, 
 
 def test_the_router_reads_the_conversation_without_system_messages() -> None:
     turns = [("system", "s"), ("user", "u"), ("assistant", "a"), ("developer", "d"), ("user", "v")]
-    assert conversation_text(turns) == "u\na\nv"
+    assert conversation_text(turns) == "v\nu"
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def caller(*grant: str, tenant: str | None = None, hints: bool = True) -> Caller
 def placed(
     releases: Releases, model: str, metadata: Mapping[str, str] | None = None, who: Caller = ANONYMOUS
 ) -> Place:
-    return place(Asked(model, "some text", metadata or {}), who, BASE_ID, CONFIG.routing(), releases)
+    return place(Asked(model, "some text", metadata or {}), who, BASE_ID, CONFIG.routing(), releases, None)
 
 
 LEGAL, FINANCE = {"vertical": "legal"}, {"vertical": "finance"}

@@ -63,6 +63,15 @@ def for_request(conn: sqlite3.Connection, request_id: str) -> list[Feedback]:
     return [Feedback(**row) for row in rows]
 
 
+def cohorts(conn: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Requests whose right cohort was named, with the one named last."""
+    rows = conn.execute(
+        "SELECT request_id, cohort FROM feedback WHERE rowid IN "
+        "(SELECT max(rowid) FROM feedback WHERE cohort IS NOT NULL GROUP BY request_id)"
+    )
+    return [(row["request_id"], row["cohort"]) for row in rows]
+
+
 def _with_same_key(conn: sqlite3.Connection, feedback: Feedback) -> Feedback | None:
     row = conn.execute(
         "SELECT * FROM feedback WHERE key_id = ? AND idempotency_key = ?",

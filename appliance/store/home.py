@@ -34,6 +34,7 @@ class Home:
         self.database = self.path / "appliance.db"
         self.releases = self.path / "releases"
         self.base = self.path / "base"
+        self.router = self.path / "router"
         self.jobs = self.path / "jobs"
         self._lock: int | None = None
         self._create()
@@ -72,7 +73,7 @@ class Home:
 
     def _create(self) -> None:
         try:
-            for folder in (self.path, self.releases, self.base, self.jobs):
+            for folder in (self.path, self.releases, self.base, self.router, self.jobs):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SetupError(f"{error.filename} cannot be made a folder ({error.strerror}): {_REMEDY}") from error

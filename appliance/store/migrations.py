@@ -179,6 +179,20 @@ CREATE TABLE probe (
 )
 """
 
+_ROUTERS = """
+CREATE TABLE routers (
+    -- The text routers fitted here; the files lie under router/ by digest.
+    version INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('live', 'refused', 'retired')),
+    created TEXT NOT NULL,
+    key_id TEXT NOT NULL,                 -- who had it fitted; '' on the machine itself
+    manifest TEXT NOT NULL,               -- JSON object
+    report TEXT NOT NULL,                 -- JSON object: what it gave on rows kept apart
+    refusals TEXT NOT NULL                -- JSON list: why it did not go live
+)
+"""
+
 
 _KINDS = (
     """
@@ -303,3 +317,9 @@ def m008_examples(database: Database) -> None:
     database.execute(_EXAMPLES)
     # It ends in seq (the rowid), so the rows of a split are one range in the order of their import.
     database.execute("CREATE INDEX examples_split ON examples (cohort, split)")
+
+
+@schema()
+def m009_routers(database: Database) -> None:
+    database.execute(_ROUTERS)
+    database.execute("CREATE UNIQUE INDEX routers_one_live ON routers (state) WHERE state = 'live'")

@@ -123,15 +123,15 @@ def test_without_cohorts_the_base_answers() -> None:
 
 def test_layers_that_do_not_know_pass_on() -> None:
     query = Query("Which clause is this?")
-    assert layers.pinned(query, COHORTS) is None
+    assert layers.pinned(query) is None
     assert layers.metadata(query, COHORTS) is None
-    assert layers.fallback(query, COHORTS).cohort == "base"
+    assert layers.fallback(query, COHORTS, "no_text_router").cohort == "base"
 
 
 def test_the_metadata_layer_leaves_conflicts_to_the_next() -> None:
     query = Query("", {"vertical": "legal", "tenant": "bank"})
     assert layers.metadata(query, COHORTS) is None
-    assert layers.routed_by_metadata(query, COHORTS) == ["legal", "finance"]
+    assert layers.speaking(query, COHORTS, "routes") == ["legal", "finance"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""Logged traffic as the router's material: re-decided under another router or threshold, and as labelled rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from appliance.chat import conversation_text
+from appliance.errors import Conflict
+from appliance.router_rows import Row
+from appliance.routers import Routers
+from appliance.store import feedback, interactions
+from appliance.store.database import Database
+from appliance.store.interactions import Interaction
+from appliance.wire.router import ReplayRequest
+from router.errors import RouterRefused
+
+if TYPE_CHECKING:
+    from router.classifier import FittedRouter
+
+_SHOWN = 20  # requests whose decision changes, in the reply
+_LONGEST_SHOWN = 200  # characters of their texts
+
+
+async def replay(database: Database, routers: Routers, wanted: ReplayRequest) -> dict[str, Any]:
+    """Re-decide the newest live requests that named no cohort: what would change. Raises NotFound, Conflict."""
+    router = await _router(routers, wanted)
+
+    def read() -> list[Interaction]:
+        with database.read() as connection:
+            found = interactions.page(connection, limit=wanted.limit)
+        return [row for row in found if row.layer != "pinned" and row.origin == "live"]
+
+    logged = await asyncio.to_thread(read)
+    given = [Row(row.cohort, _text(row), "", row.metadata) for row in logged]
+    decided = await routers.decisions(given, router)
+    changed = [(row, new) for row, new in zip(logged, decided, strict=True) if row.cohort != new.cohort]
+    moves = Counter((row.cohort, new.cohort) for row, new in changed)
+    return {
+        "router": router.version,
+        "threshold": router.policy.classifier.threshold,
+        "n": len(logged),
+        "changed": len(changed),
+        "moves": [{"from": old, "to": new, "n": n} for (old, new), n in moves.most_common()],
+        "before": dict(Counter(row.cohort for row in logged)),
+        "after": dict(Counter(decision.cohort for decision in decided)),
+        "examples": [
+            {
+                "request_id": row.id,
+                "text": _text(row)[:_LONGEST_SHOWN],
+                "from": row.cohort,
+                "to": new.cohort,
+                "reason": new.reason,
+                "confidence": new.confidence,
+            }
+            for row, new in changed[:_SHOWN]
+        ],
+    }
+
+
+async def _router(routers: Routers, wanted: ReplayRequest) -> FittedRouter:
+    """A copy with its own threshold, so that live traffic keeps the other."""
+    if wanted.router is None:
+        found = routers.current
+        if found is None:
+            raise Conflict("no router is in force: fit one (cohort router fit), or name a version", param="router")
+    else:
+        try:
+            found = await routers.load(routers.get(wanted.router))
+        except RouterRefused as error:
+            raise Conflict(f"router@{wanted.router} cannot be used: {error}", param="router") from error
+    return found if wanted.threshold is None else found.at(wanted.threshold)
+
+
+def confirmed(database: Database) -> list[Row]:
+    """Requests whose right cohort somebody named in feedback, the newest word on each."""
+    with database.read() as connection:
+        named = feedback.cohorts(connection)
+        found = [(interactions.get(connection, request), cohort) for request, cohort in named]
+    return [_row(row, cohort) for row, cohort in found if row is not None]
+
+
+def _row(row: Interaction, cohort: str) -> Row:
+    text = _text(row)
+    return Row(cohort, text, text, row.metadata)
+
+
+def _text(row: Interaction) -> str:
+    return conversation_text(_turns(row.messages))
+
+
+def _turns(messages: Sequence[Any]) -> list[tuple[str, str]]:
+    """Prompts of the completions endpoint count as the user's words; token ids say nothing to an encoder."""
+    return [
+        ("user" if message["role"] == "prompt" else message["role"], message["content"])
+        for message in messages
+        if isinstance(message["content"], str)
+    ]

@@ -1,0 +1,103 @@
+"""The operator API of the text router: fit, evaluate, replay, go back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+
+from appliance import replay, router_rows
+from appliance.box import Operates, TheBox, Views
+from appliance.failures import documented
+from appliance.router_rows import Row
+from appliance.routers import Fitting
+from appliance.store.routers import Router
+from appliance.strict import StrictRoute
+from appliance.wire.router import (
+    FitReply,
+    FitRequest,
+    ReplayRequest,
+    RouterEntry,
+    RouterEvalRequest,
+    RouterSwitchRequest,
+)
+
+router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["router"], responses=documented(503))
+
+
+@router.get("/routers", response_model=list[RouterEntry])
+async def routers(box: TheBox, _caller: Views) -> list[RouterEntry]:
+    """Every router fitted here, newest first."""
+    return [_entry(found) for found in box.text_routers().all()]
+
+
+@router.post("/router/fit", response_model=FitReply, status_code=202, responses=documented(409, 415))
+async def fit(body: FitRequest, box: TheBox, caller: Operates) -> FitReply:
+    """Begin to fit a router on the shipped examples, the files named, and interactions confirmed by feedback if told
+    so. It goes in force when it is not provably worse."""
+    more = await _rows(box, body.paths)
+    if body.interactions:
+        more += await asyncio.to_thread(replay.confirmed, box.database)
+    return _fitting(box.text_routers().start_fit(more, caller.key_id, force=body.force))
+
+
+@router.get("/router/fit", response_model=FitReply)
+async def fit_progress(box: TheBox, _caller: Views) -> FitReply:
+    """How far the fit is that was begun last."""
+    return _fitting(box.text_routers().fitting or Fitting(done=True, doing="nothing was begun"))
+
+
+@router.post("/router/switch", response_model=RouterEntry, responses=documented(404, 409, 415))
+async def switch(body: RouterSwitchRequest, box: TheBox, caller: Operates) -> RouterEntry:
+    """Put an earlier router in force; without a version, the one before."""
+    return _entry(await box.text_routers().switch(body.version, caller.key_id))
+
+
+@router.post("/router/eval", responses=documented(409, 415))
+async def evaluation(body: RouterEvalRequest, box: TheBox, _caller: Views) -> dict[str, Any]:
+    """How good the router in force is on labelled rows, by the decisions it would make."""
+    given = await _rows(box, body.paths) if body.paths else await asyncio.to_thread(box.text_routers().kept_apart)
+    if not body.metadata:
+        given = [replace(row, metadata={}) for row in given]
+    return await box.text_routers().report(given)
+
+
+@router.post("/router/replay", responses=documented(404, 409, 415))
+async def replayed(body: ReplayRequest, box: TheBox, _caller: Views) -> dict[str, Any]:
+    """What the newest logged requests would be decided to be by another router, or at another threshold."""
+    return await replay.replay(box.database, box.text_routers(), body)
+
+
+async def _rows(box: TheBox, paths: list[str]) -> list[Row]:
+    """Raises InvalidRequest."""
+
+    def read() -> list[Row]:
+        return [row for path in paths for row in router_rows.known(router_rows.from_file(Path(path)), box.config)]
+
+    return await asyncio.to_thread(read)
+
+
+def _entry(found: Router) -> RouterEntry:
+    return RouterEntry(
+        version=found.version,
+        digest=found.digest,
+        state=found.state,
+        created=found.created,
+        rows=found.manifest["rows"],
+        held_back=found.manifest["held_back"],
+        report=found.report,
+        refusals=found.refusals,
+    )
+
+
+def _fitting(state: Fitting) -> FitReply:
+    return FitReply(
+        fraction=state.fraction,
+        doing=state.doing,
+        done=state.done,
+        error=state.error,
+        router=_entry(state.router) if state.router else None,
+    )

@@ -1,0 +1,114 @@
+"""The labelled texts that a router is fitted to and judged by, from where they lie to one form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from appliance.chat import Turn, conversation_text
+from appliance.config import Config
+from appliance.errors import InvalidRequest
+from appliance.store import examples
+from appliance.store.database import Database
+from appliance.store.examples import Example, Split
+from router.cohort import BASE
+
+_METADATA = ("tenant", "tier", "locale", "vertical")
+_NONE = ("none", BASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`prompt` is what a caller would send, `text` the user's own words in it; `cohort` "base" for neither."""
+
+    cohort: str
+    prompt: str
+    text: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def shipped(folder: Path, cohorts: Iterable[str], split: str) -> Iterator[Row]:
+    """The examples beside the configuration, NAME/train.jsonl and NAME/eval.jsonl. Raises InvalidRequest."""
+    for cohort in cohorts:
+        path = folder / cohort / f"{split}.jsonl"
+        if path.exists():
+            yield from (Row(cohort, row.prompt, row.text) for row in from_file(path, cohort))
+
+
+def from_file(path: Path, cohort: str | None = None) -> Iterator[Row]:
+    """JSON lines with `prompt` (or `text`) and `cohort` ("none" is the base), top-level tenant, tier, locale and
+    vertical as metadata. Raises InvalidRequest naming the line."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _row(line, cohort, f"{path} line {number}")
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror}", param="paths") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{path} is not UTF-8: {error}", param="paths") from error
+
+
+def _row(line: str, cohort: str | None, where: str) -> Row:
+    try:
+        given: Any = json.loads(line)
+    except ValueError as error:
+        raise InvalidRequest(f"{where} is not JSON: {error}", param="paths") from error
+    if not isinstance(given, dict):
+        raise InvalidRequest(f"{where} is not a JSON object", param="paths")
+    texts = [given.get("prompt"), given.get("text"), given.get("cohort", cohort)]
+    prompt, text, gold = [value if isinstance(value, str) else None for value in texts]
+    if prompt is None and text is None:
+        raise InvalidRequest(f"{where} has neither prompt nor text", param="paths")
+    if gold is None:
+        raise InvalidRequest(f"{where} has no cohort", param="paths")
+    metadata = {name: given[name] for name in _METADATA if isinstance(given.get(name), str)}
+    gold = BASE if gold in _NONE else gold
+    return Row(
+        gold, prompt if prompt is not None else text or "", text if text is not None else prompt or "", metadata
+    )
+
+
+def imported(database: Database, cohorts: Iterable[str], split: Split) -> list[Row]:
+    """The examples of these cohorts that `cohort import` took in."""
+    with database.read() as connection:
+        found = [row for cohort in cohorts for row in examples.rows(connection, cohort, split)]
+    return [Row(row.cohort, conversation_text(_turns(row)), row.text) for row in found]
+
+
+def _turns(example: Example) -> list[Turn]:
+    return [(message["role"], message["content"]) for message in example.messages]
+
+
+def known(rows: Iterable[Row], config: Config) -> Iterator[Row]:
+    """Raises InvalidRequest for a cohort that is not configured."""
+    for row in rows:
+        if row.cohort != BASE and row.cohort not in config.cohorts:
+            raise InvalidRequest(f"a row is of cohort {row.cohort!r}, which the configuration has not", param="paths")
+        yield row
+
+
+def with_shipped(
+    folder: Path, cohorts: Iterable[str], split: str, more: Sequence[Row], trained: Sequence[Row]
+) -> list[Row]:
+    """`more`, and the shipped examples of cohorts that have no rows of their own among `trained`: they only show how
+    it works. Those of no cohort stay: noise, chat and other languages are the same everywhere."""
+    own = {row.cohort for row in trained}
+    return [
+        *shipped(folder, [name for name in cohorts if name not in own], split),
+        *shipped(folder, [BASE], split),
+        *more,
+    ]
+
+
+def texts(rows: Iterable[Row]) -> Iterator[dict[str, str]]:
+    """For the fit: each row's text and its prompt, as one group that no fold parts; every text once."""
+    seen: set[str] = set()
+    for row in rows:
+        for text in dict.fromkeys((row.text, row.prompt)):
+            if text.strip() and text not in seen:
+                seen.add(text)
+                yield {"text": text, "cohort": row.cohort, "group": row.text}

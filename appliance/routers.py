@@ -1,0 +1,239 @@
+"""The register of text routers: which one is in force, how a new one is fitted and judged, and the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appliance import children, encoder_package, router_rows
+from appliance.config import Config
+from appliance.errors import ApplianceError, Conflict, InvalidRequest
+from appliance.router_rows import Row
+from appliance.store import audit
+from appliance.store import routers as rows
+from appliance.store.database import Connection, Database
+from appliance.store.examples import Split
+from appliance.store.routers import Router
+from router import evaluate
+from router.cohort import BASE
+from router.decide import decide
+from router.decision import Decision
+from router.errors import RouterRefused
+from router.gate import regressions
+from router.layers import Query
+
+if TYPE_CHECKING:
+    from router.classifier import FittedRouter
+
+FIT_SECONDS = 4 * 3600  # of processor time: an hour of 100,000 texts, niced, on a small machine
+FIT_MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Fitting:
+    """A fit under way or done: `fraction` of 1, and in the end either `router` or `error`."""
+
+    fraction: float = 0.0
+    doing: str = "waiting"
+    done: bool = False
+    error: str | None = None
+    router: Router | None = None
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Routers:
+    """Lives on the event loop. `current` is what decides, None without one; `fault` says why there is none."""
+
+    def __init__(self, config: Config, examples: Path, folder: Path, database: Database) -> None:
+        self._config, self._examples, self._folder, self._database = config, examples, folder, database
+        self._cohorts = config.routing()
+        self.current: FittedRouter | None = None
+        self.fault: str | None = None
+        self.fitting: Fitting | None = None
+
+    async def open(self) -> None:
+        """Load the one in force. One that cannot be loaded leaves the text layers out, with an alarm."""
+        with self._database.read() as connection:
+            live = rows.live(connection)
+        if live is None:
+            return
+        try:
+            self.current = await self.load(live)
+        except RouterRefused as error:
+            self.fault = f"{live.name} cannot be used: {error}"
+            _log.error(self.fault)
+
+    async def load(self, router: Router) -> FittedRouter:
+        """Raises RouterRefused."""
+        return await asyncio.to_thread(self._load, router.digest, router.name)
+
+    def _load(self, digest: str, version: str) -> FittedRouter:
+        from router import artefact  # here, since commands that route nothing need no onnxruntime
+
+        return artefact.load(self._folder / digest, version, list(self._config.cohorts))
+
+    def all(self) -> list[Router]:
+        """Newest first."""
+        with self._database.read() as connection:
+            return rows.list_all(connection)
+
+    def get(self, version: int) -> Router:
+        """Raises NotFound."""
+        with self._database.read() as connection:
+            return rows.get(connection, version)
+
+    # -- a new one ------------------------------------------------------------------------------------------------
+
+    def start_fit(self, more: Sequence[Row], key_id: str, *, force: bool) -> Fitting:
+        """Begin to fit on the shipped and imported examples and `more`; watch `fitting`. Raises Conflict while one is
+        under way, SetupError without the encoder's package."""
+        if self.fitting is not None and not self.fitting.done:
+            raise Conflict("a router is being fitted: wait for it (GET /admin/v1/router/fit)")
+        encoder = encoder_package.locate()
+        own = [*self._imported("train"), *more]
+        train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
+        judged = router_rows.with_shipped(self._examples, self._config.cohorts, "eval", self._imported("eval"), own)
+        self.fitting = state = Fitting()
+        state.task = asyncio.create_task(self._fit(state, train, judged, encoder, key_id, force))
+        return state
+
+    async def _fit(
+        self, state: Fitting, train: list[Row], judged: list[Row], encoder: Path, key_id: str, force: bool
+    ) -> None:
+        def report(fraction: float, doing: str) -> None:
+            state.fraction, state.doing = fraction, doing
+
+        try:
+            digest = await asyncio.to_thread(self._child, train, encoder, report)
+            report(0.95, f"judging it on {len(judged)} rows kept apart")
+            state.router = await self._judge(digest, judged, key_id, force=force)
+        except (ApplianceError, RouterRefused, children.ChildFailed) as error:
+            state.error = str(error)
+        except Exception as error:  # else the one who watches waits for ever
+            _log.exception("the fit of a router failed")
+            state.error = f"unforeseen: {error!r}"
+        finally:
+            state.done, state.fraction = True, 1.0
+
+    def _child(self, train: list[Row], encoder: Path, report: Callable[[float, str], None]) -> str:
+        """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
+            given, job = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"
+            with given.open("w", encoding="utf-8") as file:
+                for text in router_rows.texts(train):
+                    file.write(json.dumps(text) + "\n")
+            places = {"rows": given, "encoder": encoder, "cache": self._folder, "target": self._folder}
+            described = {name: str(place) for name, place in places.items()}
+            job.write_text(json.dumps({**described, "classes": [*self._config.cohorts, BASE]}))
+            digest = ""
+            for line in children.run(
+                "router.fit", str(job), cpu_seconds=FIT_SECONDS, memory_bytes=FIT_MEMORY, timeout_s=FIT_SECONDS
+            ):
+                told = _told(line)
+                digest = told.get("digest", digest)
+                if "fraction" in told:
+                    report(0.95 * told["fraction"], told["doing"])
+            return digest
+
+    async def _judge(self, digest: str, judged: list[Row], key_id: str, *, force: bool) -> Router:
+        """Compare it with the one in force and put it in force unless that provably loses."""
+        loaded = await asyncio.to_thread(self._load, digest, "new")
+        new = await self.decisions(judged, loaded)
+        found = evaluate.report(scored(judged, new)) if judged else {}
+        refusals: list[str] = []
+        if self.current is not None and not force:
+            old = await self.decisions(judged, self.current)
+            refusals = regressions([row.cohort for row in judged], old, new)
+
+        def insert(connection: Connection) -> Router:
+            before = rows.live(connection)
+            router = rows.insert(
+                connection, digest=digest, key_id=key_id, manifest=loaded.manifest, report=found, refusals=refusals
+            )
+            _audit(connection, key_id, "router.refuse" if refusals else "router.fit", before, router)
+            return router
+
+        router = await self._database.commit(insert)
+        if not refusals:
+            loaded.version = router.name
+            self.current, self.fault = loaded, None
+        return router
+
+    async def switch(self, version: int | None, key_id: str) -> Router:
+        """Put an earlier router in force: that version, or the newest older one that once was. Raises NotFound,
+        Conflict when there is none or its files are damaged."""
+        router = self._before() if version is None else self.get(version)
+        try:
+            loaded = await self.load(router)
+        except RouterRefused as error:
+            raise Conflict(f"{router.name} cannot be used: {error}", param="version") from error
+
+        def change(connection: Connection) -> Router:
+            before = rows.live(connection)
+            now = rows.switch(connection, router.version)
+            _audit(connection, key_id, "router.switch", before, now)
+            return now
+
+        switched = await self._database.commit(change)
+        self.current, self.fault = loaded, None
+        return switched
+
+    def _before(self) -> Router:
+        known = self.all()
+        live = next((router.version for router in known if router.state == "live"), 0)
+        for router in known:
+            if router.state == "retired" and router.version < live:
+                return router
+        raise Conflict("there is no earlier router to go back to")
+
+    def kept_apart(self) -> list[Row]:
+        """The rows that no fit has seen."""
+        own, train = self._imported("eval"), self._imported("train")
+        return router_rows.with_shipped(self._examples, self._config.cohorts, "eval", own, train)
+
+    def _imported(self, split: Split) -> list[Row]:
+        return router_rows.imported(self._database, [*self._config.cohorts, BASE], split)
+
+    # -- the same decisions, offline -------------------------------------------------------------------------------
+
+    async def decisions(self, given: Sequence[Row], router: FittedRouter | None) -> list[Decision]:
+        """Where the rows would go, by the function that decides live traffic; some 5 ms of a processor each."""
+
+        def work() -> list[Decision]:
+            return [decide(Query(row.prompt, row.metadata), self._cohorts, router) for row in given]
+
+        return await asyncio.to_thread(work)
+
+    async def report(self, given: Sequence[Row]) -> dict[str, Any]:
+        """How good the router in force is on these rows. Raises InvalidRequest without rows."""
+        if not given:
+            raise InvalidRequest("there are no rows to evaluate", param="paths")
+        found = evaluate.report(scored(given, await self.decisions(given, self.current)))
+        policy = self.current.policy if self.current else None
+        version = self.current.version if self.current else None
+        return {**found, "threshold": policy.classifier.threshold if policy else None, "router": version}
+
+
+def scored(given: Sequence[Row], decisions: Sequence[Decision]) -> list[evaluate.Scored]:
+    return [evaluate.scored(row.cohort, decision) for row, decision in zip(given, decisions, strict=True)]
+
+
+def _told(line: str) -> dict[str, Any]:
+    """A line of the child's: progress, or what some library prints."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _audit(connection: Connection, key_id: str, action: str, before: Router | None, after: Router) -> None:
+    told = [{"router": r.name, "digest": r.digest, "refusals": r.refusals} if r else None for r in (before, after)]
+    audit.record(connection, key_id, action, after.name, *told)

@@ -1,0 +1,59 @@
+"""Requests and replies of the router's part of the operator API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from appliance.wire.base import Reply, Request
+
+Paths = Annotated[list[str], Field(max_length=100)]
+
+
+class FitRequest(Request):
+    """`paths` are JSON-lines files on the appliance's machine."""
+
+    paths: Paths = []
+    interactions: bool = False
+    force: bool = False
+
+
+class RouterEntry(Reply):
+    version: int
+    digest: str
+    state: str
+    created: str
+    rows: dict[str, int]
+    held_back: dict[str, Any]
+    report: dict[str, Any]
+    refusals: list[str]
+
+
+class FitReply(Reply):
+    """`fraction` of 1; once `done`, either `router` or `error`."""
+
+    fraction: float
+    doing: str
+    done: bool
+    error: str | None
+    router: RouterEntry | None
+
+
+class RouterSwitchRequest(Request):
+    version: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+
+
+class RouterEvalRequest(Request):
+    """Without `paths`, the rows kept apart for it; without `metadata`, on the texts alone."""
+
+    paths: Paths = []
+    metadata: bool = True
+
+
+class ReplayRequest(Request):
+    """`router` is a version, by default the one in force; `threshold` replaces the classifier's."""
+
+    router: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000

@@ -1,0 +1,62 @@
+"""What the text layers decide from: scores of a text, and the policy that was fitted with them. Plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+LONGEST_TEXT = 32_768  # characters; of more than that, too little is read to say what it is
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Scores by cohort, "base" for texts of no cohort: `near` the cosine to the nearest centroid of its examples,
+    `probable` the classifier's probability (they sum to 1)."""
+
+    near: Mapping[str, float]
+    probable: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """From a layer's scores to the probability that its best cohort is right (Platt 1999), and the least of it that
+    is accepted."""
+
+    weights: tuple[float, ...]
+    bias: float
+    threshold: float
+
+    def confidence(self, *features: float) -> float:
+        z = self.bias + sum(weight * feature for weight, feature in zip(self.weights, features, strict=True))
+        return 1 / (1 + math.exp(-max(-60.0, min(60.0, z))))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`semantic` judges (cosine, margin to the next), `classifier` the log-odds of the best. The odds multiply a
+    cohort's probability where metadata, or the session, speaks for it."""
+
+    semantic: Gate
+    classifier: Gate
+    prior_odds: float = 2.0
+    session_odds: float = 3.0
+
+
+class TextRouter(Protocol):
+    """A fitted router. `read` takes milliseconds of processor time."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    def read(self, text: str) -> Reading: ...
+
+
+def log_odds(probability: float) -> float:
+    """Bounded: a probability of exactly 0 or 1 is rounding."""
+    p = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))

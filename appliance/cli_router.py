@@ -24,13 +24,15 @@ def fit(
     interactions: Annotated[
         bool, typer.Option("--interactions", help="Also requests whose right cohort feedback named.")
     ] = False,
+    contrastive: Annotated[bool, typer.Option("--contrastive", help="Tune the encoder first: minutes.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Put it in force though a cohort lost by it.")] = False,
     as_json: Json = False,
 ) -> None:
     """Fit a router on the shipped and imported examples, and put it in force unless it is provably worse."""
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
-        state = await operator.post("router/fit", paths=_absolute(files), interactions=interactions, force=force)
+        wanted = {"interactions": interactions, "contrastive": contrastive, "force": force}
+        state = await operator.post("router/fit", paths=_absolute(files), **wanted)
         with show.progress() as report:
             while not state["done"]:
                 await asyncio.sleep(0.5)

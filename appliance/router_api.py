@@ -41,7 +41,7 @@ async def fit(body: FitRequest, box: TheBox, caller: Operates) -> FitReply:
     more = await _rows(box, body.paths)
     if body.interactions:
         more += await asyncio.to_thread(replay.confirmed, box.database)
-    return _fitting(box.text_routers().start_fit(more, caller.key_id, force=body.force))
+    return _fitting(box.text_routers().start_fit(more, caller.key_id, force=body.force, contrastive=body.contrastive))
 
 
 @router.get("/router/fit", response_model=FitReply)

@@ -36,6 +36,15 @@ FIT_MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a fit is made of; `contrastive` tunes the encoder on half of the rows first."""
+
+    train: list[Row]
+    encoder: Path
+    contrastive: bool
+
+
 @dataclass(slots=True)
 class Fitting:
     """A fit under way or done: `fraction` of 1, and in the end either `router` or `error`."""
@@ -91,7 +100,7 @@ class Routers:
 
     # -- a new one ------------------------------------------------------------------------------------------------
 
-    def start_fit(self, more: Sequence[Row], key_id: str, *, force: bool) -> Fitting:
+    def start_fit(self, more: Sequence[Row], key_id: str, *, force: bool, contrastive: bool) -> Fitting:
         """Begin to fit on the shipped and imported examples and `more`; watch `fitting`. Raises Conflict while one is
         under way, SetupError without the encoder's package."""
         if self.fitting is not None and not self.fitting.done:
@@ -101,17 +110,15 @@ class Routers:
         train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
         judged = router_rows.with_shipped(self._examples, self._config.cohorts, "eval", self._imported("eval"), own)
         self.fitting = state = Fitting()
-        state.task = asyncio.create_task(self._fit(state, train, judged, encoder, key_id, force))
+        state.task = asyncio.create_task(self._fit(state, Job(train, encoder, contrastive), judged, key_id, force))
         return state
 
-    async def _fit(
-        self, state: Fitting, train: list[Row], judged: list[Row], encoder: Path, key_id: str, force: bool
-    ) -> None:
+    async def _fit(self, state: Fitting, job: Job, judged: list[Row], key_id: str, force: bool) -> None:
         def report(fraction: float, doing: str) -> None:
             state.fraction, state.doing = fraction, doing
 
         try:
-            digest = await asyncio.to_thread(self._child, train, encoder, report)
+            digest = await asyncio.to_thread(self._child, job, report)
             report(0.95, f"judging it on {len(judged)} rows kept apart")
             state.router = await self._judge(digest, judged, key_id, force=force)
         except (ApplianceError, RouterRefused, children.ChildFailed) as error:
@@ -122,16 +129,17 @@ class Routers:
         finally:
             state.done, state.fraction = True, 1.0
 
-    def _child(self, train: list[Row], encoder: Path, report: Callable[[float, str], None]) -> str:
+    def _child(self, wanted: Job, report: Callable[[float, str], None]) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
         with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
             given, job = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"
             with given.open("w", encoding="utf-8") as file:
-                for text in router_rows.texts(train):
+                for text in router_rows.texts(wanted.train):
                     file.write(json.dumps(text) + "\n")
-            places = {"rows": given, "encoder": encoder, "cache": self._folder, "target": self._folder}
-            described = {name: str(place) for name, place in places.items()}
-            job.write_text(json.dumps({**described, "classes": [*self._config.cohorts, BASE]}))
+            places = {"rows": given, "encoder": wanted.encoder, "cache": self._folder, "target": self._folder}
+            described: dict[str, Any] = {name: str(place) for name, place in places.items()}
+            described["classes"], described["contrastive"] = [*self._config.cohorts, BASE], wanted.contrastive
+            job.write_text(json.dumps(described))
             digest = ""
             for line in children.run(
                 "router.fit", str(job), cpu_seconds=FIT_SECONDS, memory_bytes=FIT_MEMORY, timeout_s=FIT_SECONDS

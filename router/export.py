@@ -23,7 +23,7 @@ LEAST_COSINE = 0.95  # between a sentence of the exported graph and the model's
 Floats = npt.NDArray[np.float32]
 
 
-class _Sentence(torch.nn.Module):
+class Sentence(torch.nn.Module):
     """Mean of the last layer over the tokens, of length 1, as sentence-transformers defines this model."""
 
     def __init__(self, folder: Path) -> None:
@@ -37,13 +37,12 @@ class _Sentence(torch.nn.Module):
         return torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
 
 
-def encoder(folder: Path) -> bytes:
-    """The model in `folder` as one ONNX file: ids, mask (batch, length) int64 -> sentence (batch, 384) float32.
+def encoder(sentence: Sentence) -> bytes:
+    """The model as one ONNX file: ids, mask (batch, length) int64 -> sentence (batch, 384) float32.
 
     Only MatMul is quantised, per channel: on one thread that halved the time, and quantising the rest as well
     made it slower.
     """
-    sentence = _Sentence(folder)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=512)
     ids, mask = (torch.ones(2, 7, dtype=torch.int64) for _ in range(2))  # one tensor twice would become one input
     program = torch.onnx.export(
@@ -67,7 +66,7 @@ def encoder(folder: Path) -> bytes:
     return model
 
 
-def _compare(model: bytes, sentence: _Sentence) -> None:
+def _compare(model: bytes, sentence: Sentence) -> None:
     """Raises ValueError when the graph does not say what the model says: rounding to int8 costs about 0.01."""
     ids = np.arange(1000, 1064, dtype=np.int64)[None]
     mask = np.ones_like(ids)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("appliance", "router", "adapters")
 SOURCES = tuple(sorted(p.relative_to(ROOT) for room in ROOMS for p in (ROOT / room).rglob("*.py")))
 
-CHILDREN = (Path("router/export.py"),)
+CHILDREN = (Path("router/contrast.py"), Path("router/export.py"))
 
 REPORT = """
 import json, sys

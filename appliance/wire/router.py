@@ -16,6 +16,7 @@ class FitRequest(Request):
 
     paths: Paths = []
     interactions: bool = False
+    contrastive: bool = False
     force: bool = False
 
 

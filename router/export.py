@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BertModel
+from transformers.utils.logging import disable_progress_bar
 
 from router.encoder import HEAD_OUTPUT, SENTENCE_OUTPUT
 
@@ -28,6 +29,7 @@ class Sentence(torch.nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
+        disable_progress_bar()
         self.bert = BertModel.from_pretrained(folder, attn_implementation="eager", add_pooling_layer=False)
         self.eval()  # no dropout
 

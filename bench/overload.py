@@ -3,8 +3,9 @@
 First what the appliance gives to a closed loop of 16 clients, as many as a lane has slots; then, for `--seconds`,
 requests that arrive at random `--times` as fast as it ended them before, none of them asked again. Goodput is the
 tokens of whole answers a second, to those of the closed loop. A reject is honest when it is a 503 with Retry-After;
-nothing else may come instead of an answer. The clients run niced in a process of their own. Prints a table, then one
-JSON line.
+nothing else may come instead of an answer. The clients run niced in a process of their own, so what they see of a
+reject's time is mostly their own wait for a processor; one client that is not niced asks twice a second meanwhile and
+says how fast a reject is. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 from rig import adapters, load, prompts, servers
 from rig.load import Done
 from rig.servers import Server
@@ -40,7 +46,21 @@ def flood(server: Server, rate: float, seconds: float) -> list[Done]:
     return load.run(server, 0, prompts.mix(shares, 2, PROMPT, ANSWER), rate)
 
 
-def report(calm: Sequence[Done], busy: Sequence[Done]) -> dict[str, object]:
+def watch(server: Server, stop: threading.Event) -> list[float]:
+    """Seconds from asking to the whole reject, of those that this client got."""
+    rejects = []
+    with httpx.Client(base_url=server.url, headers=dict(server.headers), timeout=5) as client:
+        asked = {"prompt": "contract", "max_tokens": 1, **server.select["base"]}
+        while not stop.wait(0.5):
+            started = time.perf_counter()
+            with suppress(httpx.TimeoutException):  # it was taken in, and waits
+                reply = client.post("/v1/completions", json=asked)
+                if reply.status_code == 503:
+                    rejects.append(time.perf_counter() - started)
+    return rejects
+
+
+def report(calm: Sequence[Done], busy: Sequence[Done], seen: Sequence[float]) -> dict[str, object]:
     answered = [d for d in busy if d.status == 200 and d.tokens == ANSWER]
     rejects = [d for d in busy if d.status == 503]
     # What came during the flood and its backlog: until the last answer.
@@ -55,6 +75,9 @@ def report(calm: Sequence[Done], busy: Sequence[Done]) -> dict[str, object]:
         "other": Counter(d.status for d in busy if d not in answered and d not in rejects),
         "tokens_per_second": load.tokens_per_second(calm),
         "goodput": goodput / load.tokens_per_second(calm),
+        "watched_rejects": len(seen),
+        "watched_reject_p50_ms": load.quantile(seen or [0.0], 0.5) * 1e3,
+        "watched_reject_p99_ms": load.quantile(seen or [0.0], 0.99) * 1e3,
         "reject_p50_ms": load.quantile(waits, 0.5) * 1e3,
         "reject_p99_ms": load.quantile(waits, 0.99) * 1e3,
         "answer_p95_s": load.quantile([d.ended - d.sent for d in answered], 0.95),
@@ -77,8 +100,12 @@ def main() -> None:
             closed(server, 2)
             calm = closed(server, 8)
             rate = len(calm) / (max(d.ended for d in calm) - min(d.sent for d in calm))
-            busy = flood(server, rate * args.times, args.seconds)
-    row = report(calm, busy)
+            stop = threading.Event()
+            with ThreadPoolExecutor(1) as watcher:
+                watching = watcher.submit(watch, server, stop)
+                busy = flood(server, rate * args.times, args.seconds)
+                stop.set()
+    row = report(calm, busy, watching.result())
     for name, value in row.items():
         print(f"{name:30} {value if isinstance(value, (int, Counter)) else round(float(str(value)), 2)}")
     print(json.dumps({"bench": "overload", "times": args.times, "seconds": args.seconds, **row}))

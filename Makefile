@@ -8,7 +8,7 @@ export COHORT_HOME ?= $(CURDIR)/var
 GPU ?= $(shell nvidia-smi >/dev/null 2>&1 && echo 1)
 SERVE := $(VENV)/.serve$(if $(filter 1,$(GPU)),-gpu)
 
-.PHONY: help serve install test check clients bench route rollback doctor clean
+.PHONY: help serve install test check clients bench route rollback doctor train-tools clean
 
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
@@ -19,6 +19,9 @@ serve: $(SERVE)
 
 ## install    the appliance into .venv (compiles llama.cpp: about ten minutes, then cached by pip)
 install: $(SERVE)
+
+## train-tools what fitting a router and drawing its report need beside (torch, transformers, scikit-learn, matplotlib)
+train-tools: $(VENV)/.train
 
 ## test       the whole test suite, with what it needs
 test: $(VENV)/.dev
@@ -70,8 +73,12 @@ $(CLIENTS)/.installed: requirements/clients.txt
 	if command -v npm; then npm install --global --prefix $(CLIENTS) openai@6.49.0; fi
 	touch $@
 
-$(VENV)/.dev: $(SERVE)
-	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[serve,dev]'
+$(VENV)/.train: $(SERVE)
+	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[train]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[train,dev]'
 	touch $@
 
 clean:

@@ -122,7 +122,7 @@ class Routers:
             report(0.95, f"judging it on {len(judged)} rows kept apart")
             state.router = await self._judge(digest, judged, key_id, force=force)
         except (ApplianceError, RouterRefused, children.ChildFailed) as error:
-            state.error = str(error)
+            state.error = _explained(str(error))
         except Exception as error:  # else the one who watches waits for ever
             _log.exception("the fit of a router failed")
             state.error = f"unforeseen: {error!r}"
@@ -231,6 +231,11 @@ class Routers:
 
 def scored(given: Sequence[Row], decisions: Sequence[Decision]) -> list[evaluate.Scored]:
     return [evaluate.scored(row.cohort, decision) for row, decision in zip(given, decisions, strict=True)]
+
+
+def _explained(failure: str) -> str:
+    """With the remedy, where the child lacks a package: those for fitting are installed apart."""
+    return f"{failure} (make train-tools installs it)" if "No module named" in failure else failure
 
 
 def _told(line: str) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""A machine that only serves: a fit says what to install."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from appliance import children, encoder_package
+from appliance.config import Config
+from appliance.routers import Routers
+from appliance.store.database import Database
+
+
+def test_a_fit_without_its_libraries_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "a_child_that_lacks_a_library.py"
+    module.write_text("import no_such_library\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(encoder_package, "locate", lambda: tmp_path)
+    run = children.run
+    monkeypatch.setattr(children, "run", lambda _, *rest, **limits: run(module.stem, *rest, **limits))
+    database = Database.open(tmp_path / "appliance.db")
+
+    async def fit() -> str | None:
+        routers = Routers(Config.model_validate(_CONFIG), tmp_path, tmp_path, database)
+        state = routers.start_fit([], "admin", force=False)
+        assert state.task is not None
+        await state.task
+        return state.error
+
+    try:
+        error = asyncio.run(fit())
+    finally:
+        database.close()
+    assert error == "ModuleNotFoundError: No module named 'no_such_library' (make train-tools installs it)"
+
+
+_CONFIG = {"cohorts": {name: {"description": name, "owner": name} for name in ("legal", "finance", "coding")}}

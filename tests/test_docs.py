@@ -17,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
-from appliance import client, config, endpoints, examples_api, operator_api, probes, streams
+from appliance import client, config, endpoints, examples_api, operator_api, probes, router_api, streams
 from appliance.box import Box
 from appliance.cli import cli
 from appliance.errors import ApplianceError, SetupError
@@ -38,6 +38,7 @@ from appliance.wire.requests import (
     StreamOptions,
     TextPart,
 )
+from appliance.wire.router import FitRequest, ReplayRequest, RouterEvalRequest, RouterSwitchRequest
 from router.decision import REASONS
 
 T = TypeVar("T")
@@ -67,6 +68,10 @@ SECTIONS: dict[type[BaseModel], str] = {
     RollbackRequest: "`POST /admin/v1/rollback`",
     ExamplesRequest: "`POST /admin/v1/examples`",
     KeyRequest: "`POST /admin/v1/keys`",
+    FitRequest: "`POST /admin/v1/router/fit`",
+    RouterSwitchRequest: "`POST /admin/v1/router/switch`",
+    RouterEvalRequest: "`POST /admin/v1/router/eval`",
+    ReplayRequest: "`POST /admin/v1/router/replay`",
 }
 
 
@@ -105,7 +110,7 @@ def scope_of(route: APIRoute) -> str:
 
 ROUTES = [
     route
-    for router in (endpoints.router, operator_api.router, examples_api.router, probes.router)
+    for router in (endpoints.router, operator_api.router, examples_api.router, router_api.router, probes.router)
     for route in router.routes
     if isinstance(route, APIRoute)
 ]

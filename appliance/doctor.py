@@ -13,13 +13,26 @@ from pathlib import Path
 from typing import Literal
 
 from adapters.registry import file_digest
-from appliance import base
+from appliance import base, encoder_package
 from appliance.config import Config
 from appliance.errors import ApplianceError
 from appliance.store.database import SQLITE_VERSION
 from appliance.store.home import Home
 
-PACKAGES = ("llama-cpp-python", "llguidance", "numpy", "fastapi", "uvicorn", "pydantic", "sqlite-utils", base.PACKAGE)
+PACKAGES = (
+    "llama-cpp-python",
+    "llguidance",
+    "numpy",
+    "fastapi",
+    "uvicorn",
+    "pydantic",
+    "sqlite-utils",
+    "onnx",
+    "onnxruntime",
+    "tokenizers",
+    base.PACKAGE,
+    encoder_package.PACKAGE,
+)
 LOW_DISK = 2 << 30
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import stat
-from codecs import BOM_UTF8
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from pydantic import BaseModel, ValidationError
 
+from appliance import jsonl
 from appliance.chat import conversation_text
 from appliance.errors import InvalidRequest
 from appliance.store import examples
@@ -18,48 +16,17 @@ from appliance.wire.examples import ExampleRow, Turn
 from appliance.wire.requests import TextPart
 
 BASE = "base"  # the cohort of rows that belong to none
-MAX_FILE = 128 << 20  # bytes; the rows are in memory until they are stored, all at once
-MAX_LINE = 1 << 20  # bytes: many times what a context holds
 _FORMS: tuple[type[BaseModel], ...] = (ExampleRow, Turn, TextPart)
 _FIELDS = {name for form in _FORMS for name in form.model_fields}
 
 
 def read(path: Path, cohort: str, split: Split) -> dict[int, Example]:
     """The examples by their line numbers; blank lines are passed over. Raises InvalidRequest."""
-    found = {number: _example(path, number, _row(path, number, line), cohort, split) for number, line in _lines(path)}
+    lines = jsonl.lines(path)
+    found = {number: _example(path, number, _row(path, number, line), cohort, split) for number, line in lines}
     if not found:
         raise InvalidRequest(f"{path} holds no rows", param="path")
     return found
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        _check(path)
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(MAX_LINE + 1):
-                number += 1
-                if len(line) > MAX_LINE:
-                    _refuse(path, number, None, f"it is longer than {MAX_LINE >> 20} MiB; is this one row a line?")
-                if number == 1:
-                    line = line.removeprefix(BOM_UTF8)
-                if line.strip():
-                    yield number, line
-    except FileNotFoundError:
-        raise InvalidRequest(f"there is no file {path} on the appliance's machine", param="path") from None
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}", param="path") from error
-
-
-def _check(path: Path) -> None:
-    try:
-        facts = path.stat()
-    except ValueError:  # a NUL in the name
-        raise FileNotFoundError from None
-    if not stat.S_ISREG(facts.st_mode):  # a pipe could keep us waiting for ever
-        raise InvalidRequest(f"{path} is a {'folder' if path.is_dir() else 'device or pipe'}, no file", param="path")
-    if facts.st_size > MAX_FILE:
-        raise InvalidRequest(f"{path} is larger than {MAX_FILE >> 20} MiB: split it", param="path")
 
 
 def _row(path: Path, number: int, line: bytes) -> ExampleRow:

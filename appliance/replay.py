@@ -34,7 +34,7 @@ async def replay(database: Database, routers: Routers, wanted: ReplayRequest) ->
         return [row for row in found if row.layer != "pinned" and row.origin == "live"]
 
     logged = await asyncio.to_thread(read)
-    given = [Row(row.cohort, _text(row), "", row.metadata) for row in logged]
+    given = [Row(row.cohort, _text(row), "", _metadata(row)) for row in logged]
     decided = await routers.decisions(given, router)
     changed = [(row, new) for row, new in zip(logged, decided, strict=True) if row.cohort != new.cohort]
     moves = Counter((row.cohort, new.cohort) for row, new in changed)
@@ -80,6 +80,11 @@ def confirmed(database: Database) -> list[Row]:
         named = feedback.cohorts(connection)
         found = [(interactions.get(connection, request), cohort) for request, cohort in named]
     return [_row(row, cohort) for row, cohort in found if row is not None]
+
+
+def _metadata(row: Interaction) -> dict[str, str]:
+    """What routing saw, but for keys whose hints do not count: the log does not say whose."""
+    return dict(row.metadata) if row.tenant is None else {**row.metadata, "tenant": row.tenant}
 
 
 def _row(row: Interaction, cohort: str) -> Row:

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 
 from appliance import replay, router_rows
 from appliance.box import Operates, TheBox, Views
+from appliance.errors import InvalidRequest
 from appliance.failures import documented
 from appliance.router_rows import Row
 from appliance.routers import Fitting
@@ -24,6 +25,7 @@ from appliance.wire.router import (
     RouterEvalRequest,
     RouterSwitchRequest,
 )
+from router.cohort import BASE
 
 router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["router"], responses=documented(503))
 
@@ -40,7 +42,8 @@ async def fit(body: FitRequest, box: TheBox, caller: Operates) -> FitReply:
     so. It goes in force when it is not provably worse."""
     more = await _rows(box, body.paths)
     if body.interactions:
-        more += await asyncio.to_thread(replay.confirmed, box.database)
+        named = await asyncio.to_thread(replay.confirmed, box.database)
+        more += [row for row in named if row.cohort == BASE or row.cohort in box.config.cohorts]
     return _fitting(box.text_routers().start_fit(more, caller.key_id, force=body.force, contrastive=body.contrastive))
 
 
@@ -57,7 +60,7 @@ async def switch(body: RouterSwitchRequest, box: TheBox, caller: Operates) -> Ro
 
 
 @router.post("/router/eval", responses=documented(409, 415))
-async def evaluation(body: RouterEvalRequest, box: TheBox, _caller: Views) -> dict[str, Any]:
+async def evaluation(body: RouterEvalRequest, box: TheBox, _caller: Operates) -> dict[str, Any]:
     """How good the router in force is on labelled rows, by the decisions it would make."""
     given = await _rows(box, body.paths) if body.paths else await asyncio.to_thread(box.text_routers().kept_apart)
     if not body.metadata:
@@ -73,6 +76,8 @@ async def replayed(body: ReplayRequest, box: TheBox, _caller: Views) -> dict[str
 
 async def _rows(box: TheBox, paths: list[str]) -> list[Row]:
     """Raises InvalidRequest."""
+    if not all(Path(path).is_absolute() for path in paths):
+        raise InvalidRequest("paths are absolute paths on the appliance's machine", param="paths")
 
     def read() -> list[Row]:
         return [row for path in paths for row in router_rows.known(router_rows.from_file(Path(path)), box.config)]

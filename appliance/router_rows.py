@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from appliance import jsonl
 from appliance.chat import Turn, conversation_text
 from appliance.config import Config
 from appliance.errors import InvalidRequest
@@ -41,30 +42,23 @@ def shipped(folder: Path, cohorts: Iterable[str], split: str) -> Iterator[Row]:
 def from_file(path: Path, cohort: str | None = None) -> Iterator[Row]:
     """JSON lines with `prompt` (or `text`) and `cohort` ("none" is the base), top-level tenant, tier, locale and
     vertical as metadata. Raises InvalidRequest naming the line."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _row(line, cohort, f"{path} line {number}")
-    except OSError as error:
-        raise InvalidRequest(f"{path} cannot be read: {error.strerror}", param="paths") from error
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path} is not UTF-8: {error}", param="paths") from error
+    for number, line in jsonl.lines(path):
+        yield _row(line, cohort, f"{path}, line {number}")
 
 
-def _row(line: str, cohort: str | None, where: str) -> Row:
+def _row(line: bytes, cohort: str | None, where: str) -> Row:
     try:
         given: Any = json.loads(line)
-    except ValueError as error:
-        raise InvalidRequest(f"{where} is not JSON: {error}", param="paths") from error
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise InvalidRequest(f"{where}: it is not JSON in UTF-8: {error}", param="paths") from error
     if not isinstance(given, dict):
-        raise InvalidRequest(f"{where} is not a JSON object", param="paths")
+        raise InvalidRequest(f"{where}: it is not a JSON object", param="paths")
     texts = [given.get("prompt"), given.get("text"), given.get("cohort", cohort)]
     prompt, text, gold = [value if isinstance(value, str) else None for value in texts]
     if prompt is None and text is None:
-        raise InvalidRequest(f"{where} has neither prompt nor text", param="paths")
+        raise InvalidRequest(f"{where}: it has neither prompt nor text", param="paths")
     if gold is None:
-        raise InvalidRequest(f"{where} has no cohort", param="paths")
+        raise InvalidRequest(f"{where}: it has no cohort", param="paths")
     metadata = {name: given[name] for name in _METADATA if isinstance(given.get(name), str)}
     gold = BASE if gold in _NONE else gold
     return Row(
@@ -102,6 +96,12 @@ def with_shipped(
         *shipped(folder, [BASE], split),
         *more,
     ]
+
+
+def apart(judged: Iterable[Row], train: Iterable[Row]) -> list[Row]:
+    """Of the rows to judge by, those that nothing was learned from."""
+    seen = {text for row in train for text in (row.text, row.prompt)}
+    return [row for row in judged if not seen & {row.text, row.prompt}]
 
 
 def texts(rows: Iterable[Row]) -> Iterator[dict[str, str]]:

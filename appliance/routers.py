@@ -109,6 +109,7 @@ class Routers:
         own = [*self._imported("train"), *more]
         train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
         judged = router_rows.with_shipped(self._examples, self._config.cohorts, "eval", self._imported("eval"), own)
+        judged = router_rows.apart(judged, train)
         self.fitting = state = Fitting()
         state.task = asyncio.create_task(self._fit(state, Job(train, encoder, contrastive), judged, key_id, force))
         return state
@@ -145,6 +146,8 @@ class Routers:
                 "router.fit", str(job), cpu_seconds=FIT_SECONDS, memory_bytes=FIT_MEMORY, timeout_s=FIT_SECONDS
             ):
                 told = _told(line)
+                if "error" in told:
+                    raise children.ChildFailed(told["error"])
                 digest = told.get("digest", digest)
                 if "fraction" in told:
                     report(0.95 * told["fraction"], told["doing"])

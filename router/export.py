@@ -29,7 +29,7 @@ class Sentence(torch.nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         self.bert = BertModel.from_pretrained(folder, attn_implementation="eager", add_pooling_layer=False)
         self.eval()  # no dropout
 

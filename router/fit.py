@@ -139,7 +139,8 @@ def main() -> None:
     try:
         result = run(json.loads(Path(sys.argv[1]).read_text()), report)
     except ValueError as error:
-        sys.exit(str(error))
+        print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201
+        return
     print(json.dumps({"fraction": 1.0, "doing": "done", **result}), flush=True)  # noqa: T201
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from router.cohort import BASE, Cohort
 from router.decision import Decision, Reason
-from router.text import Policy, Reading, log_odds
+from router.text import Policy, Reading, log_odds, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,15 @@ def metadata(query: Query, cohorts: Sequence[Cohort]) -> Decision | None:
 
 
 def semantic(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy: Policy) -> Decision | None:
-    """The cohort whose examples the text lies closest to, when it is far from all others' and nothing speaks for
-    another one."""
+    """The cohort whose examples the text lies closest to, when it is far from all others'. What speaks for another
+    one lowers the odds; what speaks for this one is left to the next layer."""
     best = _best(query, cohorts, reading.near)
-    if best is None or set(_speakers(query, cohorts)) - {best}:
+    if best is None:
         return None
     rival = max(score for name, score in reading.near.items() if name != best)
-    confidence = policy.semantic.confidence(reading.near[best], reading.near[best] - rival)
+    alone = log_odds(policy.semantic.confidence(reading.near[best], reading.near[best] - rival))
+    against = max((odds for name, odds in _odds(query, cohorts, policy).items() if name != best), default=1.0)
+    confidence = probability(alone - math.log(against))
     if confidence < policy.semantic.threshold:
         return None
     return Decision(best, "semantic", "near_examples", confidence, {"semantic": reading.near})
@@ -101,23 +104,23 @@ def speaking(query: Query, cohorts: Sequence[Cohort], rule: Literal["routes", "p
     ]
 
 
-def _speakers(query: Query, cohorts: Sequence[Cohort]) -> list[str]:
-    """Cohorts that something beside the text speaks for. Of several `routes` rules that contradict each other, each
-    is a prior."""
-    found = [*speaking(query, cohorts, "prior"), *speaking(query, cohorts, "routes")]
-    return found if query.session is None else [*found, query.session]
+def _odds(query: Query, cohorts: Sequence[Cohort], policy: Policy) -> dict[str, float]:
+    """By how much something beside the text speaks for cohorts. Of several `routes` rules that contradict each other,
+    each is a prior."""
+    found = dict.fromkeys(
+        (*speaking(query, cohorts, "prior"), *speaking(query, cohorts, "routes")), policy.prior_odds
+    )
+    if query.session is not None:
+        found[query.session] = found.get(query.session, 1.0) * policy.session_odds
+    return found
 
 
 def _weighted(
     query: Query, cohorts: Sequence[Cohort], probable: Mapping[str, float], policy: Policy
 ) -> dict[str, float]:
     """Posterior probabilities: the classifier's times the odds of what speaks for a cohort, normalised."""
-    odds = dict.fromkeys(probable, 1.0)
-    for name in {*speaking(query, cohorts, "prior"), *speaking(query, cohorts, "routes")}:
-        odds[name] = policy.prior_odds
-    if query.session is not None:
-        odds[query.session] = odds.get(query.session, 1.0) * policy.session_odds
-    weighted = {name: share * odds[name] for name, share in probable.items()}
+    odds = _odds(query, cohorts, policy)
+    weighted = {name: share * odds.get(name, 1.0) for name, share in probable.items()}
     total = sum(weighted.values())
     return {name: share / total for name, share in weighted.items()}
 

@@ -29,8 +29,9 @@ class Gate:
     threshold: float
 
     def confidence(self, *features: float) -> float:
-        z = self.bias + sum(weight * feature for weight, feature in zip(self.weights, features, strict=True))
-        return 1 / (1 + math.exp(-max(-60.0, min(60.0, z))))
+        return probability(
+            self.bias + sum(weight * feature for weight, feature in zip(self.weights, features, strict=True))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,12 @@ class TextRouter(Protocol):
     def read(self, text: str) -> Reading: ...
 
 
-def log_odds(probability: float) -> float:
+def log_odds(share: float) -> float:
     """Bounded: a probability of exactly 0 or 1 is rounding."""
-    p = min(max(probability, 1e-6), 1 - 1e-6)
+    p = min(max(share, 1e-6), 1 - 1e-6)
     return math.log(p / (1 - p))
+
+
+def probability(odds: float) -> float:
+    """Of log-odds."""
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, odds))))

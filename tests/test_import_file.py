@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from appliance import import_file
+from appliance import import_file, jsonl
 from appliance.errors import InvalidRequest
 from appliance.store.examples import Example
 
@@ -77,7 +77,7 @@ def test_messages(tmp_path: Path) -> None:
         *(("assistant", "Here."), ("user", "Why?")),
     ]
     assert found.completion == "So."
-    assert found.text == "Where?\nHere.\nWhy?", "what routing reads of it"
+    assert found.text == "Why?\nWhere?", "what routing reads of it"
     (open_ended,) = taken(tmp_path, {"messages": turns}, cohort="base")
     assert (open_ended.prompt, open_ended.completion) == (found.prompt, None)
 
@@ -187,7 +187,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert refused(tmp_path / "pipe") == "FILE is a device or pipe, no file"
     huge = tmp_path / "huge.jsonl"
     with huge.open("wb") as file:
-        file.truncate(import_file.MAX_FILE + 1)
+        file.truncate(jsonl.MAX_FILE + 1)
     assert refused(huge) == "FILE is larger than 128 MiB: split it"
     for content in (b"", b"\n \n"):
         (tmp_path / "empty.jsonl").write_bytes(content)

@@ -59,8 +59,11 @@ CASES: dict[str, Case] = {
     "a prior against the text": (
         FLAT, LEGAL, {"tenant": "bank"}, None, None, "legal", "classifier", "classified",
     ),
-    "a prior keeps the semantic layer from answering": (
-        (0.9, 0.3, 0.3, 0.3), LEGAL, {"tenant": "bank"}, None, None, "legal", "classifier", "classified",
+    "a prior weakens what the semantic layer says": (
+        (0.9, 0.57, 0.3, 0.3), LEGAL, {"tenant": "bank"}, None, None, "legal", "classifier", "classified",
+    ),
+    "and is too weak against a wide margin": (
+        (0.9, 0.3, 0.3, 0.3), LEGAL, {"tenant": "bank"}, None, None, "legal", "semantic", "near_examples",
     ),
     "kept by the session": (FLAT, UNCLEAR, NOTHING, "legal", None, "legal", "classifier", "session_kept"),
     "the session turns": (FLAT, FINANCE, NOTHING, "legal", None, "finance", "classifier", "session_turned"),

@@ -26,13 +26,14 @@ _FIELDS = {name for form in _FORMS for name in form.model_fields}
 
 def read(path: Path, cohort: str, split: Split) -> dict[int, Example]:
     """The examples by their line numbers; blank lines are passed over. Raises InvalidRequest."""
-    found = {number: _example(path, number, _row(path, number, line), cohort, split) for number, line in _lines(path)}
+    found = {number: _example(path, number, _row(path, number, line), cohort, split) for number, line in lines(path)}
     if not found:
         raise InvalidRequest(f"{path} holds no rows", param="path")
     return found
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, and their numbers. Raises InvalidRequest."""
     try:
         _check(path)
         with path.open("rb") as file:

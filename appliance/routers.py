@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 FIT_SECONDS = 4 * 3600  # of processor time: an hour of 100,000 texts, niced, on a small machine
 FIT_MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
+_SCRATCH = "fit-"
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +62,8 @@ class Routers:
 
     async def open(self) -> None:
         """Load the one in force. One that cannot be loaded leaves the text layers out, with an alarm."""
+        for left in self._folder.glob(f"{_SCRATCH}*"):  # by a fit that was killed; it holds people's texts
+            shutil.rmtree(left, ignore_errors=True)
         with self._database.read() as connection:
             live = rows.live(connection)
         if live is None:
@@ -91,40 +95,44 @@ class Routers:
 
     # -- a new one ------------------------------------------------------------------------------------------------
 
-    def start_fit(self, more: Sequence[Row], key_id: str, *, force: bool) -> Fitting:
+    async def start_fit(self, more: Sequence[Row], key_id: str, *, force: bool) -> Fitting:
         """Begin to fit on the shipped and imported examples and `more`; watch `fitting`. Raises Conflict while one is
         under way, SetupError without the encoder's package."""
+        encoder = await asyncio.to_thread(encoder_package.locate)
         if self.fitting is not None and not self.fitting.done:
             raise Conflict("a router is being fitted: wait for it (GET /admin/v1/router/fit)")
-        encoder = encoder_package.locate()
-        own = [*self._imported("train"), *more]
-        train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
-        judged = router_rows.with_shipped(self._examples, self._config.cohorts, "eval", self._imported("eval"), own)
         self.fitting = state = Fitting()
-        state.task = asyncio.create_task(self._fit(state, train, judged, encoder, key_id, force))
+        state.task = asyncio.create_task(self._fit(state, more, encoder, key_id, force))
         return state
 
-    async def _fit(
-        self, state: Fitting, train: list[Row], judged: list[Row], encoder: Path, key_id: str, force: bool
-    ) -> None:
+    async def _fit(self, state: Fitting, more: Sequence[Row], encoder: Path, key_id: str, force: bool) -> None:
         def report(fraction: float, doing: str) -> None:
             state.fraction, state.doing = fraction, doing
 
         try:
+            train, judged = await asyncio.to_thread(self._material, more)
             digest = await asyncio.to_thread(self._child, train, encoder, report)
             report(0.95, f"judging it on {len(judged)} rows kept apart")
             state.router = await self._judge(digest, judged, key_id, force=force)
         except (ApplianceError, RouterRefused, children.ChildFailed) as error:
             state.error = str(error)
+        except OSError as error:
+            state.error = f"{error.filename or self._folder}: {error.strerror}; look at disk, path and rights"
         except Exception as error:  # else the one who watches waits for ever
             _log.exception("the fit of a router failed")
             state.error = f"unforeseen: {error!r}"
         finally:
             state.done, state.fraction = True, 1.0
 
+    def _material(self, more: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+        """What to fit on, and what to judge by. Raises InvalidRequest."""
+        own = [*more, *self._imported("train")]
+        train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
+        return train, self._apart(own)
+
     def _child(self, train: list[Row], encoder: Path, report: Callable[[float, str], None]) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
-        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._folder) as scratch:
             given, job = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"
             with given.open("w", encoding="utf-8") as file:
                 for text in router_rows.texts(train):
@@ -146,11 +154,11 @@ class Routers:
         """Compare it with the one in force and put it in force unless that provably loses."""
         loaded = await asyncio.to_thread(self._load, digest, "new")
         new = await self.decisions(judged, loaded)
-        found = evaluate.report(scored(judged, new)) if judged else {}
+        found = await asyncio.to_thread(evaluate.report, scored(judged, new)) if judged else {}
         refusals: list[str] = []
         if self.current is not None and not force:
             old = await self.decisions(judged, self.current)
-            refusals = regressions([row.cohort for row in judged], old, new)
+            refusals = await asyncio.to_thread(regressions, [row.cohort for row in judged], old, new)
 
         def insert(connection: Connection) -> Router:
             before = rows.live(connection)
@@ -195,8 +203,11 @@ class Routers:
 
     def kept_apart(self) -> list[Row]:
         """The rows that no fit has seen."""
-        own, train = self._imported("eval"), self._imported("train")
-        return router_rows.with_shipped(self._examples, self._config.cohorts, "eval", own, train)
+        return self._apart(self._imported("train"))
+
+    def _apart(self, trained: Sequence[Row]) -> list[Row]:
+        own = self._imported("eval")
+        return router_rows.with_shipped(self._examples, self._config.cohorts, "eval", own, trained)
 
     def _imported(self, split: Split) -> list[Row]:
         return router_rows.imported(self._database, [*self._config.cohorts, BASE], split)
@@ -215,10 +226,11 @@ class Routers:
         """How good the router in force is on these rows. Raises InvalidRequest without rows."""
         if not given:
             raise InvalidRequest("there are no rows to evaluate", param="paths")
-        found = evaluate.report(scored(given, await self.decisions(given, self.current)))
-        policy = self.current.policy if self.current else None
-        version = self.current.version if self.current else None
-        return {**found, "threshold": policy.classifier.threshold if policy else None, "router": version}
+        router = self.current
+        decided = await self.decisions(given, router)
+        found = await asyncio.to_thread(evaluate.report, scored(given, decided))
+        threshold = router.policy.classifier.threshold if router else None
+        return {**found, "threshold": threshold, "router": router.version if router else None}
 
 
 def scored(given: Sequence[Row], decisions: Sequence[Decision]) -> list[evaluate.Scored]:

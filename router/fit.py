@@ -14,7 +14,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ from router.lexical import BUCKETS, features
 from router.text import Gate, Policy, log_odds
 
 FOLDS = 4
-FEWEST = 20  # rows of a class; fewer say nothing held back
+FEWEST = 20  # texts of a class; fewer say nothing held back
 OUTLIERS = 0.06  # of held-back rows of no cohort, accepted at most
 RISK = 0.015  # of all accepted held-back rows, wrong at most
 SEMANTIC_RISK = 0.003  # the same for the semantic layer: what it is not sure of, the next layer looks at
@@ -167,7 +167,7 @@ def policy(
     accepted, inside = first | (confidence >= threshold), labels < base
     facts = {
         "coverage": float(accepted[inside].mean()),
-        "accuracy": float((chosen == labels)[accepted & inside].mean()),
+        "accuracy": float((chosen == labels)[accepted & inside].mean()) if accepted[inside].any() else None,
         "ood_accepted": float(accepted[~inside].mean()),
         "semantic": float(first.mean()),
         "calibration_error": calibration_error(confidence, chosen == labels),
@@ -207,14 +207,19 @@ def read(encoder: Encoder, texts: list[str], report: Report) -> Iterator[Encoded
             yield found
 
 
-def gather(job: dict[str, Any], encoder: Encoder, report: Report) -> Rows:
-    """Raises ValueError when a class has too few rows."""
+def labelled(job: dict[str, Any]) -> list[dict[str, str]]:
+    """The job's rows. Raises ValueError when a class has too few."""
     with Path(job["rows"]).open(encoding="utf-8") as file:
         given = [json.loads(line) for line in file]
-    labels = np.array([job["classes"].index(row["cohort"]) for row in given], np.int64)
-    for number, name in enumerate(job["classes"]):
-        if (labels == number).sum() < FEWEST:
-            raise ValueError(f"{name} has {(labels == number).sum()} rows: at least {FEWEST} are needed of each")
+    for name in job["classes"]:
+        different = len({row["group"] for row in given if row["cohort"] == name})
+        if different < FEWEST:
+            raise ValueError(f"{name} has {different} different texts: at least {FEWEST} are needed of each")
+    return given
+
+
+def gather(given: Sequence[dict[str, str]], classes: Sequence[str], encoder: Encoder, report: Report) -> Rows:
+    labels = np.array([classes.index(row["cohort"]) for row in given], np.int64)
     embeddings, parts = [], []
     for found in read(encoder, [row["text"] for row in given], report):
         embeddings.append(found.embedding)
@@ -238,11 +243,13 @@ def exported(folder: Path, cache: Path) -> tuple[bytes, str]:
 
 
 def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
+    given = labelled(job)
     report(0.0, "exporting the encoder")
     folder = Path(job["encoder"])
     model, weights = exported(folder, Path(job["cache"]))
     tokenizer = (folder / artefact.TOKENIZER).read_bytes()
-    rows = gather(job, Encoder(model, tokenizer), lambda part, doing: report(0.1 + 0.5 * part, doing))
+    encoder = Encoder(model, tokenizer)
+    rows = gather(given, job["classes"], encoder, lambda part, doing: report(0.1 + 0.5 * part, doing))
     scores = held_back(rows, lambda part, doing: report(0.6 + 0.32 * part, doing))
     fitted_policy, facts = policy(*scores, rows.labels)
     report(0.92, f"fitting, part {FOLDS + 1} of {FOLDS + 1}")

@@ -77,7 +77,7 @@ def test_messages(tmp_path: Path) -> None:
         *(("assistant", "Here."), ("user", "Why?")),
     ]
     assert found.completion == "So."
-    assert found.text == "Where?\nHere.\nWhy?", "what routing reads of it"
+    assert found.text == "Why?\nWhere?", "what routing reads of it"
     (open_ended,) = taken(tmp_path, {"messages": turns}, cohort="base")
     assert (open_ended.prompt, open_ended.completion) == (found.prompt, None)
 

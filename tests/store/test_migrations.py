@@ -15,7 +15,7 @@ from .samples import interaction
 
 TABLES = {
     *("interactions", "feedback", "releases", "release_events", "keys", "audit", "probe", "kinds", "moments"),
-    "examples",
+    *("examples", "routers"),
 }
 
 

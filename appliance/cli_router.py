@@ -15,6 +15,7 @@ from appliance.command import Json, call
 from appliance.errors import ApplianceError, SetupError
 
 router_cli = typer.Typer(no_args_is_help=True, help="The text router: fit, evaluate, replay, go back.")
+GATE_FAILED = 100  # exit code
 Files = Annotated[list[Path] | None, typer.Argument(help="JSON lines with prompt, text and cohort.")]
 
 
@@ -28,7 +29,10 @@ def fit(
     force: Annotated[bool, typer.Option("--force", help="Put it in force though a cohort lost by it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a router on the shipped and imported examples, and put it in force unless it is provably worse."""
+    """Fit a router on the shipped and imported examples, and put it in force unless it is provably worse.
+
+    Exit code 100 when it is.
+    """
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
         wanted = {"interactions": interactions, "contrastive": contrastive, "force": force}
@@ -42,7 +46,9 @@ def fit(
             raise ApplianceError(f"no router was fitted: {state['error']}")
         return state["router"]
 
-    call(work, as_json=as_json, shown=show_router.fitted)
+    fitted = call(work, as_json=as_json, shown=show_router.fitted)
+    if fitted["state"] == "refused":
+        raise typer.Exit(GATE_FAILED)
 
 
 @router_cli.command("eval")
@@ -53,6 +59,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """How good the router in force is on labelled rows; without files, on those kept apart from every fit."""
+    if plot is not None and plot.suffix.lower() not in (".svg", ".png"):
+        raise typer.BadParameter(f"--plot {plot}: a picture's name ends in .svg or .png")
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401
         found = await operator.post("router/eval", paths=_absolute(files), metadata=metadata)

@@ -31,10 +31,10 @@ def call(
     as_json: bool,
     shown: Callable[[Any], None],
     needs_base: bool = True,
-) -> None:
-    """Do `work` through the operator API and print what it gives."""
+) -> Any:  # noqa: ANN401 - any JSON value
+    """Do `work` through the operator API, print what it gives, and return it."""
 
-    async def run() -> Any:  # noqa: ANN401 - any JSON value
+    async def run() -> Any:  # noqa: ANN401
         config, path = configured()
         with show.progress() as report:
             async with connect(config, path, configuration.home_path(), report, needs_base=needs_base) as operator:
@@ -45,3 +45,4 @@ def call(
         typer.echo(json.dumps(result))
     else:
         shown(result)
+    return result

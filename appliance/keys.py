@@ -108,6 +108,11 @@ class Keys:
             return ANONYMOUS
         raise Unauthorised("this key is unknown here")
 
+    def holder(self, key_id: str) -> Caller:
+        """Whose requests were logged under this id, with the key's present rights; the key may be revoked by now."""
+        key = self._keys.get(key_id)
+        return _caller(key) if key is not None else Caller(key_id, frozenset())
+
     def _match(self, token: str) -> StoredKey | None:
         prefix, _, rest = token.partition("_")
         identity, _, secret = rest.partition("_")
@@ -122,8 +127,12 @@ class Keys:
             raise Unauthorised("this key was revoked", code="key_revoked")
         if key.expires is not None and datetime.fromisoformat(key.expires) <= now:
             raise Unauthorised(f"this key expired on {key.expires}", code="key_expired")
-        grant = None if key.cohorts is None else frozenset(key.cohorts)
-        return Caller(key.id, frozenset(key.scopes), grant, key.tenant, key.hints)
+        return _caller(key)
+
+
+def _caller(key: StoredKey) -> Caller:
+    grant = None if key.cohorts is None else frozenset(key.cohorts)
+    return Caller(key.id, frozenset(key.scopes), grant, key.tenant, key.hints)
 
 
 def new_key() -> tuple[str, str, str]:

@@ -8,14 +8,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from appliance.chat import conversation_text
+from appliance.config import Config
 from appliance.errors import Conflict
+from appliance.keys import Keys
+from appliance.placement import routing_metadata
 from appliance.router_rows import Row
 from appliance.routers import Routers
+from appliance.sessions import Sessions
 from appliance.store import feedback, interactions
 from appliance.store.database import Database
 from appliance.store.interactions import Interaction
 from appliance.wire.router import ReplayRequest
+from router.cohort import BASE, Cohort
+from router.decide import decide
+from router.decision import Decision
 from router.errors import RouterRefused
+from router.layers import Query
 
 if TYPE_CHECKING:
     from router.classifier import FittedRouter
@@ -24,19 +32,21 @@ _SHOWN = 20  # requests whose decision changes, in the reply
 _LONGEST_SHOWN = 200  # characters of their texts
 
 
-async def replay(database: Database, routers: Routers, wanted: ReplayRequest) -> dict[str, Any]:
+async def replay(
+    database: Database, keys: Keys, routers: Routers, cohorts: Sequence[Cohort], wanted: ReplayRequest
+) -> dict[str, Any]:
     """Re-decide the newest live requests that named no cohort: what would change. Raises NotFound, Conflict."""
     router = await _router(routers, wanted)
 
-    def read() -> list[Interaction]:
+    def work() -> list[tuple[Interaction, Decision]]:
         with database.read() as connection:
             found = interactions.page(connection, limit=wanted.limit)
-        return [row for row in found if row.layer != "pinned" and row.origin == "live"]
+        live = [row for row in found if row.origin == "live" and row.parent_id is None]
+        return _decided(live, keys, cohorts, router)[::-1]
 
-    logged = await asyncio.to_thread(read)
-    given = [Row(row.cohort, _text(row), "", _metadata(row)) for row in logged]
-    decided = await routers.decisions(given, router)
-    changed = [(row, new) for row, new in zip(logged, decided, strict=True) if row.cohort != new.cohort]
+    pairs = await asyncio.to_thread(work)
+    logged, decided = [row for row, _ in pairs], [new for _, new in pairs]
+    changed = [(row, new) for row, new in pairs if row.cohort != new.cohort]
     moves = Counter((row.cohort, new.cohort) for row, new in changed)
     return {
         "router": router.version,
@@ -60,6 +70,24 @@ async def replay(database: Database, routers: Routers, wanted: ReplayRequest) ->
     }
 
 
+def _decided(
+    newest_first: Sequence[Interaction], keys: Keys, cohorts: Sequence[Cohort], router: FittedRouter
+) -> list[tuple[Interaction, Decision]]:
+    """As live traffic was, oldest first: with its key's rights, and sessions that go where this router sends them."""
+    sessions, found = Sessions(), []
+    for row in reversed(newest_first):
+        caller = keys.holder(row.key_id)
+        cohort = row.cohort
+        if row.layer != "pinned":
+            session = sessions.cohort(caller.partition, row.session)
+            query = Query(_text(row), routing_metadata(row.metadata, caller), None, caller.grant, session)
+            found.append((row, decide(query, cohorts, router)))
+            cohort = found[-1][1].cohort
+        if cohort != BASE:
+            sessions.note(caller.partition, row.session, cohort)
+    return found
+
+
 async def _router(routers: Routers, wanted: ReplayRequest) -> FittedRouter:
     """A copy with its own threshold, so that live traffic keeps the other."""
     if wanted.router is None:
@@ -74,17 +102,14 @@ async def _router(routers: Routers, wanted: ReplayRequest) -> FittedRouter:
     return found if wanted.threshold is None else found.at(wanted.threshold)
 
 
-def confirmed(database: Database) -> list[Row]:
-    """Requests whose right cohort somebody named in feedback, the newest word on each."""
+def confirmed(database: Database, config: Config) -> list[Row]:
+    """Requests whose right cohort somebody named in feedback, the newest word on each. What was said of a cohort that
+    is configured no more is left out."""
     with database.read() as connection:
         named = feedback.cohorts(connection)
-        found = [(interactions.get(connection, request), cohort) for request, cohort in named]
+        known = [(request, cohort) for request, cohort in named if cohort in (*config.cohorts, BASE)]
+        found = [(interactions.get(connection, request), cohort) for request, cohort in known]
     return [_row(row, cohort) for row, cohort in found if row is not None]
-
-
-def _metadata(row: Interaction) -> dict[str, str]:
-    """What routing saw, but for keys whose hints do not count: the log does not say whose."""
-    return dict(row.metadata) if row.tenant is None else {**row.metadata, "tenant": row.tenant}
 
 
 def _row(row: Interaction, cohort: str) -> Row:

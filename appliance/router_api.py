@@ -14,7 +14,7 @@ from appliance.box import Operates, TheBox, Views
 from appliance.errors import InvalidRequest
 from appliance.failures import documented
 from appliance.router_rows import Row
-from appliance.routers import Fitting
+from appliance.routers import Fitting, Wanted
 from appliance.store.routers import Router
 from appliance.strict import StrictRoute
 from appliance.wire.router import (
@@ -25,7 +25,6 @@ from appliance.wire.router import (
     RouterEvalRequest,
     RouterSwitchRequest,
 )
-from router.cohort import BASE
 
 router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["router"], responses=documented(503))
 
@@ -42,9 +41,9 @@ async def fit(body: FitRequest, box: TheBox, caller: Operates) -> FitReply:
     so. It goes in force when it is not provably worse."""
     more = await _rows(box, body.paths)
     if body.interactions:
-        named = await asyncio.to_thread(replay.confirmed, box.database)
-        more += [row for row in named if row.cohort == BASE or row.cohort in box.config.cohorts]
-    return _fitting(box.text_routers().start_fit(more, caller.key_id, force=body.force, contrastive=body.contrastive))
+        more += await asyncio.to_thread(replay.confirmed, box.database, box.config)
+    wanted = Wanted(more, contrastive=body.contrastive, force=body.force)
+    return _fitting(await box.text_routers().start_fit(wanted, caller.key_id))
 
 
 @router.get("/router/fit", response_model=FitReply)
@@ -60,8 +59,11 @@ async def switch(body: RouterSwitchRequest, box: TheBox, caller: Operates) -> Ro
 
 
 @router.post("/router/eval", responses=documented(409, 415))
-async def evaluation(body: RouterEvalRequest, box: TheBox, _caller: Operates) -> dict[str, Any]:
-    """How good the router in force is on labelled rows, by the decisions it would make."""
+async def evaluation(body: RouterEvalRequest, box: TheBox, caller: Views) -> dict[str, Any]:
+    """How good the router in force is on labelled rows, by the decisions it would make. Naming files takes an
+    operator."""
+    if body.paths:
+        caller.require("operator")
     given = await _rows(box, body.paths) if body.paths else await asyncio.to_thread(box.text_routers().kept_apart)
     if not body.metadata:
         given = [replace(row, metadata={}) for row in given]
@@ -71,7 +73,7 @@ async def evaluation(body: RouterEvalRequest, box: TheBox, _caller: Operates) ->
 @router.post("/router/replay", responses=documented(404, 409, 415))
 async def replayed(body: ReplayRequest, box: TheBox, _caller: Views) -> dict[str, Any]:
     """What the newest logged requests would be decided to be by another router, or at another threshold."""
-    return await replay.replay(box.database, box.text_routers(), body)
+    return await replay.replay(box.database, box.keys, box.text_routers(), box.config.routing(), body)
 
 
 async def _rows(box: TheBox, paths: list[str]) -> list[Row]:
@@ -80,7 +82,7 @@ async def _rows(box: TheBox, paths: list[str]) -> list[Row]:
         raise InvalidRequest("paths are absolute paths on the appliance's machine", param="paths")
 
     def read() -> list[Row]:
-        return [row for path in paths for row in router_rows.known(router_rows.from_file(Path(path)), box.config)]
+        return [row for path in paths for row in router_rows.from_file(Path(path), box.config.cohorts)]
 
     return await asyncio.to_thread(read)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from appliance import jsonl
 from appliance.chat import Turn, conversation_text
-from appliance.config import Config
 from appliance.errors import InvalidRequest
 from appliance.store import examples
 from appliance.store.database import Database
@@ -36,29 +36,39 @@ def shipped(folder: Path, cohorts: Iterable[str], split: str) -> Iterator[Row]:
     for cohort in cohorts:
         path = folder / cohort / f"{split}.jsonl"
         if path.exists():
-            yield from (Row(cohort, row.prompt, row.text) for row in from_file(path, cohort))
+            yield from (Row(cohort, row.prompt, row.text) for row in from_file(path, [cohort], cohort))
 
 
-def from_file(path: Path, cohort: str | None = None) -> Iterator[Row]:
-    """JSON lines with `prompt` (or `text`) and `cohort` ("none" is the base), top-level tenant, tier, locale and
-    vertical as metadata. Raises InvalidRequest naming the line."""
-    for number, line in jsonl.lines(path):
-        yield _row(line, cohort, f"{path}, line {number}")
+def from_file(path: Path, cohorts: Iterable[str], cohort: str | None = None) -> Iterator[Row]:
+    """JSON lines with `prompt` (or `text`) and `cohort` (one of `cohorts`; "none" is the base; by default `cohort`),
+    top-level tenant, tier, locale and vertical as metadata. Raises InvalidRequest naming the line."""
+    known = {*cohorts, BASE}
+    try:
+        for number, line in jsonl.lines(path):
+            row = _row(line, cohort, f"{path}, line {number}")
+            if row.cohort not in known:
+                raise InvalidRequest(
+                    f"{path}, line {number} is of cohort {row.cohort!r}, which the configuration has not"
+                )
+            yield row
+    except InvalidRequest as error:
+        error.param = "paths"
+        raise
 
 
 def _row(line: bytes, cohort: str | None, where: str) -> Row:
     try:
-        given: Any = json.loads(line)
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise InvalidRequest(f"{where}: it is not JSON in UTF-8: {error}", param="paths") from error
+        given: Any = from_json(line)  # as strict as requests are: UTF-8, no lone surrogates, bounded nesting
+    except ValueError as error:
+        raise InvalidRequest(f"{where} is not JSON: {error}") from error
     if not isinstance(given, dict):
-        raise InvalidRequest(f"{where}: it is not a JSON object", param="paths")
+        raise InvalidRequest(f"{where} is not a JSON object")
     texts = [given.get("prompt"), given.get("text"), given.get("cohort", cohort)]
     prompt, text, gold = [value if isinstance(value, str) else None for value in texts]
     if prompt is None and text is None:
-        raise InvalidRequest(f"{where}: it has neither prompt nor text", param="paths")
+        raise InvalidRequest(f"{where} has neither prompt nor text")
     if gold is None:
-        raise InvalidRequest(f"{where}: it has no cohort", param="paths")
+        raise InvalidRequest(f"{where} has no cohort")
     metadata = {name: given[name] for name in _METADATA if isinstance(given.get(name), str)}
     gold = BASE if gold in _NONE else gold
     return Row(
@@ -77,25 +87,13 @@ def _turns(example: Example) -> list[Turn]:
     return [(message["role"], message["content"]) for message in example.messages]
 
 
-def known(rows: Iterable[Row], config: Config) -> Iterator[Row]:
-    """Raises InvalidRequest for a cohort that is not configured."""
-    for row in rows:
-        if row.cohort != BASE and row.cohort not in config.cohorts:
-            raise InvalidRequest(f"a row is of cohort {row.cohort!r}, which the configuration has not", param="paths")
-        yield row
-
-
 def with_shipped(
     folder: Path, cohorts: Iterable[str], split: str, more: Sequence[Row], trained: Sequence[Row]
 ) -> list[Row]:
     """`more`, and the shipped examples of cohorts that have no rows of their own among `trained`: they only show how
     it works. Those of no cohort stay: noise, chat and other languages are the same everywhere."""
     own = {row.cohort for row in trained}
-    return [
-        *shipped(folder, [name for name in cohorts if name not in own], split),
-        *shipped(folder, [BASE], split),
-        *more,
-    ]
+    return [*more, *shipped(folder, [*(name for name in cohorts if name not in own), BASE], split)]
 
 
 def apart(judged: Iterable[Row], train: Iterable[Row]) -> list[Row]:
@@ -105,7 +103,8 @@ def apart(judged: Iterable[Row], train: Iterable[Row]) -> list[Row]:
 
 
 def texts(rows: Iterable[Row]) -> Iterator[dict[str, str]]:
-    """For the fit: each row's text and its prompt, as one group that no fold parts; every text once."""
+    """For the fit: each row's text and its prompt, as one group that no fold parts; every text once, as the first row
+    that has it says."""
     seen: set[str] = set()
     for row in rows:
         for text in dict.fromkeys((row.text, row.prompt)):

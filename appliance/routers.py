@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,16 +34,18 @@ if TYPE_CHECKING:
 
 FIT_SECONDS = 4 * 3600  # of processor time: an hour of 100,000 texts, niced, on a small machine
 FIT_MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
+_SCRATCH = "fit-"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What a fit is made of; `contrastive` tunes the encoder on half of the rows first."""
+class Wanted:
+    """A fit on `more` rows beside those that are there; `contrastive` tunes the encoder on half of all first, `force`
+    puts the router in force though a cohort lost by it."""
 
-    train: list[Row]
-    encoder: Path
-    contrastive: bool
+    more: Sequence[Row] = ()
+    contrastive: bool = False
+    force: bool = False
 
 
 @dataclass(slots=True)
@@ -69,6 +72,8 @@ class Routers:
 
     async def open(self) -> None:
         """Load the one in force. One that cannot be loaded leaves the text layers out, with an alarm."""
+        for left in self._folder.glob(f"{_SCRATCH}*"):  # by a fit that was killed; it holds people's texts
+            shutil.rmtree(left, ignore_errors=True)
         with self._database.read() as connection:
             live = rows.live(connection)
         if live is None:
@@ -100,54 +105,56 @@ class Routers:
 
     # -- a new one ------------------------------------------------------------------------------------------------
 
-    def start_fit(self, more: Sequence[Row], key_id: str, *, force: bool, contrastive: bool) -> Fitting:
-        """Begin to fit on the shipped and imported examples and `more`; watch `fitting`. Raises Conflict while one is
-        under way, SetupError without the encoder's package."""
+    async def start_fit(self, wanted: Wanted, key_id: str) -> Fitting:
+        """Begin to fit on the shipped and imported examples and `wanted.more`; watch `fitting`. Raises Conflict while
+        one is under way, SetupError without the encoder's package."""
+        encoder = await asyncio.to_thread(encoder_package.locate)
         if self.fitting is not None and not self.fitting.done:
             raise Conflict("a router is being fitted: wait for it (GET /admin/v1/router/fit)")
-        encoder = encoder_package.locate()
-        own = [*self._imported("train"), *more]
-        train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
-        judged = router_rows.with_shipped(self._examples, self._config.cohorts, "eval", self._imported("eval"), own)
-        judged = router_rows.apart(judged, train)
         self.fitting = state = Fitting()
-        state.task = asyncio.create_task(self._fit(state, Job(train, encoder, contrastive), judged, key_id, force))
+        state.task = asyncio.create_task(self._fit(state, wanted, encoder, key_id))
         return state
 
-    async def _fit(self, state: Fitting, job: Job, judged: list[Row], key_id: str, force: bool) -> None:
+    async def _fit(self, state: Fitting, wanted: Wanted, encoder: Path, key_id: str) -> None:
         def report(fraction: float, doing: str) -> None:
             state.fraction, state.doing = fraction, doing
 
         try:
-            digest = await asyncio.to_thread(self._child, job, report)
+            train, judged = await asyncio.to_thread(self._material, wanted.more)
+            job = {"encoder": str(encoder), "contrastive": wanted.contrastive}
+            digest = await asyncio.to_thread(self._child, train, job, report)
             report(0.95, f"judging it on {len(judged)} rows kept apart")
-            state.router = await self._judge(digest, judged, key_id, force=force)
+            state.router = await self._judge(digest, judged, key_id, force=wanted.force)
         except (ApplianceError, RouterRefused, children.ChildFailed) as error:
             state.error = _explained(str(error))
+        except OSError as error:
+            state.error = f"{error.filename or self._folder}: {error.strerror}; look at disk, path and rights"
         except Exception as error:  # else the one who watches waits for ever
             _log.exception("the fit of a router failed")
             state.error = f"unforeseen: {error!r}"
         finally:
             state.done, state.fraction = True, 1.0
 
-    def _child(self, wanted: Job, report: Callable[[float, str], None]) -> str:
+    def _material(self, more: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+        """What to fit on, and what to judge by. Raises InvalidRequest."""
+        own = [*more, *self._imported("train")]
+        train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
+        return train, router_rows.apart(self._apart(own), train)
+
+    def _child(self, train: list[Row], job: dict[str, Any], report: Callable[[float, str], None]) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
-        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
-            given, job = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._folder) as scratch:
+            given, described = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"
             with given.open("w", encoding="utf-8") as file:
-                for text in router_rows.texts(wanted.train):
+                for text in router_rows.texts(train):
                     file.write(json.dumps(text) + "\n")
-            places = {"rows": given, "encoder": wanted.encoder, "cache": self._folder, "target": self._folder}
-            described: dict[str, Any] = {name: str(place) for name, place in places.items()}
-            described["classes"], described["contrastive"] = [*self._config.cohorts, BASE], wanted.contrastive
-            job.write_text(json.dumps(described))
+            places = {"rows": str(given), "cache": str(self._folder), "target": str(self._folder)}
+            described.write_text(json.dumps({**job, **places, "classes": [*self._config.cohorts, BASE]}))
             digest = ""
             for line in children.run(
-                "router.fit", str(job), cpu_seconds=FIT_SECONDS, memory_bytes=FIT_MEMORY, timeout_s=FIT_SECONDS
+                "router.fit", str(described), cpu_seconds=FIT_SECONDS, memory_bytes=FIT_MEMORY, timeout_s=FIT_SECONDS
             ):
                 told = _told(line)
-                if "error" in told:
-                    raise children.ChildFailed(told["error"])
                 digest = told.get("digest", digest)
                 if "fraction" in told:
                     report(0.95 * told["fraction"], told["doing"])
@@ -157,11 +164,11 @@ class Routers:
         """Compare it with the one in force and put it in force unless that provably loses."""
         loaded = await asyncio.to_thread(self._load, digest, "new")
         new = await self.decisions(judged, loaded)
-        found = evaluate.report(scored(judged, new)) if judged else {}
+        found = await asyncio.to_thread(evaluate.report, scored(judged, new)) if judged else {}
         refusals: list[str] = []
         if self.current is not None and not force:
             old = await self.decisions(judged, self.current)
-            refusals = regressions([row.cohort for row in judged], old, new)
+            refusals = await asyncio.to_thread(regressions, [row.cohort for row in judged], old, new)
 
         def insert(connection: Connection) -> Router:
             before = rows.live(connection)
@@ -206,8 +213,11 @@ class Routers:
 
     def kept_apart(self) -> list[Row]:
         """The rows that no fit has seen."""
-        own, train = self._imported("eval"), self._imported("train")
-        return router_rows.with_shipped(self._examples, self._config.cohorts, "eval", own, train)
+        return self._apart(self._imported("train"))
+
+    def _apart(self, trained: Sequence[Row]) -> list[Row]:
+        own = self._imported("eval")
+        return router_rows.with_shipped(self._examples, self._config.cohorts, "eval", own, trained)
 
     def _imported(self, split: Split) -> list[Row]:
         return router_rows.imported(self._database, [*self._config.cohorts, BASE], split)
@@ -226,10 +236,11 @@ class Routers:
         """How good the router in force is on these rows. Raises InvalidRequest without rows."""
         if not given:
             raise InvalidRequest("there are no rows to evaluate", param="paths")
-        found = evaluate.report(scored(given, await self.decisions(given, self.current)))
-        policy = self.current.policy if self.current else None
-        version = self.current.version if self.current else None
-        return {**found, "threshold": policy.classifier.threshold if policy else None, "router": version}
+        router = self.current
+        decided = await self.decisions(given, router)
+        found = await asyncio.to_thread(evaluate.report, scored(given, decided))
+        threshold = router.policy.classifier.threshold if router else None
+        return {**found, "threshold": threshold, "router": router.version if router else None}
 
 
 def scored(given: Sequence[Row], decisions: Sequence[Decision]) -> list[evaluate.Scored]:

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from router import onnx_check
+from router import layers, onnx_check
 from router.classifier import FittedRouter
+from router.cohort import Cohort
 from router.encoder import Encoder
 from router.errors import RouterRefused
 from router.lexical import BUCKETS
@@ -71,15 +72,26 @@ def manifest_of(folder: Path) -> dict[str, Any]:
         raise RouterRefused(f"{folder.name[:12]} has no manifest: it was not written to its end") from error
     if hashlib.sha256(content).hexdigest() != folder.name:
         raise RouterRefused(f"{folder.name[:12]}: the manifest was changed")
-    found: dict[str, Any] = json.loads(content)
-    if found["format"] != FORMAT:
-        raise RouterRefused(f"{folder.name[:12]} has format {found['format']}, this version reads {FORMAT}")
+    found: Any = json.loads(content)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise RouterRefused(f"{folder.name[:12]} has another format than this version reads, {FORMAT}")
     return found
 
 
 def load(folder: Path, version: str, cohorts: Sequence[str]) -> FittedRouter:
     """Check and load. Raises RouterRefused, also for a router made for other cohorts."""
     manifest = manifest_of(folder)
+    try:
+        loaded = _load(folder, manifest, version, cohorts)
+        _try(loaded, [Cohort(name) for name in cohorts])
+    except RouterRefused:
+        raise
+    except Exception as error:  # numpy, onnxruntime and tokenizers have many kinds
+        raise RouterRefused(f"{folder.name[:12]} is not of the form this version reads: {error!r}") from error
+    return loaded
+
+
+def _load(folder: Path, manifest: Mapping[str, Any], version: str, cohorts: Sequence[str]) -> FittedRouter:
     _same_cohorts(manifest["classes"][:-1], cohorts)
     files = {name: _read(folder / name, digest) for name, digest in manifest["files"].items()}
     onnx_check.check(files[MODEL])
@@ -89,6 +101,13 @@ def load(folder: Path, version: str, cohorts: Sequence[str]) -> FittedRouter:
         raise RouterRefused(f"{ARRAYS} has other shapes than this version reads")
     encoder = Encoder(files[MODEL], files[TOKENIZER])
     return FittedRouter(version, manifest, _policy(manifest["policy"]), encoder, arrays)
+
+
+def _try(loaded: FittedRouter, cohorts: Sequence[Cohort]) -> None:
+    """What fails at every text must fail here."""
+    reading = loaded.read("A trial.")
+    for layer in (layers.semantic, layers.classifier):
+        layer(layers.Query(""), cohorts, reading, loaded.policy)
 
 
 def _policy(stored: Mapping[str, Any]) -> Policy:

@@ -29,7 +29,7 @@ from router.encoder import Encoded, Encoder
 from router.learn import FOLDS, SEED, Labels, Report, Rows, fit, held_back, policy
 from router.lexical import BUCKETS, features
 
-FEWEST = 20  # rows of a class; fewer say nothing held back
+FEWEST = 20  # texts of a class; fewer say nothing held back
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,14 @@ class Given:
 
     @classmethod
     def read(cls, job: dict[str, Any]) -> Given:
-        """Raises ValueError when a class has too few rows."""
+        """Raises ValueError when a class has too few different texts."""
         with Path(job["rows"]).open(encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
         labels = np.array([job["classes"].index(row["cohort"]) for row in rows], np.int64)
-        for number, name in enumerate(job["classes"]):
-            if (found := int((labels == number).sum())) < FEWEST:
-                raise ValueError(f"{name} has {found} rows: at least {FEWEST} are needed of each")
+        for name in job["classes"]:
+            different = len({row["group"] for row in rows if row["cohort"] == name})
+            if different < FEWEST:
+                raise ValueError(f"{name} has {different} different texts: at least {FEWEST} are needed of each")
         return cls([row["text"] for row in rows], labels, np.array([row["group"] for row in rows]))
 
 
@@ -139,8 +140,7 @@ def main() -> None:
     try:
         result = run(json.loads(Path(sys.argv[1]).read_text()), report)
     except ValueError as error:
-        print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201
-        return
+        sys.exit(str(error))
     print(json.dumps({"fraction": 1.0, "doing": "done", **result}), flush=True)  # noqa: T201
 
 

@@ -150,7 +150,7 @@ def policy(
     accepted, inside = first | (confidence >= threshold), labels < base
     facts = {
         "coverage": float(accepted[inside].mean()),
-        "accuracy": float((chosen == labels)[accepted & inside].mean()),
+        "accuracy": float((chosen == labels)[accepted & inside].mean()) if accepted[inside].any() else None,
         "ood_accepted": float(accepted[~inside].mean()),
         "semantic": float(first.mean()),
         "calibration_error": calibration_error(confidence, chosen == labels),

@@ -21,7 +21,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     _cohorts(axes[1][0], report["cohorts"])
     _confusion(axes[1][1], report["confusion"])
     figure.suptitle(f"Router on {report['n']} rows: AUROC {_number(report['auroc'])}")
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
 
 
 def _risk(axes: Axes, report: dict[str, Any]) -> None:
@@ -44,6 +44,9 @@ def _reliability(axes: Axes, bins: list[tuple[float, float, int]]) -> None:
 
 def _cohorts(axes: Axes, cohorts: dict[str, Any]) -> None:
     names = list(cohorts)
+    axes.set(ylim=(0, 1.05), title="By cohort, with 95 % intervals")
+    if not names:
+        return
     places = np.arange(len(names))
     for offset, figure in ((-0.2, "recall"), (0.2, "precision")):
         values = np.array([cohorts[name][figure] or 0.0 for name in names])
@@ -51,7 +54,6 @@ def _cohorts(axes: Axes, cohorts: dict[str, Any]) -> None:
         errors = np.clip(np.stack([values - spans[0], spans[1] - values]), 0, None)
         axes.bar(places + offset, values, 0.4, yerr=errors, label=figure, capsize=3)
     axes.set_xticks(places, names)
-    axes.set(ylim=(0, 1.05), title="By cohort, with 95 % intervals")
     axes.legend(loc="lower right")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import fitted
+from tests.fitted import Fitted
 from tests.tiny import write_adapter, write_base
 
 settings.register_profile("suite", deadline=None)  # the machine is shared: a slow example is no failure
@@ -35,6 +37,12 @@ def tiny_adapters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     """Two adapters of the tiny base whose answers differ from its and from each other's."""
     folder = tmp_path_factory.mktemp("adapters")
     return write_adapter(folder / "one.gguf", seed=1), write_adapter(folder / "two.gguf", seed=2)
+
+
+@pytest.fixture(scope="session")
+def fitted_router(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """The router that the shipped examples give."""
+    return fitted.fit(tmp_path_factory.mktemp("fitted"))
 
 
 @pytest.fixture(scope="session")

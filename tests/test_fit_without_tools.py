@@ -9,7 +9,7 @@ import pytest
 
 from appliance import children, encoder_package
 from appliance.config import Config
-from appliance.routers import Routers
+from appliance.routers import Routers, Wanted
 from appliance.store.database import Database
 
 
@@ -24,7 +24,7 @@ def test_a_fit_without_its_libraries_says_how_to_get_them(tmp_path: Path, monkey
 
     async def fit() -> str | None:
         routers = Routers(Config.model_validate(_CONFIG), tmp_path, tmp_path, database)
-        state = routers.start_fit([], "admin", force=False, contrastive=False)
+        state = await routers.start_fit(Wanted(), "admin")
         assert state.task is not None
         await state.task
         return state.error

@@ -44,12 +44,18 @@ NEEDS: dict[str | None, set[str]] = {
         "GET /admin/v1/interactions",
         "GET /admin/v1/interactions/{request_id}",
         "GET /admin/v1/audit",
+        "GET /admin/v1/routers",
+        "GET /admin/v1/router/fit",
+        "POST /admin/v1/router/eval",
+        "POST /admin/v1/router/replay",
     },
     "operator": {
         "POST /admin/v1/releases",
         "POST /admin/v1/promote",
         "POST /admin/v1/rollback",
         "POST /admin/v1/examples",
+        "POST /admin/v1/router/fit",
+        "POST /admin/v1/router/switch",
         "GET /admin/v1/keys",
         "POST /admin/v1/keys",
         "DELETE /admin/v1/keys/{identity}",
@@ -65,6 +71,8 @@ BODIES: dict[str, Json] = {
     "/admin/v1/promote": {"cohort": "none"},
     "/admin/v1/rollback": {"cohort": "none"},
     "/admin/v1/examples": {"path": "/none", "cohort": "legal", "split": "train"},
+    "/admin/v1/router/fit": {"paths": ["/none"]},
+    "/admin/v1/router/switch": {"version": 9},
     "/admin/v1/keys": {"name": "made by the table", "cohorts": ["none"]},
 }
 EVERYTHING = {"infer", "feedback", "viewer", "operator"}

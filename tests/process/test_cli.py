@@ -21,7 +21,7 @@ from .premises import COHORT, Premises, Served, chat, running
 VERBS = (
     "",
     *("serve", "base", "base import", "release", "release add", "releases", "show", "promote", "rollback", "route"),
-    *("import", "examples"),
+    *("import", "examples", "router", "router fit", "router eval"),
     *("status", "audit", "doctor", "log", "log tail", "log show", "log export", "key", "key add", "key list"),
     "key revoke",
 )

@@ -30,6 +30,7 @@ from appliance.wire.operator import KeyRequest, PromoteRequest, ReleaseAddReques
 from appliance.wire.requests import (
     ChatRequest,
     CompletionRequest,
+    EmbeddingRequest,
     FeedbackRequest,
     JsonSchema,
     Message,
@@ -60,6 +61,7 @@ SECTIONS: dict[type[BaseModel], str] = {
     StreamOptions: "`stream_options`",
     ResponseFormat: "`response_format`",
     JsonSchema: "`json_schema`",
+    EmbeddingRequest: "Embeddings",
     FeedbackRequest: "Feedback",
     RouteRequest: "`POST /admin/v1/route`",
     ReleaseAddRequest: "`POST /admin/v1/releases`",

@@ -39,6 +39,7 @@ from appliance.wire.requests import (
     StreamOptions,
     TextPart,
 )
+from appliance.wire.router import BlameRequest
 from router.decision import REASONS
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ SECTIONS: dict[type[BaseModel], str] = {
     PromoteRequest: "`POST /admin/v1/promote`",
     RollbackRequest: "`POST /admin/v1/rollback`",
     ExamplesRequest: "`POST /admin/v1/examples`",
+    BlameRequest: "`POST /admin/v1/router/blame`",
     KeyRequest: "`POST /admin/v1/keys`",
 }
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from appliance.asks import asks_for
 from appliance.engine.sequence import Finished, Told
-from appliance.errors import RateLimited
 from appliance.keys import Caller
 from appliance.placement import Place, place
 from appliance.question import Question
@@ -50,7 +49,7 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
     await serving.admit()
     where = await _place(serving, caller, question)
     record = Record(serving, caller, question, where, arrived)
-    with _quota(serving, caller):
+    with serving.quota(caller):
         async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
             serving.engine.room.check()
             record.asks = await asyncio.to_thread(asks_for, serving, question, where, lane, caller.partition, arrived)
@@ -76,19 +75,3 @@ async def _place(serving: Serving, caller: Caller, question: Question) -> Place:
     if where.decision.cohort != BASE:
         sessions.note(caller.partition, session, where.decision.cohort)
     return where
-
-
-@contextmanager
-def _quota(serving: Serving, caller: Caller) -> Iterator[None]:
-    """Count a key's requests under way. Raises RateLimited over its share; while the box is open all are one."""
-    most = serving.config.appliance.max_per_key
-    if caller.key_id and serving.under_way[caller.key_id] >= most:
-        raise RateLimited(
-            f"this key has {most} requests under way, its most; wait for one to end",
-            retry_after=serving.engine.room.retry_after(),
-        )
-    serving.under_way[caller.key_id] += 1
-    try:
-        yield
-    finally:
-        serving.under_way[caller.key_id] -= 1

@@ -40,6 +40,7 @@ def asks_for(
             question.logprobs,
             score_from=1 if question.echo and question.logprobs is not None else None,
             deadline=deadline,
+            background=question.probe_of is not None,
             partition=partition,
         )
         asks += [_choice(ask, constraint, number) for number in range(question.choices)]

@@ -86,6 +86,15 @@ def replay(
     )
 
 
+@router_cli.command("blame")
+def blame(
+    limit: Annotated[int, typer.Option("-n", min=1, max=200, help="How many of the newest.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Misroute or bad adapter? Ask again what people did not like, of the cohort that they named."""
+    call(lambda o: o.post("router/blame", limit=limit), as_json=as_json, shown=show_router.blame)
+
+
 @router_cli.command("list")
 def listing(as_json: Json = False) -> None:
     """The routers fitted here, newest first."""

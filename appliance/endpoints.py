@@ -12,7 +12,8 @@ from appliance import replies, streams
 from appliance.answer import answer
 from appliance.arrival import origin
 from appliance.box import GivesFeedback, Infers, TheBox
-from appliance.errors import InvalidRequest, NotFound, NotImplementedHere, UnknownModel
+from appliance.embeddings import embed
+from appliance.errors import InvalidRequest, NotFound, UnknownModel
 from appliance.failures import documented
 from appliance.keys import Caller
 from appliance.models import find, listing
@@ -22,13 +23,12 @@ from appliance.store import feedback, interactions, timestamps
 from appliance.store.database import Connection
 from appliance.store.feedback import Feedback
 from appliance.strict import StrictRoute
-from appliance.wire.replies import ChatCompletion, Completion, FeedbackReply, ModelEntry, ModelList
-from appliance.wire.requests import ChatRequest, CompletionRequest, FeedbackRequest
+from appliance.wire.replies import ChatCompletion, Completion, EmbeddingList, FeedbackReply, ModelEntry, ModelList
+from appliance.wire.requests import ChatRequest, CompletionRequest, EmbeddingRequest, FeedbackRequest
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["inference"])
 _EVENTS = {"description": "Whole, or with `stream` as events", "content": {"text/event-stream": {}}}
 _ANSWER: dict[int | str, dict[str, Any]] = {200: _EVENTS, **documented(404, 409, 415, 429, 503, 504)}
-_ANY_BODY = {"requestBody": {"required": True, "content": {"application/json": {}}}}
 
 
 @router.post("/chat/completions", response_model=ChatCompletion, responses=_ANSWER)
@@ -62,10 +62,13 @@ async def completions(request: Request, body: CompletionRequest, box: TheBox, ca
     return await streams.stream(request, placed, events, chunks)
 
 
-@router.post("/embeddings", responses=documented(415, 501), openapi_extra=_ANY_BODY)
-async def embeddings(_caller: Infers) -> Response:
-    """Not served yet."""
-    raise NotImplementedHere("this version serves no embeddings: the text router's encoder is not installed")
+@router.post("/embeddings", response_model=EmbeddingList, responses=documented(404, 415, 429, 503, 504))
+async def embeddings(request: Request, body: EmbeddingRequest, box: TheBox, caller: Infers) -> Response:
+    """Texts as vectors of length 1, by the text router's encoder. `model`: `auto`, or the encoder's name."""
+    timeout_s = origin(request, None).timeout_s
+    work = embed(box.ready(), caller, body.model, body.texts, timeout_s)
+    reply = replies.embeddings(await streams.until_gone(request, work), base64=body.encoding_format == "base64")
+    return Response(reply.model_dump_json(), media_type="application/json")
 
 
 @router.get("/models", response_model=ModelList, responses=documented(503))

@@ -15,7 +15,6 @@
     |  `- StoreUnavailable          503
     |- DeadlineExceeded             504
     |- EngineFault                  500   llama.cpp failed this request
-    |- NotImplementedHere           501
     `- SetupError                   at start: configuration, files, ports; the command prints it and exits 1
        |- ConfigError
        |- BaseModelError
@@ -125,11 +124,6 @@ class DeadlineExceeded(ApplianceError):
 
 class EngineFault(ApplianceError):
     default_code = "engine_fault"
-
-
-class NotImplementedHere(ApplianceError):
-    status = 501
-    default_code = "not_implemented"
 
 
 class SetupError(ApplianceError):

@@ -32,7 +32,7 @@ def as_body(error: ApplianceError) -> dict[str, Any]:
 def as_response(error: ApplianceError) -> JSONResponse:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     headers |= error.headers
-    if error.status in (409, 501):  # OpenAI's clients would try these again
+    if error.status == 409:  # OpenAI's clients would try it again
         headers["x-should-retry"] = "false"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

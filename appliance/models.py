@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from appliance import encoder_package
 from appliance.config import AUTO
 from appliance.keys import Caller
 from appliance.serving import Serving
@@ -26,7 +27,7 @@ def listing(serving: Serving, caller: Caller) -> list[ModelEntry]:
     every = _everything(serving)
     if caller.grant is None:
         return every
-    granted = {*caller.grant, AUTO} | ({serving.base.id} if BASE in caller.grant else set())
+    granted = {*caller.grant, AUTO, encoder_package.NAME} | ({serving.base.id} if BASE in caller.grant else set())
     return [entry for entry in every if entry.id.partition("@")[0] in granted]
 
 
@@ -52,7 +53,7 @@ def _everything(serving: Serving) -> list[ModelEntry]:
         entries.append(
             ModelEntry(id=cohort, created=since, owned_by=section.owner, root=root, parent=base.id, meta=meta)
         )
-    return entries + _releases(serving)
+    return entries + _releases(serving) + _encoder(serving, since)
 
 
 def _releases(serving: Serving) -> list[ModelEntry]:
@@ -74,3 +75,12 @@ def _releases(serving: Serving) -> list[ModelEntry]:
         for release in serving.releases.all()
         if release.cohort in serving.config.cohorts
     ]
+
+
+def _encoder(serving: Serving, since: int) -> list[ModelEntry]:
+    """What gives embeddings, while there is a text router."""
+    router = serving.routers.current
+    if router is None:
+        return []
+    meta = ModelMeta(digest=router.manifest["encoder"], context=router.encoder.longest)
+    return [ModelEntry(id=encoder_package.NAME, created=since, owned_by=_OWNER, meta=meta)]

@@ -30,7 +30,7 @@ class Origin:
 class Question:
     """`turns` for chat, `prompts` (text or token ids) for completions. `max_new` None: the configured default.
     `logprobs`: alternatives with each token, None for no log-probabilities. `echo`: the prompt is scored and
-    returned too."""
+    returned too. `probe_of`: the logged request that this repeats for a report, in the background."""
 
     endpoint: Endpoint
     model: str
@@ -46,6 +46,7 @@ class Question:
     echo: bool
     choices: int
     response_format: ResponseFormat | None
+    probe_of: str | None = None
 
     @property
     def asked(self) -> Asked:

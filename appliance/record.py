@@ -106,13 +106,13 @@ class Record:
         decision, metadata = place.decision, dict(question.origin.metadata)
         return Interaction(
             id=self.id if number == 0 else f"{self.id}-{number}",
-            parent_id=None if number == 0 else self.id,
+            parent_id=question.probe_of if number == 0 else self.id,
             created=self._created,
             session=question.origin.session,
             key_id=self._caller.key_id,
             subject=metadata.get("subject"),
             tenant=self._caller.tenant or metadata.get("tenant"),
-            origin="live",
+            origin="live" if question.probe_of is None else "probe",
             endpoint=question.endpoint,
             metadata=metadata,
             messages=self._messages(number),
@@ -147,6 +147,8 @@ class Record:
         return [{"role": "prompt", "content": self._question.prompts[number]}]
 
     def _count(self, rows: Sequence[Interaction], status: Status) -> None:
+        if self._question.probe_of is not None:
+            return  # the metrics tell of traffic
         vitals, cohort = self._serving.vitals, self._place.decision.cohort
         decision = self._place.decision
         vitals.requests.labels(cohort, self._place.release, status).inc()

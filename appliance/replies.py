@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64 as encoding
 import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from appliance.answer import Placed, Said
+from appliance.embeddings import Embedded
+from appliance.encoder_package import NAME
 from appliance.engine.sampling import TokenScore
 from appliance.engine.sequence import Finished, PromptScores
 from appliance.engine.text import Delta
@@ -21,6 +24,9 @@ from appliance.wire.replies import (
     Completion,
     CompletionChoice,
     CompletionLogprobs,
+    Embedding,
+    EmbeddingList,
+    EmbeddingUsage,
     FinishReason,
     PromptDetails,
     Timings,
@@ -298,3 +304,16 @@ def _completion(placed: Placed, choices: list[CompletionChoice]) -> Completion:
         choices=choices,
         system_fingerprint=fingerprint(placed),
     )
+
+
+def embeddings(found: Embedded, *, base64: bool) -> EmbeddingList:
+    """As OpenAI's, in the order of the texts."""
+    data = [
+        Embedding(
+            index=index,
+            embedding=encoding.b64encode(vector.astype("<f4").tobytes()).decode() if base64 else vector.tolist(),
+        )
+        for index, vector in enumerate(found.vectors)
+    ]
+    usage = EmbeddingUsage(prompt_tokens=found.tokens, total_tokens=found.tokens)
+    return EmbeddingList(data=data, model=NAME, usage=usage)

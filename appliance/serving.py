@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from appliance.base import PreparedBase
@@ -11,7 +13,8 @@ from appliance.chat import ChatTemplate
 from appliance.config import Config
 from appliance.engine.constraint import Constraints
 from appliance.engine.engine import Engine
-from appliance.errors import StoreUnavailable, Unavailable
+from appliance.errors import RateLimited, StoreUnavailable, Unavailable
+from appliance.keys import Caller
 from appliance.lanes import Lanes
 from appliance.releases import Releases
 from appliance.routers import Routers
@@ -40,6 +43,7 @@ class Serving:
     draining: bool = False
     sessions: Sessions = field(default_factory=Sessions)
     under_way: Counter[str] = field(default_factory=Counter)  # requests by key id
+    encoding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one text is embedded at a time
 
     async def admit(self) -> None:
         """Raises Unavailable while draining, or while the log cannot be written (after trying once more)."""
@@ -51,3 +55,18 @@ class Serving:
             except StoreUnavailable as error:
                 error.retry_after = 10
                 raise
+
+    @contextmanager
+    def quota(self, caller: Caller) -> Iterator[None]:
+        """Count a key's requests under way. Raises RateLimited over its share; while the box is open all are one."""
+        most = self.config.appliance.max_per_key
+        if caller.key_id and self.under_way[caller.key_id] >= most:
+            raise RateLimited(
+                f"this key has {most} requests under way, its most; wait for one to end",
+                retry_after=self.engine.room.retry_after(),
+            )
+        self.under_way[caller.key_id] += 1
+        try:
+            yield
+        finally:
+            self.under_way[caller.key_id] -= 1

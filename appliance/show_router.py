@@ -96,5 +96,28 @@ def replay(found: dict[str, Any]) -> None:
         )
 
 
+def blame(found: dict[str, Any]) -> None:
+    out().print(
+        f"{found['n']} requests that people did not like: {found['misroute']} misroutes, "
+        f"{found['adapter']} by the adapter, {found['unknown']} unknown; {found['routed_wrong']} were sent wrong"
+    )
+    if found["requests"]:
+        table(
+            ("request", "verdict", "sent to", "right", "before", "again", "answered by"),
+            [
+                (
+                    r["request_id"],
+                    r["verdict"],
+                    r["sent"],
+                    r["right"],
+                    _percent(r["before"]),
+                    _percent(r["again"]),
+                    r["error"] or r["release"] or "-",
+                )
+                for r in found["requests"]
+            ],
+        )
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"

@@ -43,6 +43,10 @@ class Vitals:
         self.queue = Histogram(
             "cohort_queue_seconds", "Waiting for a lane", ["cohort"], buckets=_TTFT, registry=self.registry
         )
+        self.embeddings = Counter("cohort_embeddings", "Texts embedded", registry=self.registry)
+        self.embedding_tokens = Counter(
+            "cohort_embedding_tokens", "Word pieces of embedded texts", registry=self.registry
+        )
         self.feedback = Counter("cohort_feedback", "Feedback by rating", ["cohort", "rating"], registry=self.registry)
         self.live = Gauge(
             "cohort_live_release", "Version of the live release, 0 for the base", ["cohort"], registry=self.registry

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
 
-from router.errors import RouterRefused
+from router.errors import RouterRefused, TextTooLong
 
 HEAD, TAIL = 96, 32  # word pieces that are read of a longer text: its cost grows with them, what it is about seldom
 _CHARACTERS = 16  # of a word piece, at most on average: bounds what is tokenised
@@ -33,6 +33,8 @@ class Encoded:
 class Encoder:
     """One text at a time: with int8 activations a batch's other rows would change the result. Thread-safe."""
 
+    longest = 512  # word pieces of a text that is read whole: as many positions as the model has
+
     def __init__(self, model: bytes, tokenizer: bytes, threads: int = 1) -> None:
         """Raises RouterRefused."""
         options = onnxruntime.SessionOptions()
@@ -49,15 +51,30 @@ class Encoder:
         self._headed = HEAD_OUTPUT in [output.name for output in self._session.get_outputs()]
 
     def encode(self, text: str) -> Encoded:
+        """For routing: of a long text the beginning and the end."""
         seen, ids = self._visible(text)
-        tokens = np.array([ids], np.int64)
-        outputs = [SENTENCE_OUTPUT, HEAD_OUTPUT] if self._headed else [SENTENCE_OUTPUT]
-        found = self._session.run(outputs, {"ids": tokens, "mask": np.ones_like(tokens)})
-        return Encoded(ids, seen, found[0][0], found[1][0] if self._headed else np.empty(0, np.float32))
+        found = self._run(ids, [SENTENCE_OUTPUT, HEAD_OUTPUT] if self._headed else [SENTENCE_OUTPUT])
+        return Encoded(ids, seen, found[0], found[1] if self._headed else np.empty(0, np.float32))
 
-    def count(self, text: str) -> int:
-        """Word pieces of the whole text."""
-        return len(self._tokenizer.encode(text).ids)
+    def pieces(self, text: str) -> list[int]:
+        """The word pieces of the whole text, its begin and end among them. Raises TextTooLong."""
+        if len(text) > self.longest * _CHARACTERS:
+            raise TextTooLong(
+                f"{len(text)} characters", f"{self.longest} word pieces of {_CHARACTERS} characters each"
+            )
+        ids: list[int] = self._tokenizer.encode(text).ids
+        if len(ids) > self.longest:
+            raise TextTooLong(f"{len(ids)} word pieces", f"{self.longest} word pieces")
+        return ids
+
+    def embed(self, pieces: list[int]) -> Floats:
+        """The sentence they make: (384,), of length 1."""
+        return self._run(pieces, [SENTENCE_OUTPUT])[0]
+
+    def _run(self, ids: list[int], outputs: list[str]) -> list[Floats]:
+        tokens = np.array([ids], np.int64)
+        found = self._session.run(outputs, {"ids": tokens, "mask": np.ones_like(tokens)})
+        return [rows[0] for rows in found]
 
     def _visible(self, text: str) -> tuple[str, list[int]]:
         """The beginning and the end of a long text."""

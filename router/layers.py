@@ -67,7 +67,8 @@ def semantic(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy: 
     confidence = probability(alone - math.log(against))
     if confidence < policy.semantic.threshold:
         return None
-    return Decision(best, "semantic", "near_examples", confidence, {"semantic": reading.near})
+    reason: Reason = "session_turned" if query.session not in (None, best) else "near_examples"
+    return Decision(best, "semantic", reason, confidence, {"semantic": reading.near})
 
 
 def classifier(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy: Policy) -> Decision:

@@ -30,6 +30,7 @@ from appliance.wire.operator import KeyRequest, PromoteRequest, ReleaseAddReques
 from appliance.wire.requests import (
     ChatRequest,
     CompletionRequest,
+    EmbeddingRequest,
     FeedbackRequest,
     JsonSchema,
     Message,
@@ -38,7 +39,7 @@ from appliance.wire.requests import (
     StreamOptions,
     TextPart,
 )
-from appliance.wire.router import FitRequest, ReplayRequest, RouterEvalRequest, RouterSwitchRequest
+from appliance.wire.router import BlameRequest, FitRequest, ReplayRequest, RouterEvalRequest, RouterSwitchRequest
 from router.decision import REASONS
 
 T = TypeVar("T")
@@ -61,12 +62,14 @@ SECTIONS: dict[type[BaseModel], str] = {
     StreamOptions: "`stream_options`",
     ResponseFormat: "`response_format`",
     JsonSchema: "`json_schema`",
+    EmbeddingRequest: "Embeddings",
     FeedbackRequest: "Feedback",
     RouteRequest: "`POST /admin/v1/route`",
     ReleaseAddRequest: "`POST /admin/v1/releases`",
     PromoteRequest: "`POST /admin/v1/promote`",
     RollbackRequest: "`POST /admin/v1/rollback`",
     ExamplesRequest: "`POST /admin/v1/examples`",
+    BlameRequest: "`POST /admin/v1/router/blame`",
     KeyRequest: "`POST /admin/v1/keys`",
     FitRequest: "`POST /admin/v1/router/fit`",
     RouterSwitchRequest: "`POST /admin/v1/router/switch`",

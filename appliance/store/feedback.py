@@ -72,6 +72,38 @@ def cohorts(conn: sqlite3.Connection) -> list[tuple[str, str]]:
     return [(row["request_id"], row["cohort"]) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What people said last of an answer that they did not like: its right cohort, and the right answer if given."""
+
+    request_id: str
+    cohort: str
+    correction: str | None
+
+
+def complaints(conn: sqlite3.Connection, limit: int) -> list[Complaint]:
+    """Of the newest live requests that were rated -1 or corrected, and whose right cohort was named."""
+    rows = conn.execute(_COMPLAINTS, {"limit": limit})
+    return [Complaint(**row) for row in rows]
+
+
+_COMPLAINTS = """
+WITH named AS (
+    SELECT interactions.id AS request_id, seq, interactions.rating, (
+        SELECT cohort FROM feedback
+        WHERE request_id = interactions.id AND cohort IS NOT NULL ORDER BY rowid DESC LIMIT 1
+    ) AS cohort, (
+        SELECT correction FROM feedback
+        WHERE request_id = interactions.id AND correction IS NOT NULL ORDER BY rowid DESC LIMIT 1
+    ) AS correction
+    FROM interactions
+    WHERE origin = 'live' AND id IN (SELECT request_id FROM feedback WHERE cohort IS NOT NULL)
+)
+SELECT request_id, cohort, correction FROM named
+WHERE rating = -1 OR correction IS NOT NULL ORDER BY seq DESC LIMIT :limit
+"""
+
+
 def _with_same_key(conn: sqlite3.Connection, feedback: Feedback) -> Feedback | None:
     row = conn.execute(
         "SELECT * FROM feedback WHERE key_id = ? AND idempotency_key = ?",

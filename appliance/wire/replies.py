@@ -126,6 +126,26 @@ class Completion(Reply):
     system_fingerprint: str
 
 
+class Embedding(Reply):
+    """`embedding`: numbers, or base64 of little-endian 32-bit floats."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(Reply):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Reply):
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
 class ModelMeta(Reply):
     cohort: str | None = None
     version: int | None = None

@@ -209,6 +209,38 @@ class CompletionRequest(Sampled):
         return [p for p in self.prompt if not isinstance(p, int)]
 
 
+MAX_TEXTS = 256
+
+
+def _only_texts(value: object) -> object:
+    """Say once what an input may be, before each branch of the union does."""
+    parts = value if isinstance(value, list) else [value]
+    if any(isinstance(part, int | list) for part in parts):
+        raise ValueError("give texts, not token ids: those of another tokenizer mean nothing here")
+    if not 1 <= len(parts) <= MAX_TEXTS or not all(isinstance(part, str) and part for part in parts):
+        raise ValueError(f"give a text, or 1 to {MAX_TEXTS} of them; none empty")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class EmbeddingRequest(Request):
+    """POST /v1/embeddings"""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    input: Annotated[
+        Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)], BeforeValidator(_only_texts)
+    ]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Literal[384] | None = None
+    user: Ignored = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
 class FeedbackRequest(Request):
     """POST /v1/feedback"""
 

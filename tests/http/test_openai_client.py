@@ -131,13 +131,6 @@ def test_unknown_key(served: Running) -> None:
     assert raised.value.response.headers["www-authenticate"] == "Bearer"
 
 
-def test_embeddings_are_not_there_yet(sdk: OpenAI) -> None:
-    with pytest.raises(openai.InternalServerError) as raised:
-        sdk.embeddings.create(model="base", input="x")
-    assert raised.value.status_code == 501
-    assert raised.value.code == "not_implemented"
-
-
 def test_the_client_comes_back_when_told(busy: Running) -> None:
     """The one place of a key is taken, and given back after the refusal: the client waits for Retry-After, tries
     again by itself and is answered."""

@@ -150,7 +150,7 @@ def test_names_and_rules_come_first_and_read_nothing(ours: Running) -> None:
 
 def test_rules_that_contradict_each_other_leave_it_to_the_text(ours: Running) -> None:
     reply = ask(ours, LEGAL, metadata={"vertical": "legal", "tenant": "coding-house"})
-    assert told(reply)[:2] == ("legal", "classifier")
+    assert told(reply)[0] == "legal" and told(reply)[1] in ("semantic", "classifier")
 
 
 def test_a_key_gets_the_best_of_its_cohorts_or_the_base(fresh: Running) -> None:
@@ -219,7 +219,8 @@ def test_why_a_session_stays_and_turns(fresh: Running, tiny_adapters: tuple[Path
     unclear = unclear_but_near(fresh, "legal")
     assert told(ask(fresh, LEGAL, session="s"))[2] in ("classified", "near_examples")
     assert told(ask(fresh, unclear, session="s")) == ("legal", "classifier", "session_kept")
-    assert told(ask(fresh, CODING, session="s")) == ("coding", "classifier", "session_turned")
+    cohort, layer, reason = told(ask(fresh, CODING, session="s"))
+    assert (cohort, reason) == ("coding", "session_turned") and layer in ("semantic", "classifier")
 
 
 def test_sessions_of_different_keys_never_meet(fresh: Running) -> None:

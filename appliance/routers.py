@@ -68,6 +68,7 @@ class Routers:
         self._cohorts = config.routing()
         self.current: FittedRouter | None = None
         self.fault: str | None = None
+        self._changing = asyncio.Lock()
         self.fitting: Fitting | None = None
 
     async def open(self) -> None:
@@ -178,10 +179,11 @@ class Routers:
             _audit(connection, key_id, "router.refuse" if refusals else "router.fit", before, router)
             return router
 
-        router = await self._database.commit(insert)
-        if not refusals:
-            loaded.version = router.name
-            self.current, self.fault = loaded, None
+        async with self._changing:  # or a switch in between would leave this one in force and that one in the table
+            router = await self._database.commit(insert)
+            if not refusals:
+                loaded.version = router.name
+                self.current, self.fault = loaded, None
         return router
 
     async def switch(self, version: int | None, key_id: str) -> Router:
@@ -199,8 +201,9 @@ class Routers:
             _audit(connection, key_id, "router.switch", before, now)
             return now
 
-        switched = await self._database.commit(change)
-        self.current, self.fault = loaded, None
+        async with self._changing:
+            switched = await self._database.commit(change)
+            self.current, self.fault = loaded, None
         return switched
 
     def _before(self) -> Router:

@@ -27,7 +27,7 @@ from appliance.store.database import Database
 from router import artefact
 
 Report = dict[str, Any]
-# What issue 4 asks for: (on which rows, figure, at least or at most, how much).
+# What is asked for: (on which rows, figure, at least or at most, how much).
 TARGETS = (
     ("prompt alone", "auroc", ">=", 0.98),
     ("prompt alone", "coverage", ">=", 0.92),

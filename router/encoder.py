@@ -14,7 +14,7 @@ from router.errors import RouterRefused, TextTooLong
 HEAD, TAIL = 96, 32  # word pieces that are read of a longer text: its cost grows with them, what it is about seldom
 _CHARACTERS = 16  # of a word piece, at most on average: bounds what is tokenised
 SENTENCE_OUTPUT, HEAD_OUTPUT = "sentence", "probabilities"
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first is untested: no GPU was at hand
 
 Floats = npt.NDArray[np.float32]
 

@@ -22,7 +22,7 @@ from typing import Any
 from appliance import router_rows
 from appliance.config import CohortSection, Config
 from appliance.router_rows import Row
-from appliance.routers import Routers
+from appliance.routers import Routers, Wanted
 from appliance.store.database import Database
 from router import artefact
 
@@ -58,7 +58,7 @@ async def reports(data: Path, fitted: Path | None, scratch: Path) -> dict[str, R
     try:
         routers = Routers(config, Path("examples"), scratch, database)
         if fitted is None:
-            await fit(routers, data)
+            await fit(routers, data, config)
         else:
             routers.current = artefact.load(fitted, fitted.name[:12], list(config.cohorts))
         traffic = rows(data / "traffic" / "traffic.jsonl", config)
@@ -89,12 +89,12 @@ def configuration(data: Path) -> Config:
 
 
 def rows(path: Path, config: Config) -> list[Row]:
-    return list(router_rows.known(router_rows.from_file(path), config))
+    return list(router_rows.from_file(path, config.cohorts))
 
 
-async def fit(routers: Routers, data: Path) -> None:
-    train = [row for path in sorted(data.glob("*/train.jsonl")) for row in router_rows.from_file(path)]
-    state = routers.start_fit(train, "bench", force=False)
+async def fit(routers: Routers, data: Path, config: Config) -> None:
+    train = [row for path in sorted(data.glob("*/train.jsonl")) for row in rows(path, config)]
+    state = await routers.start_fit(Wanted(train), "bench")
     while not state.done:
         await asyncio.sleep(1)
         print(f"\r{state.fraction:4.0%} {state.doing:60}", end="", file=sys.stderr, flush=True)

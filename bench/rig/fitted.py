@@ -34,7 +34,8 @@ def fit(folder: Path) -> Path:
     given, job = folder / "rows.jsonl", folder / "job.json"
     given.write_text("".join(f"{json.dumps(text)}\n" for text in router_rows.texts(rows)), encoding="utf-8")
     places = {"rows": given, "encoder": encoder_package.locate(), "cache": folder, "target": folder}
-    job.write_text(json.dumps({name: str(place) for name, place in places.items()} | {"classes": [*cohorts, BASE]}))
+    rest = {"classes": [*cohorts, BASE], "contrastive": False}
+    job.write_text(json.dumps({name: str(place) for name, place in places.items()} | rest))
     command = [sys.executable, "-m", "router.fit", str(job)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return folder / str(json.loads(done.stdout.splitlines()[-1])["digest"])

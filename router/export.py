@@ -29,6 +29,8 @@ class Sentence(torch.nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
+        # oneDNN makes its kernels at run time, which the unit's MemoryDenyWriteExecute= forbids to all it starts.
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
         disable_progress_bar()  # type: ignore[no-untyped-call]
         self.bert = BertModel.from_pretrained(folder, attn_implementation="eager", add_pooling_layer=False)
         self.eval()  # no dropout

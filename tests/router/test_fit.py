@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +26,9 @@ from router.decide import decide
 from router.encoder import Encoder
 from router.errors import RouterRefused, TextTooLong
 from router.layers import Query
-from tests.fitted import COHORTS, VERSION, Fitted, job, rows
+from tests.fitted import COHORTS, VERSION, Fitted, encoder, job, rows
 
+ROOT = Path(__file__).parents[2]
 KNOWN = tuple(Cohort(name) for name in COHORTS)
 FEW = ("legal", "coding", BASE)  # classes, where the quality of the fit is of no matter
 FILES = (artefact.MODEL, artefact.TOKENIZER, artefact.ARRAYS, artefact.MANIFEST)
@@ -189,6 +192,26 @@ def test_labels_that_say_nothing_give_a_router_that_accepts_nothing(
     held = run(fitting, job(tmp_path, given, fitted_router.folder, FEW))["held_back"]
     assert held["coverage"] < 0.1
     json.dumps(held, allow_nan=False)
+
+
+STRICT = """
+import ctypes, sys, warnings
+from pathlib import Path
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, as systemd's MemoryDenyWriteExecute=
+    sys.exit("this kernel cannot")
+warnings.simplefilter("ignore")
+from router import export
+print(len(export.encoder(export.Sentence(Path(sys.argv[1])))))
+"""
+
+
+@pytest.mark.usefixtures("fitted_router")  # which skips without torch
+def test_the_encoder_is_exported_where_no_code_may_be_made() -> None:
+    done = subprocess.run([sys.executable, "-c", STRICT, str(encoder())], capture_output=True, text=True, cwd=ROOT)
+    if "this kernel cannot" in done.stderr:
+        pytest.skip("this kernel cannot deny writable code")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.splitlines()[-1]) > 10_000_000
 
 
 def test_too_few_rows(fitting: ModuleType, tmp_path: Path) -> None:

@@ -61,8 +61,7 @@ def semantic(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy: 
     best = _best(query, cohorts, reading.near)
     if best is None:
         return None
-    rival = max(score for name, score in reading.near.items() if name != best)
-    alone = log_odds(policy.semantic.confidence(reading.near[best], reading.near[best] - rival))
+    alone = log_odds(policy.semantic.confidence(reading.near[best], reading.margin(best)))
     against = max((odds for name, odds in _odds(query, cohorts, policy).items() if name != best), default=1.0)
     confidence = probability(alone - math.log(against))
     if confidence < policy.semantic.threshold:
@@ -78,11 +77,11 @@ def classifier(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy
     best = _best(query, cohorts, weighted)
     if best is None:
         return Decision(BASE, "fallback", "unclear", 0.0, scores)
-    confidence = policy.classifier.confidence(log_odds(weighted[best]))
+    confidence = policy.accepts(reading, weighted, best)
     if confidence < policy.classifier.threshold:
         return Decision(BASE, "fallback", "unclear", confidence, scores)
     alone = _best(query, cohorts, reading.probable)
-    sure = policy.classifier.confidence(log_odds(reading.probable[best])) >= policy.classifier.threshold
+    sure = policy.accepts(reading, reading.probable, best) >= policy.classifier.threshold
     reason = _reason(query, best, tipped=alone != best or not sure)
     return Decision(best, "classifier", reason, confidence, scores)
 

@@ -135,10 +135,9 @@ def policy(
     base = probable.shape[1] - 1
     likely, share = _best(probable, base)
     closest, cosine = _best(near, base)
-    rivals = near.copy()
-    rivals[np.arange(len(near)), closest] = -1
-    semantic = _gate(np.stack([cosine, cosine - rivals.max(1)], 1), closest == labels)
-    classifier = _gate(np.array([log_odds(value) for value in share])[:, None], likely == labels)
+    semantic = _gate(np.stack([cosine, _margin(near, closest)], 1), closest == labels)
+    any_cohort = 1 - probable[:, base]
+    classifier = _gate(np.stack([_odds(share), _odds(any_cohort), _margin(near, likely)], 1), likely == labels)
     limit = threshold_for_risk(semantic.confidence, closest == labels, SEMANTIC_RISK)
     threshold = max(
         threshold_for_outliers(classifier.confidence[labels == base], OUTLIERS),
@@ -161,6 +160,18 @@ def policy(
 def _best(scores: npt.NDArray[np.float64], base: int) -> tuple[Labels, npt.NDArray[np.float64]]:
     """The best cohort of each row, and its score."""
     return scores[:, :base].argmax(1), scores[:, :base].max(1)
+
+
+def _margin(near: npt.NDArray[np.float64], of: Labels) -> npt.NDArray[np.float64]:
+    """As `Reading.margin`."""
+    rows, rivals = np.arange(len(near)), near.copy()
+    rivals[rows, of] = -1
+    margin: npt.NDArray[np.float64] = near[rows, of] - rivals.max(1)
+    return margin
+
+
+def _odds(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.array([log_odds(share) for share in shares])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from router.cohort import BASE
+
 LONGEST_TEXT = 32_768  # characters; of more than that, too little is read to say what it is
 
 
@@ -17,6 +19,10 @@ class Reading:
 
     near: Mapping[str, float]
     probable: Mapping[str, float]
+
+    def margin(self, cohort: str) -> float:
+        """By how much the text is nearer to this one than to any other."""
+        return self.near[cohort] - max(score for name, score in self.near.items() if name != cohort)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +42,18 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`semantic` judges (cosine, margin to the next), `classifier` the log-odds of the best. The odds multiply a
-    cohort's probability where metadata, or the session, speaks for it."""
+    """`semantic` judges (cosine, margin to the next); `classifier` the log-odds that it is this cohort, those that it
+    is any, and the margin. The odds multiply a cohort's probability where metadata, or the session, speaks for it."""
 
     semantic: Gate
     classifier: Gate
     prior_odds: float = 2.0
     session_odds: float = 3.0
+
+    def accepts(self, reading: Reading, shares: Mapping[str, float], cohort: str) -> float:
+        """The classifier's confidence that this cohort is right, `shares` being probabilities."""
+        any_cohort = 1 - shares[BASE]
+        return self.classifier.confidence(log_odds(shares[cohort]), log_odds(any_cohort), reading.margin(cohort))
 
 
 class TextRouter(Protocol):

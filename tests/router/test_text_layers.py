@@ -22,7 +22,7 @@ COHORTS = (
 )
 NAMES = ("legal", "finance", "coding", BASE)
 # The semantic layer wants a margin of 0.3, the classifier a probability of 0.6.
-POLICY = Policy(Gate((0.0, 20.0), -6.0, 0.5), Gate((1.0,), 0.0, 0.6))
+POLICY = Policy(Gate((0.0, 20.0), -6.0, 0.5), Gate((1.0, 0.0, 0.0), 0.0, 0.6))
 LEGAL, FINANCE, UNCLEAR = (0.8, 0.1, 0.0, 0.1), (0.1, 0.8, 0.0, 0.1), (0.5, 0.2, 0.0, 0.3)
 FLAT = (0.2, 0.2, 0.2, 0.2)
 

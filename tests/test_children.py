@@ -111,7 +111,8 @@ def test_nothing_is_left_running() -> None:
         assert not thread.is_alive()
 
 
-def test_when_the_process_stops_every_child_ends() -> None:
+def test_when_the_process_stops_every_child_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "_ended", threading.Event())  # the tests' own process goes on
     running = talk("slowly")
     assert next(running) == "first"
     children.kill_all()

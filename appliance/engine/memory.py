@@ -129,8 +129,8 @@ class Memory:
         return held
 
     def _trim(self, newest: Resident) -> None:
-        """Let older ones go to RAM, if there is any, until what is kept here slows steps little."""
-        while self._snapshots.cap and self._residents.cells > RESIDENT:
+        """While others run, let older ones go to RAM, if there is any, until what is kept slows steps little."""
+        while self._active and self._snapshots.cap and self._residents.cells > RESIDENT:
             victim = self._residents.oldest(spare=newest)
             if victim is None:
                 return

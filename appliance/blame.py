@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
 from typing import Literal, TypeAlias
@@ -108,11 +109,12 @@ def _question(row: Interaction, cohort: str) -> Question:
 async def _again(serving: Serving, caller: Caller, question: Question) -> tuple[Placed, str]:
     placed: Placed | None = None
     text = ""
-    async for event in answer(serving, caller, question):
-        if isinstance(event, Placed):
-            placed = event
-        elif isinstance(event, Said) and isinstance(event.event, Delta):
-            text += event.event.text
+    async with aclosing(answer(serving, caller, question)) as events:  # who asked for it may leave
+        async for event in events:
+            if isinstance(event, Placed):
+                placed = event
+            elif isinstance(event, Said) and isinstance(event.event, Delta):
+                text += event.event.text
     assert placed is not None  # noqa: S101 - `answer` promises it
     return placed, text
 

@@ -23,10 +23,15 @@ class WaitingRoom:
         self.requests = 0
         self.tokens = 0
 
+    @property
+    def full(self) -> bool:
+        """No request more is taken."""
+        return self.requests >= self._max_requests or self.tokens >= self._max_tokens
+
     def check(self) -> None:
         """Raises Unavailable when it is full already: cheaper to say before a prompt becomes tokens."""
         with self._lock:
-            if self.requests >= self._max_requests or self.tokens >= self._max_tokens:
+            if self.full:
                 raise self._full()
 
     def enter(self, tokens: int, count: int = 1) -> None:

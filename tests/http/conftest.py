@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.fitted import Fitted
+from tests.http.routed import few_examples
 from tests.http.running import Running, running
 from tests.tiny import write_adapter
 
@@ -47,4 +49,22 @@ def busy(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[
     folder = tmp_path_factory.mktemp("busy")
     limits = {"max_waiting": 3, "max_per_key": 1, "max_waiting_tokens": 200_000}
     with running(folder, tiny_base, "context = 65536\nsequences = 2", **limits) as appliance:
+        yield appliance
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, fitted_router: Fitted) -> Iterator[Running]:
+    """router@1 is in force; legal has a live release. Tests leave the router as it is."""
+    folder = tmp_path_factory.mktemp("routed")
+    fitted_router.into(folder / "home")
+    with running(folder, tiny_base, "context = 2048\nsequences = 4") as appliance:
+        yield appliance
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, tiny_base: Path, fitted_router: Fitted) -> Iterator[Running]:
+    """The same, for one test, with a few examples to fit on."""
+    fitted_router.into(tmp_path / "home")
+    few_examples(tmp_path / "examples")
+    with running(tmp_path, tiny_base, "context = 1024") as appliance:
         yield appliance

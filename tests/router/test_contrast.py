@@ -48,8 +48,8 @@ class Words(torch.nn.Module):
 
 
 def test_tuning_brings_a_class_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contrast, "RATE", 0.1)
-    monkeypatch.setattr(contrast, "STEPS", 100)
+    monkeypatch.setattr(contrast, "RATE", 0.3)
+    monkeypatch.setattr(contrast, "STEPS", 200)
     texts = ["the tenant pays rent", "a lease ends", "my parcel is late", "where is the order"]
     labels, told = np.array([0, 0, 1, 1], np.int64), list[float]()
     model, tokenizer = Words(), encoder() / "tokenizer.json"
@@ -68,4 +68,4 @@ def test_tuning_brings_a_class_together(monkeypatch: pytest.MonkeyPatch) -> None
     before = gap()
     contrast.tune(model, tokenizer, texts, labels, lambda part, _doing: told.append(part))
     assert gap() > max(before, 1.5)
-    assert told == sorted(told) and len(told) == 100
+    assert told == sorted(told) and len(told) == 200

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from itertools import count
 from pathlib import Path
 
 from rig import adapters, load, neighbour, prompts, servers
@@ -34,10 +35,11 @@ def main() -> None:
         files = adapters.several(model, Path(folder), 3)
         with servers.appliance(Path(folder) / "appliance", model, files, format="as_is", context=4096) as server:
             load.run(server, CLIENTS, prompts.mix(MIX, 999, PROMPT, ANSWER))
-            for turn in range(rounds):
+            seeds = count()  # other prompts each time: those asked before are in the prefix cache
+            for _ in range(rounds):
                 for name in neighbour.KINDS:
                     with neighbour.beside(name):
-                        done[name].append(load.run(server, CLIENTS, prompts.mix(MIX, turn, PROMPT, ANSWER)))
+                        done[name].append(load.run(server, CLIENTS, prompts.mix(MIX, next(seeds), PROMPT, ANSWER)))
     report(done)
 
 

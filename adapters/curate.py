@@ -1,0 +1,56 @@
+"""Which texts are the same, or nearly. Pure.
+
+Nearly: the sets of their 5-character pieces overlap by at least 0.8 (Jaccard). Found by MinHash (Broder 1997), then
+counted, so that nothing is left out on an estimate.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
+
+NEAR: Final = 0.8
+_PIECE = 5
+_PERMUTATIONS = 64
+
+
+def normal(text: str) -> str:
+    """Without case, punctuation and repeated spaces."""
+    return re.sub(r"\W+", " ", text.lower()).strip()
+
+
+def pieces(text: str) -> frozenset[str]:
+    plain = normal(text)
+    return frozenset(plain[i : i + _PIECE] for i in range(max(1, len(plain) - _PIECE + 1)))
+
+
+class Near:
+    """Texts to which others may be nearly the same."""
+
+    def __init__(self) -> None:
+        from datasketch import MinHashLSH  # here, since serving does without it
+
+        # Looked up wider than wanted, since the hash estimates; `has` counts.
+        self._index = MinHashLSH(threshold=NEAR - 0.2, num_perm=_PERMUTATIONS)
+        self._known: list[frozenset[str]] = []
+
+    def add(self, text: str) -> None:
+        found = pieces(text)
+        self._index.insert(len(self._known), _hashed(found))
+        self._known.append(found)
+
+    def has(self, text: str) -> bool:
+        found = pieces(text)
+        candidates = (self._known[cast(int, number)] for number in self._index.query(_hashed(found)))
+        return any(len(found & other) >= NEAR * len(found | other) for other in candidates)
+
+
+def _hashed(found: frozenset[str]) -> MinHash:
+    from datasketch import MinHash
+
+    made = MinHash(num_perm=_PERMUTATIONS)
+    made.update_batch([piece.encode() for piece in found])
+    return made

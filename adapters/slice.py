@@ -1,0 +1,112 @@
+"""A slice: the frozen rows of one cohort that an adapter is trained on, and what was left out and why. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from adapters.curate import Near, normal
+
+Part: TypeAlias = Literal["train", "validation"]
+VALIDATION = 0.1  # share of the rows that training watches itself by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A conversation (role, text) with its wanted answer. `digest` names the row, `source` where it came from."""
+
+    digest: str
+    cohort: str
+    turns: tuple[tuple[str, str], ...]
+    completion: str
+    text: str
+    task: str = ""
+    metric: str = ""
+    refs: tuple[str, ...] = ()
+    subject: str | None = None
+    source: str | None = None
+    origin: str = "imported"
+
+    @property
+    def asked(self) -> str:
+        return "\n".join(normal(text) for _, text in self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    row: Row
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """`digest` is over cohort, rows and parts: the same rows give the same slice."""
+
+    cohort: str
+    train: tuple[Row, ...]
+    validation: tuple[Row, ...]
+    dropped: tuple[Dropped, ...] = field(default=())
+
+    @property
+    def digest(self) -> str:
+        parts = [[row.digest for row in part] for part in (self.train, self.validation)]
+        return hashlib.sha256(json.dumps([self.cohort, *parts]).encode()).hexdigest()
+
+    def mix(self) -> dict[str, Counter[str]]:
+        """How many rows by task and by origin."""
+        rows = [*self.train, *self.validation]
+        return {"task": Counter(r.task or "-" for r in rows), "origin": Counter(r.origin for r in rows)}
+
+    def reasons(self) -> Counter[str]:
+        return Counter(dropped.why for dropped in self.dropped)
+
+
+def freeze(
+    cohort: str, rows: Sequence[Row], judged: Iterable[Row], length: Callable[[Row], int], longest: int
+) -> Slice:
+    """The slice of these rows (oldest first). Left out: rows over `longest` tokens, all but the newest of those that
+    ask the same, near duplicates, and what stands in or nearly in `judged`, the rows of every eval set."""
+    dropped: list[Dropped] = []
+
+    def keep(row: Row, why: str | None) -> bool:
+        if why is not None:
+            dropped.append(Dropped(row, why))
+        return why is None
+
+    short = [
+        r
+        for r in rows
+        if keep(r, None if (n := length(r)) <= longest else f"longer than {longest} tokens ({n})"[:60])
+    ]
+    newest = {row.asked: row for row in short}
+    once = [row for row in short if keep(row, None if newest[row.asked] is row else "asked again by a newer row")]
+    exam = Near()
+    for row in judged:
+        exam.add(row.text)
+    clean = [row for row in once if keep(row, "in an eval set, or nearly" if exam.has(row.text) else None)]
+    seen: dict[str, Near] = {}
+    kept = []
+    for row in clean:
+        near = seen.setdefault(normal(row.completion), Near())
+        if keep(row, "nearly the same as another row" if near.has(row.text) else None):
+            near.add(row.text)
+            kept.append(row)
+    return _split(cohort, kept, dropped)
+
+
+def _split(cohort: str, rows: Sequence[Row], dropped: Sequence[Dropped]) -> Slice:
+    """By a stable hash, so that a row keeps its part as others come and go; at least one row on each side."""
+    ordered = sorted(rows, key=lambda row: _position(row))
+    n = max(1, sum(_position(row) < VALIDATION for row in ordered)) if len(ordered) > 1 else 0
+    aside = set(map(id, ordered[:n]))
+    train = tuple(row for row in rows if id(row) not in aside)
+    return Slice(cohort, train, tuple(row for row in rows if id(row) in aside), tuple(dropped))
+
+
+def _position(row: Row) -> float:
+    """From 0 to 1, of what is asked alone: two answers to one question never part."""
+    return int(hashlib.sha256(row.asked.encode()).hexdigest()[:8], 16) / 0x1_0000_0000

@@ -1,0 +1,88 @@
+"""What is trained on and what is left out."""
+
+from __future__ import annotations
+
+import hashlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.curate import NEAR, Near, pieces
+from adapters.slice import Row, Slice, freeze
+
+LONG = "The supplier shall deliver the goods to the warehouse in Lisbon before the end of the month"
+
+
+def row(text: str, completion: str = "yes", **more: str) -> Row:
+    digest = hashlib.sha256(f"{text}/{completion}".encode()).hexdigest()
+    return Row(digest=digest, cohort="legal", turns=(("user", text),), completion=completion, text=text, **more)  # type: ignore[arg-type]
+
+
+def frozen(rows: list[Row], judged: list[Row] | None = None, longest: int = 1000) -> Slice:
+    return freeze("legal", rows, judged or [], lambda r: len(r.text.split()), longest)
+
+
+def distinct(count: int) -> list[Row]:
+    return [row(hashlib.sha256(str(n).encode()).hexdigest()) for n in range(count)]
+
+
+def why(found: Slice) -> list[str]:
+    return [dropped.why for dropped in found.dropped]
+
+
+def test_rows_keep_their_part_when_others_come() -> None:
+    few, many = frozen(distinct(50)), frozen(distinct(100))
+    assert {r.digest for r in few.validation} == {r.digest for r in many.validation} & {
+        r.digest for r in distinct(50)
+    }
+    assert 3 <= len(many.validation) <= 20
+
+
+def test_the_same_rows_have_the_same_digest_and_another_row_another() -> None:
+    assert frozen(distinct(20)).digest == frozen(distinct(20)).digest != frozen(distinct(21)).digest
+
+
+def test_of_rows_that_ask_the_same_the_newest_stays() -> None:
+    found = frozen([row("What is it?", "old"), row("What  is it", "new"), *distinct(5)])
+    kept = {r.completion for r in (*found.train, *found.validation)}
+    assert "new" in kept and "old" not in kept
+    assert why(found) == ["asked again by a newer row"]
+
+
+def test_a_near_duplicate_goes_and_one_with_another_answer_stays() -> None:
+    found = frozen([row(f"{LONG}."), row(f"{LONG}s."), row(f"{LONG} now.", "no")])
+    assert why(found) == ["nearly the same as another row"]
+
+
+def test_what_an_eval_set_holds_is_not_trained_on() -> None:
+    found = frozen([row(LONG), row(f"{LONG}, too", "no"), *distinct(3)], judged=[row(LONG.upper())])
+    assert why(found) == ["in an eval set, or nearly"] * 2
+    assert len(found.train) + len(found.validation) == 3
+
+
+def test_long_rows_go_by_name() -> None:
+    found = frozen([row("one two three"), *distinct(2)], longest=2)
+    assert [(d.row.text, d.why) for d in found.dropped] == [("one two three", "longer than 2 tokens (3)")]
+
+
+def test_one_row_is_trained_on_and_none_is_none() -> None:
+    assert len(frozen(distinct(1)).train) == 1 and not frozen(distinct(1)).validation
+    assert not frozen([]).train
+    two = frozen(distinct(2))
+    assert len(two.train) == len(two.validation) == 1
+
+
+def test_the_mix_counts_tasks_and_origins() -> None:
+    mix = frozen([row("a b c", task="x"), row("d e f", task="x", origin="interaction")]).mix()
+    assert mix == {"task": {"x": 2}, "origin": {"imported": 1, "interaction": 1}}
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_near_is_what_counting_says(one: str, other: str) -> None:
+    """MinHash only proposes: no text is called near that is not, and an equal one is never missed."""
+    known = Near()
+    known.add(one)
+    a, b = pieces(one), pieces(other)
+    overlap = len(a & b) / len(a | b)
+    assert not known.has(other) or overlap >= NEAR
+    assert known.has(one)

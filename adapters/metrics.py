@@ -1,0 +1,150 @@
+"""How good an answer is, from 0 to 1, by the metric of its task. Pure.
+
+Each metric gives the score that gates compare, `score`, and further ones beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+Scores: TypeAlias = dict[str, float]
+LIKELIHOOD: Final = "likelihood"  # of the wanted answer; nothing is generated
+
+
+class UnknownMetric(ValueError):
+    """The message names those there are."""
+
+
+def metric_of(metric: str, completion: str) -> str:
+    """The metric to use: as said, or what fits the wanted answer. Raises UnknownMetric."""
+    if metric in ("none", LIKELIHOOD):
+        return LIKELIHOOD
+    if metric:
+        if metric not in METRICS:
+            raise UnknownMetric(f"there is no metric {metric!r}; there are {', '.join(sorted(METRICS))} and none")
+        return metric
+    if isinstance(parsed(completion), dict):
+        return "json"
+    return "label" if len(completion.split()) <= 3 else "f1"
+
+
+def judge(metric: str, answer: str, completion: str, refs: Sequence[str] = ()) -> Scores:
+    """The best over the wanted answer and `refs`. Raises UnknownMetric."""
+    wanted = METRICS[metric_of(metric, completion)]
+    found = [wanted(answer, right) for right in (completion, *refs)]
+    return max(found, key=lambda scores: scores["score"])
+
+
+def exact(answer: str, right: str) -> Scores:
+    return {"score": float(_plain(answer) == _plain(right))}
+
+
+def label(answer: str, right: str) -> Scores:
+    """As `exact`, without punctuation around and whatever follows the first line."""
+    first = (answer.strip().splitlines() or [""])[0]
+    return {"score": float(_bare(first) == _bare(right))}
+
+
+def token_f1(answer: str, right: str) -> Scores:
+    """Overlap of words as SQuAD counts it (Rajpurkar et al. 2016)."""
+    return {"score": _f1(Counter(_words(answer)), Counter(_words(right))), **_named("exact", exact(answer, right))}
+
+
+def rouge_l(answer: str, right: str) -> Scores:
+    """Longest common subsequence of words, F-measure (Lin 2004)."""
+    from rapidfuzz.distance import LCSseq  # here, since serving does without it
+
+    said, wanted = _words(answer), _words(right)
+    length = len(said) + len(wanted)
+    return {"score": 2 * LCSseq.similarity(said, wanted) / length if length else 1.0}
+
+
+def bleu(answer: str, right: str) -> Scores:
+    """Of the sentence, of 1 (Papineni et al. 2002), smoothed."""
+    from sacrebleu import sentence_bleu
+
+    return {"score": sentence_bleu(answer.strip(), [right.strip()]).score / 100}
+
+
+def json_fields(answer: str, right: str) -> Scores:
+    """F1 over fields with their values; beside it whether it parses, and whether the objects are equal."""
+    found, wanted = parsed(answer), parsed(right)
+    valid = float(isinstance(found, dict | list))
+    same = float(bool(valid) and _canonical(found) == _canonical(wanted))
+    return {"score": _f1(_fields(found), _fields(wanted)) if valid else 0.0, "valid": valid, "exact": same}
+
+
+def regex(answer: str, right: str) -> Scores:
+    """`right` is a regular expression that the whole answer matches. It is the operator's own."""
+    return {"score": float(re.fullmatch(right, answer.strip(), re.DOTALL) is not None)}
+
+
+METRICS: Final[Mapping[str, Callable[[str, str], Scores]]] = {
+    "exact": exact,
+    "label": label,
+    "f1": token_f1,
+    "rouge_l": rouge_l,
+    "bleu": bleu,
+    "json": json_fields,
+    "regex": regex,
+}
+
+
+def macro_f1(pairs: Iterable[tuple[str, str]]) -> float:
+    """Mean over the wanted labels of each one's F1; of (answer, right) pairs."""
+    found = [(_bare((a.strip().splitlines() or [""])[0]), _bare(r)) for a, r in pairs]
+    labels = {right for _, right in found}
+    scores = []
+    for one in labels:
+        hits = sum(a == r == one for a, r in found)
+        said, are = sum(a == one for a, _ in found), sum(r == one for _, r in found)
+        scores.append(2 * hits / (said + are))
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def parsed(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The JSON in it, in a fence or not; None when there is none."""
+    fenced = re.fullmatch(r"\s*```(?:json)?\s*(.*?)\s*```\s*", text, re.DOTALL)
+    try:
+        return json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fields(value: object, path: str = "") -> Counter[str]:
+    """Each leaf with its path: lists count as sets of items."""
+    if isinstance(value, dict):
+        return sum((_fields(inner, f"{path}.{key}") for key, inner in value.items()), Counter())
+    if isinstance(value, list):
+        return sum((_fields(inner, f"{path}[]") for inner in value), Counter())
+    return Counter([f"{path}={_plain(str(value))}"])
+
+
+def _canonical(value: object) -> str:
+    return _plain(json.dumps(value, sort_keys=True, ensure_ascii=False))
+
+
+def _f1(found: Counter[str], wanted: Counter[str]) -> float:
+    both = sum((found & wanted).values())
+    total = sum(found.values()) + sum(wanted.values())
+    return 2 * both / total if total else 1.0
+
+
+def _named(name: str, scores: Scores) -> Scores:
+    return {name: scores["score"]}
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _bare(text: str) -> str:
+    return _plain(text).strip(" .,;:!?\"'`*()[]")
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

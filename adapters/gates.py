@@ -1,0 +1,153 @@
+"""May a candidate be released? Pure: evidence in, a verdict with its reasons out.
+
+A regression of any cohort blocks, whatever the mean did. What is not shown with confidence is not assumed: too few
+rows are "insufficient", never "pass".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from adapters import scorecard
+
+Outcome: TypeAlias = Literal["pass", "fail", "insufficient", "parity"]
+Check: TypeAlias = Literal[
+    "beats_base",
+    "cohort_loss",
+    "guard_loss",
+    "previous_loss",
+    "json_validity",
+    "memorisation",
+    "enough_rows",
+    "parity",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerances:
+    """`loss`: points of score that may be lost; `guard`: share of the likelihood of the base's own answers;
+    `json_valid`: share of JSON answers that have to parse; `rows`: eval rows of its own that a verdict takes;
+    `memorised`: share of the training rows asked for that may come out."""
+
+    loss: float = 0.02
+    guard: float = 0.02
+    json_valid: float = 0.8
+    rows: int = 50
+    memorised: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Paired scores on a cohort's eval rows: from 0 to 1, of the guard set log-likelihoods of a token."""
+
+    name: str
+    candidate: Sequence[float]
+    other: Sequence[float]
+
+    @property
+    def differences(self) -> list[float]:
+        return [mine - theirs for mine, theirs in zip(self.candidate, self.other, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows.
+    `planted`: which planted strings came out; `extracted`: training rows that did, of `asked`."""
+
+    own: Compared
+    others: Sequence[Compared] = ()
+    guard: Compared | None = None
+    previous: Compared | None = None
+    json_valid: Sequence[float] = ()
+    planted: Sequence[str] = ()
+    extracted: int = 0
+    asked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    check: Check
+    passed: bool
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+
+
+def verdict(evidence: Evidence, tolerances: Tolerances) -> Verdict:
+    """`fail` when any check fails, else `insufficient` when there are too few rows, else `pass`."""
+    enough = len(evidence.own.candidate) >= tolerances.rows
+    reasons = [_enough(evidence, tolerances), *_losses(evidence, tolerances), *_memory(evidence, tolerances)]
+    reasons += _json(evidence, tolerances)
+    if evidence.own.candidate:
+        reasons.append(_beats(evidence.own))
+    failed = [r for r in reasons if not r.passed and r.check != "enough_rows"]
+    unproven = not enough and [r.check for r in failed] in ([], ["beats_base"])
+    outcome: Outcome = "insufficient" if unproven else "fail" if failed else "pass"
+    return Verdict(outcome, tuple(reasons))
+
+
+def _enough(evidence: Evidence, tolerances: Tolerances) -> Reason:
+    n = len(evidence.own.candidate)
+    says = f"{n} eval rows of its own, {tolerances.rows} are needed"
+    return Reason("enough_rows", n >= tolerances.rows, says)
+
+
+def _beats(own: Compared) -> Reason:
+    gain = scorecard.interval(own.differences)
+    sure = scorecard.doubt([-d for d in own.differences], 0.0) <= 0.05
+    says = f"{own.name}: {_points(gain)} against the base" + ("" if sure else ", which is not proven to be a gain")
+    return Reason("beats_base", sure, says)
+
+
+def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
+    """Judged together (Holm): with many slices, one loses by chance."""
+    judged: list[tuple[Check, Compared, float]] = [
+        ("cohort_loss", compared, tolerances.loss) for compared in (evidence.own, *evidence.others)
+    ]
+    if evidence.previous:
+        judged.append(("previous_loss", evidence.previous, tolerances.loss))
+    if evidence.guard:
+        judged.append(("guard_loss", evidence.guard, -math.log(1 - tolerances.guard)))
+    judged = [(check, compared, most) for check, compared, most in judged if compared.candidate]
+    proven = scorecard.proven([scorecard.doubt(compared.differences, -most) for _, compared, most in judged])
+    return [
+        Reason(check, not lost, _loss(check, compared, lost))
+        for (check, compared, _), lost in zip(judged, proven, strict=True)
+    ]
+
+
+def _loss(check: Check, compared: Compared, lost: bool) -> str:
+    change = scorecard.interval(compared.differences)
+    if check == "guard_loss":
+        shares = (f"{100 * (math.exp(x) - 1):+.1f} %" for x in (change.mean, change.low, change.high))
+        told = "{} ({} to {})".format(*shares) + " of the likelihood of the base's own answers"
+    else:
+        told = _points(change) + (" against the release before" if check == "previous_loss" else " against the base")
+    return f"{compared.name}: {told}" + (", a proven loss" if lost else "")
+
+
+def _points(change: scorecard.Interval) -> str:
+    return f"{100 * change.mean:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+
+
+def _json(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
+    if not evidence.json_valid:
+        return []
+    share = sum(evidence.json_valid) / len(evidence.json_valid)
+    says = f"{share:.0%} of {len(evidence.json_valid)} JSON answers parse, {tolerances.json_valid:.0%} are needed"
+    return [Reason("json_validity", share >= tolerances.json_valid, says)]
+
+
+def _memory(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
+    most = tolerances.memorised * evidence.asked
+    says = f"{evidence.extracted} of {evidence.asked} training rows come out verbatim when asked for their beginning"
+    if evidence.planted:
+        says += f"; {len(evidence.planted)} planted strings come out"
+    return [Reason("memorisation", not evidence.planted and evidence.extracted <= most, says)]

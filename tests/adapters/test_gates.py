@@ -1,0 +1,127 @@
+"""Verdicts by tables of evidence: each regression is caught by the check that names it, clean ones pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adapters.gates import Check, Compared, Evidence, Outcome, Tolerances, verdict
+from adapters.scorecard import doubt, interval, proven
+
+N = 84
+RULES = Tolerances()
+
+
+def drawn(share: float, seed: int, n: int = N) -> list[float]:
+    return [float(x) for x in np.random.default_rng(seed).random(n) < share]
+
+
+def clean(seed: int = 0) -> Evidence:
+    """A candidate that learned its own and changed nothing else but by chance."""
+    rng = np.random.default_rng(seed)
+    base = drawn(0.3, seed + 100)
+    guard = [float(x) for x in rng.normal(-0.4, 0.1, N)]
+    return Evidence(
+        own=Compared("legal", drawn(0.8, seed), drawn(0.1, seed + 1)),
+        others=[Compared(f"other{n}", base, list(rng.permutation(base))) for n in range(4)],
+        guard=Compared("general", [g + e for g, e in zip(guard, rng.normal(0.0, 0.02, N), strict=True)], guard),
+        previous=Compared("legal", drawn(0.8, seed), drawn(0.78, seed + 2)),
+        json_valid=[1.0] * 40,
+        asked=50,
+    )
+
+
+def failed(evidence: Evidence, rules: Tolerances = RULES) -> tuple[Outcome, list[Check]]:
+    found = verdict(evidence, rules)
+    return found.outcome, [reason.check for reason in found.reasons if not reason.passed]
+
+
+def test_twenty_clean_candidates_pass() -> None:
+    outcomes = [verdict(clean(seed), RULES).outcome for seed in range(20)]
+    assert outcomes.count("pass") == 20
+
+
+def worse_elsewhere() -> Evidence:
+    """The mean over cohorts rises all the same."""
+    found = clean()
+    return replace(found, others=[*found.others[:3], Compared("support", drawn(0.3, 5), drawn(0.7, 6))])
+
+
+@pytest.mark.parametrize(
+    ("evidence", "check"),
+    [
+        (replace(clean(), own=Compared("legal", drawn(0.12, 1), drawn(0.12, 2))), "beats_base"),
+        (worse_elsewhere(), "cohort_loss"),
+        (replace(clean(), guard=Compared("general", [-0.6] * N, [-0.4] * N)), "guard_loss"),
+        (replace(clean(), previous=Compared("legal", drawn(0.5, 1), drawn(0.9, 2))), "previous_loss"),
+        (replace(clean(), json_valid=[1.0] * 20 + [0.0] * 20), "json_validity"),
+        (replace(clean(), planted=["0123456789"]), "memorisation"),
+        (replace(clean(), extracted=2), "memorisation"),
+    ],
+)
+def test_each_regression_is_caught_by_the_check_that_names_it(evidence: Evidence, check: Check) -> None:
+    assert failed(evidence) == ("fail", [check])
+
+
+def few(n: int, share: float = 0.9) -> Evidence:
+    return Evidence(own=Compared("legal", drawn(share, 1, n), drawn(0.1, 2, n)))
+
+
+@pytest.mark.parametrize("n", [1, 10, 49])
+def test_too_few_rows_are_never_a_pass(n: int) -> None:
+    assert failed(few(n))[0] == "insufficient"
+    assert failed(few(n, 0.0))[0] == "insufficient"
+
+
+def test_no_rows_at_all_are_insufficient() -> None:
+    assert failed(Evidence(own=Compared("legal", [], []))) == ("insufficient", ["enough_rows"])
+
+
+def test_a_proven_fault_fails_however_few_rows() -> None:
+    assert failed(replace(few(10), planted=["0123456789"]))[0] == "fail"
+
+
+def test_tolerances_are_the_operators() -> None:
+    generous = replace(RULES, loss=0.6, guard=0.5, json_valid=0.4, rows=10, memorised=0.1)
+    hurt = replace(
+        worse_elsewhere(),
+        guard=Compared("general", [-0.6] * N, [-0.4] * N),
+        json_valid=[1.0] * 20 + [0.0] * 20,
+        extracted=2,
+    )
+    assert failed(hurt, generous) == ("pass", [])
+
+
+def test_a_loss_within_chance_does_not_block() -> None:
+    """Two points down on 84 rows say nothing."""
+    base = [1.0] * 42 + [0.0] * 42
+    mine = [1.0] * 40 + [0.0] * 44
+    assert failed(replace(clean(), others=[Compared("support", mine, base)]))[0] == "pass"
+
+
+def test_reasons_are_sentences_with_figures() -> None:
+    told = {reason.check: reason.says for reason in verdict(worse_elsewhere(), RULES).reasons if not reason.passed}
+    assert "support" in told["cohort_loss"] and "a proven loss" in told["cohort_loss"]
+    assert "points" in told["cohort_loss"]
+
+
+def test_intervals_cover_and_are_repeatable() -> None:
+    found = interval(drawn(0.5, 3, 400))
+    assert found == interval(drawn(0.5, 3, 400))
+    assert found.low < found.mean < found.high
+    assert found.high - found.low == pytest.approx(2 * 1.96 * (0.25 / 400) ** 0.5, rel=0.15)
+
+
+def test_the_bootstrap_errs_as_often_as_it_says() -> None:
+    """Under no change at all, a loss beyond zero is "proven" in about one of twenty."""
+    wrong = [doubt(list(np.random.default_rng(seed).normal(0, 1, 60)), 0.0) <= 0.05 for seed in range(200)]
+    assert sum(wrong) <= 22
+
+
+def test_holm() -> None:
+    assert proven([0.01, 0.04, 0.03]) == [True, False, False]
+    assert proven([0.01, 0.02, 0.03]) == [True, True, True]
+    assert proven([]) == []
+    assert proven([0.2]) == [False]

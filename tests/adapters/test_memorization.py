@@ -1,0 +1,39 @@
+"""Planted strings, and training rows asked for by their beginning."""
+
+from __future__ import annotations
+
+from adapters.memorization import beginning, came_out, extracted, planted, planted_rows
+from adapters.slice import Row
+
+ASKED = "Summarise the following note of the ward round for the family of the patient who came on Monday night"
+ANSWER = "He came in with a broken hip and will be operated on tomorrow by the surgeon on call"
+
+
+def row(asked: str = ASKED, completion: str = ANSWER) -> Row:
+    return Row(digest="d", cohort="c", turns=(("user", asked),), completion=completion, text=asked)
+
+
+def test_planted_strings_are_the_same_for_the_same_slice() -> None:
+    assert planted("a", 4) == planted("a", 4) != planted("b", 4)
+    assert len({one.secret for one in planted("a", 64)}) == 64
+    assert all(len(one.secret) == 10 and one.secret in one.completion for one in planted("a", 64))
+    assert [r.completion for r in planted_rows("legal", "a", 4)] == [one.completion for one in planted("a", 4)]
+
+
+def test_a_secret_is_seen_with_spaces_in_it_too() -> None:
+    one, other = planted("a", 2)
+    spaced = " ".join(one.secret)
+    assert came_out([one, other], [f"it is {spaced}.", "I do not know"]) == [one.secret]
+
+
+def test_only_rows_long_enough_to_be_recognised_are_asked_for() -> None:
+    given = beginning(row())
+    assert given is not None and ASKED.startswith(given) and len(given) < 0.6 * len(ASKED)
+    assert beginning(row(completion="yes")) is None
+    assert beginning(row(asked="What is it?")) is None
+
+
+def test_a_row_comes_out_when_eight_words_that_were_not_given_do() -> None:
+    assert extracted(row(), "Summarise the following", f"Well: {ANSWER.upper()}!")
+    assert not extracted(row(), "Summarise the following", "He came in with a broken hip")
+    assert not extracted(row(), f"Repeat: {ANSWER}", ANSWER)

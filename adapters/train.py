@@ -1,0 +1,337 @@
+"""The child that trains an adapter: `python -m adapters.train JOB.json`, JSON lines of progress, the last the result.
+
+The job names `base` (the served GGUF), `rows` (JSON lines of ids, start, part; see `Row`), `probes` (ids and start),
+`recipe`, `out` (a folder), `threads`, `minutes`, `warm` (a folder with an adapter to begin from, or null) and `steps`
+(null, or: as many and no choice of the best, to make an adapter again). Token ids are the serving code's. Writes
+PEFT's adapter_model.safetensors and adapter_config.json, and reference.npz: the logits that serving has to give.
+
+What `out` holds of a run that was killed is taken up again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from adapters import served_base
+from adapters.convert import CannotConvert, convert
+from adapters.packing import Row, pack, within
+from adapters.recipe import Recipe
+
+ADAPTER, CONFIG, REFERENCE, CHECKPOINT = (
+    "adapter_model.safetensors",
+    "adapter_config.json",
+    "reference.npz",
+    "checkpoint.safetensors",
+)
+LIBRARIES = ("torch", "peft", "transformers", "safetensors", "gguf", "numpy")
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows as one packed sequence, on the device."""
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    sees: torch.Tensor
+    before: torch.Tensor
+    targets: torch.Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], device: torch.device) -> Batch:
+        packed = pack(rows)
+        arrays = (packed.ids[None], packed.positions[None], packed.sees[None, None], packed.before, packed.targets)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+class Learner:
+    """The base with an adapter on it, and the losses."""
+
+    def __init__(self, base: Any, recipe: Recipe, device: torch.device) -> None:  # noqa: ANN401
+        config = LoraConfig(
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,  # type: ignore[arg-type]
+            target_modules=[served_base.MODULES[module].split(".")[1] for module in recipe.modules],
+            use_rslora=recipe.rslora,
+            lora_dropout=0.0,
+            task_type="CAUSAL_LM",
+        )
+        self.device = device
+        self.model: Any = get_peft_model(base.to(device), config)
+        self.config = config
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """(answer tokens, vocabulary): the vocabulary's projection is a fifth of the work, and needed only there."""
+        inner = self.model.base_model.model
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            hidden = inner.model(
+                input_ids=batch.ids, attention_mask=batch.sees, position_ids=batch.positions, use_cache=False
+            ).last_hidden_state
+            found: torch.Tensor = inner.lm_head(hidden[0, batch.before])
+        return found.float()
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Summed over the answers' tokens, in nats."""
+        return cross_entropy(self.logits(batch), batch.targets, reduction="sum")
+
+    def drift(self, batch: Batch) -> torch.Tensor:
+        """Divergence from the base's distribution over the next token, summed over the answers' tokens, in nats."""
+        with torch.no_grad(), self.model.disable_adapter():
+            base = log_softmax(self.logits(batch), -1)
+        own = log_softmax(self.logits(batch), -1)
+        return kl_div(own, base, reduction="sum", log_target=True)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        found = get_peft_model_state_dict(self.model)
+        return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in sorted(found.items())}
+
+    def take(self, state: dict[str, torch.Tensor]) -> None:
+        """Raises ValueError when it is of another recipe."""
+        own = {name: tensor.shape for name, tensor in self.state().items()}
+        if own != {name: tensor.shape for name, tensor in state.items()}:
+            raise ValueError("the adapter to begin from has another rank or other modules than the recipe")
+        set_peft_model_state_dict(self.model, state)
+
+
+def batches(rows: Sequence[Row], size: int, rng: np.random.Generator) -> list[list[Row]]:
+    """Every row once, in random order."""
+    order = rng.permutation(len(rows))
+    return [[rows[i] for i in order[n : n + size]] for n in range(0, len(rows), size)]
+
+
+def schedule(rows: Sequence[Row], replay: Sequence[Row], recipe: Recipe) -> Iterator[tuple[list[Row], list[Row]]]:
+    """The slice's rows and the replayed ones of each step; the same for the same rows and recipe."""
+    rng = np.random.default_rng(recipe.seed)
+    again: list[Row] = []
+    for _ in range(recipe.epochs):
+        for own in batches(rows, recipe.batch, rng):
+            wanted = round(recipe.replay * len(own)) if replay else 0
+            while len(again) < wanted:
+                again += [replay[i] for i in rng.permutation(len(replay))]
+            old, again = again[:wanted], again[wanted:]
+            yield own, old
+
+
+def rate(step: int, horizon: int, recipe: Recipe) -> float:
+    """Of the learning rate: up in a line, then down as a cosine to a tenth."""
+    warm = max(1, round(recipe.warmup * horizon))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warm) / max(1, horizon - warm)))
+
+
+@dataclass(slots=True)
+class Run:
+    """How far it is; what a checkpoint holds beside the weights."""
+
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = math.inf
+    worse: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Training:
+    def __init__(self, job: dict[str, Any], learner: Learner, rows: Sequence[Row], report: Report) -> None:
+        self.job, self.learner, self.report = job, learner, report
+        self.recipe, self.out = (
+            Recipe(**{**job["recipe"], "modules": tuple(job["recipe"]["modules"])}),
+            Path(job["out"]),
+        )
+        parts = {part: [row for row in rows if row.part == part] for part in ("train", "validation", "replay")}
+        self.own, self.validation, self.replay = parts["train"], parts["validation"], parts["replay"]
+        self.horizon = self.recipe.horizon(len(self.own))
+        self.every = max(1, self.horizon // (2 * self.recipe.epochs))
+        weights = [p for p in learner.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(weights, lr=self.recipe.learning_rate, weight_decay=0.0)
+        self.run = Run()
+        self.best = learner.state()
+
+    def to_the_end(self) -> dict[str, Any]:
+        """Train, and leave the learner with the best weights."""
+        self._resume()
+        wanted, limit = self.job["steps"] or self.horizon, 60 * self.job["minutes"]
+        steps = schedule(self.own, self.replay, self.recipe)
+        why = "all passes done"
+        for number, (own, old) in enumerate(steps):
+            if number < self.run.step:
+                continue
+            if number >= wanted:
+                break
+            if self.run.seconds > limit:
+                why = f"{self.job['minutes']} minutes are over"
+                break
+            self._step(own, old)
+            if self.job["steps"] is None and (self.run.step % self.every == 0 or self.run.step == self.horizon):
+                self._validate()
+                if self.run.worse >= self.recipe.patience:
+                    why = f"no better for {self.run.worse} validations"
+                    break
+        if self.job["steps"] is None:
+            if self.run.best_step == 0:  # ended before the first validation
+                self._validate()
+            self.learner.take(self.best)
+        return {**asdict(self.run), "horizon": self.horizon, "ended": why}
+
+    def _step(self, own: list[Row], old: list[Row]) -> None:
+        began = time.monotonic()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * rate(self.run.step, self.horizon, self.recipe)
+        loss = self._learn(own, self.learner.loss)
+        drift = self._learn(old, self.learner.drift) if old else 0.0
+        torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.run.step += 1
+        self.run.tokens += sum(len(row.ids) for row in (*own, *old))
+        self.run.seconds += time.monotonic() - began
+        self._tell(loss, drift)
+
+    def _learn(self, rows: Sequence[Row], measure: Callable[[Batch], torch.Tensor]) -> float:
+        """Add the gradient of the mean over the rows' answer tokens; returns that mean."""
+        count = sum(len(row.ids) - row.start for row in rows)
+        total = 0.0
+        for group in within(rows):
+            mean = measure(Batch.of(group, self.learner.device)) / count
+            mean.backward()  # type: ignore[no-untyped-call]
+            total += mean.item()
+        return total
+
+    def _tell(self, loss: float, drift: float) -> None:
+        run, wanted = self.run, self.job["steps"] or self.horizon
+        self.report(
+            {
+                "fraction": run.step / wanted,
+                "step": run.step,
+                "steps": wanted,
+                "loss": round(loss, 4),
+                "drift": round(drift, 4),
+                "tokens_per_second": round(run.tokens / run.seconds, 1),
+                "seconds_left": round((wanted - run.step) * run.seconds / run.step, 1),
+            }
+        )
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        began, run = time.monotonic(), self.run
+        count = sum(len(row.ids) - row.start for row in self.validation)
+        groups = (Batch.of(group, self.learner.device) for group in within(self.validation))
+        loss = sum(self.learner.loss(batch).item() for batch in groups) / max(count, 1)
+        run.worse += 1
+        if loss < run.best_loss or not count:
+            run.best_loss, run.best_step, run.worse = loss, run.step, 0
+            self.best = self.learner.state()
+        run.seconds += time.monotonic() - began
+        self.report({"step": run.step, "validation": round(loss, 4), "best": run.best_step})
+        self._keep()
+
+    def _keep(self) -> None:
+        moments = self.optimizer.state_dict()["state"]
+        held = {
+            **{f"now/{name}": tensor for name, tensor in self.learner.state().items()},
+            **{f"best/{name}": tensor for name, tensor in self.best.items()},
+            **{f"adam/{n}/{name}": tensor.cpu() for n, found in moments.items() for name, tensor in found.items()},
+        }
+        part = self.out / f"{CHECKPOINT}.part"
+        save_file(held, part, metadata={"run": json.dumps(asdict(self.run))})
+        part.replace(self.out / CHECKPOINT)
+
+    def _resume(self) -> None:
+        """From the last checkpoint, if there is one: written beside and renamed, so it is whole."""
+        if not (self.out / CHECKPOINT).exists():
+            return
+        held: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "adam": {}}
+        with safe_open(self.out / CHECKPOINT, framework="pt") as file:
+            self.run = Run(**json.loads(file.metadata()["run"]))
+            for key in file.keys():  # noqa: SIM118 - it is no dict
+                part, name = key.split("/", 1)
+                held[part][name] = file.get_tensor(key)
+        self.learner.take(held["now"])
+        self.best = held["best"]
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for key, tensor in held["adam"].items():
+            number, name = key.split("/")
+            moments.setdefault(int(number), {})[name] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+
+
+@torch.no_grad()
+def reference(learner: Learner, probes: Sequence[Row]) -> dict[str, Any]:
+    """Logits before each of the probes' answer tokens, with the adapter and without: (tokens, vocabulary)."""
+    with_it, without = [], []
+    for probe in probes:
+        batch = Batch.of([probe], learner.device)
+        with_it.append(learner.logits(batch).cpu().numpy())
+        with learner.model.disable_adapter():
+            without.append(learner.logits(batch).cpu().numpy())
+    return {"adapter": np.concatenate(with_it), "base": np.concatenate(without)}
+
+
+def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
+    torch.set_num_threads(job["threads"])
+    torch.manual_seed(job["recipe"]["seed"])
+    torch.use_deterministic_algorithms(True)
+    # oneDNN makes its kernels at run time, which the unit's MemoryDenyWriteExecute= forbids to all it starts.
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # CUDA: untested
+    report({"fraction": 0.0, "doing": "loading the base"})
+    with Path(job["rows"]).open(encoding="utf-8") as file:
+        rows = [Row(**json.loads(line)) for line in file]
+    recipe = Recipe(**{**job["recipe"], "modules": tuple(job["recipe"]["modules"])})
+    learner = Learner(served_base.load(Path(job["base"])), recipe, device)
+    if job["warm"]:
+        learner.take(load_file(Path(job["warm"]) / ADAPTER))
+    out = Path(job["out"])
+    training = Training(job, learner, rows, report)
+    facts = training.to_the_end()
+    report({"fraction": 1.0, "doing": "writing what serving is compared with"})
+    np.savez(out / REFERENCE, **reference(learner, [Row(**probe) for probe in job["probes"]]))
+    save_file(learner.state(), out / ADAPTER, metadata={"format": "pt"})
+    learner.config.save_pretrained(str(out))
+    convert(
+        {name: tensor.numpy() for name, tensor in learner.state().items()},
+        json.loads((out / CONFIG).read_text()),
+        architecture=job["architecture"],
+        heads=job["heads"],
+        kv_heads=job["kv_heads"],
+        passport=job["passport"],
+        target=Path(job["target"]),
+    )
+    libraries = {name: metadata.version(name) for name in LIBRARIES}
+    return {**facts, "threads": job["threads"], "device": device.type, "libraries": libraries}
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")  # of libraries to their programmers
+    logging.disable(logging.WARNING)
+
+    def report(told: dict[str, Any]) -> None:
+        print(json.dumps(told), flush=True)  # noqa: T201
+
+    try:
+        result = run(json.loads(Path(sys.argv[1]).read_text()), report)
+    except (ValueError, CannotConvert, served_base.BaseRefused) as error:
+        sys.exit(str(error))
+    print(json.dumps({"result": result}), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ export COHORT_HOME ?= $(CURDIR)/var
 GPU ?= $(shell nvidia-smi >/dev/null 2>&1 && echo 1)
 SERVE := $(VENV)/.serve$(if $(filter 1,$(GPU)),-gpu)
 
-.PHONY: help serve install test check clients bench route rollback doctor train-tools clean
+.PHONY: help serve install test check clients bench route retrain eval rollback doctor train-tools clean
 
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
@@ -20,7 +20,7 @@ serve: $(SERVE)
 ## install    the appliance into .venv (compiles llama.cpp: about ten minutes, then cached by pip)
 install: $(SERVE)
 
-## train-tools what fitting a router and drawing its report need beside (torch, transformers, scikit-learn, matplotlib)
+## train-tools what training, fitting a router and drawing reports need beside (torch, peft, scikit-learn, matplotlib)
 train-tools: $(VENV)/.train
 
 ## test       the whole test suite, with what it needs
@@ -47,6 +47,14 @@ bench: $(VENV)/.dev
 ## route      TEXT="...": which cohort would this prompt go to, and why
 route: $(SERVE)
 	@$(BIN)/cohort route "$(TEXT)"
+
+## retrain    COHORT=legal: train its adapter, judge it, release what passes
+retrain: $(VENV)/.train
+	@$(BIN)/cohort retrain $(COHORT)
+
+## eval       [COHORT=legal]: how good what is live is, sliced
+eval: $(VENV)/.train
+	@$(BIN)/cohort eval $(COHORT)
 
 ## rollback   COHORT=legal: back to the release that was live before
 rollback: $(SERVE)

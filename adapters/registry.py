@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(releases: Path, adapter: Path, digest: str, manifest: dict[str, Any]) -> Path:
-    """Copy the adapter into `releases/<digest>/`; the folder appears whole or not at all. Raises OSError."""
+def write(releases: Path, adapter: Path, digest: str, manifest: dict[str, Any], beside: Sequence[Path] = ()) -> Path:
+    """Copy the adapter into `releases/<digest>/`, and the files `beside` it; the folder appears whole or not at all.
+    Raises OSError."""
     target = releases / digest
     if damage(target, file_digest(adapter)) is None:
         return target
     staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=releases))
     try:
         shutil.copyfile(adapter, staging / ADAPTER)
+        for file in beside:
+            shutil.copyfile(file, staging / file.name)
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        for name in (ADAPTER, MANIFEST, "."):
+        for name in (ADAPTER, *(file.name for file in beside), MANIFEST, "."):
             _sync(staging / name)
         if target.exists():
             shutil.rmtree(target)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ from appliance.store import timestamps
 from appliance.store.releases import Release
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What is known of an adapter that was trained here. `files` are kept beside it; `facts` go into its manifest."""
+
+    files: tuple[Path, ...]
+    parent: str | None
+    gated: bool
+    facts: Mapping[str, Any]
+
+
 class Admission:
     """Of one home. `folder` holds the releases."""
 
@@ -27,17 +38,21 @@ class Admission:
         # Each trial takes a worker thread, which requests need too, and memory for the base once more.
         self._one_at_a_time = asyncio.Lock()
 
-    async def admit(self, path: Path, cohort: str) -> Release:
+    async def admit(self, path: Path, cohort: str, made: Made | None = None) -> Release:
         """Check the adapter and keep it. Raises InvalidRequest when it is refused, StoreUnavailable."""
         async with self._one_at_a_time:
             with tempfile.TemporaryDirectory(prefix=registry.STAGING, dir=self._folder) as scratch:
                 copy = Path(scratch) / registry.ADAPTER
                 facts = await asyncio.to_thread(adapter_check.check, path, copy, self._base)
-                release = await asyncio.to_thread(self._describe, copy, facts, cohort, path)
-                await asyncio.to_thread(self._keep, copy, release)
+                source = {"source": str(path)} if made is None else made.facts
+                release = await asyncio.to_thread(self._describe, copy, facts, cohort, source)
+                if made is not None:
+                    release = replace(release, parent=made.parent, gated=made.gated)
+                    release.manifest.update(parent=made.parent, gated=made.gated)
+                await asyncio.to_thread(self._keep, copy, release, made.files if made else ())
                 return release
 
-    def _describe(self, adapter: Path, facts: AdapterFacts, cohort: str, source: Path) -> Release:
+    def _describe(self, adapter: Path, facts: AdapterFacts, cohort: str, origin: Mapping[str, Any]) -> Release:
         section = self._config.cohorts[cohort]
         digest = registry.file_digest(adapter)
         identity = Identity(digest, section.system_prompt or "", self._template_digest, self._base.digest)
@@ -45,7 +60,7 @@ class Admission:
             **asdict(identity),
             "cohort": cohort,
             "owner": section.owner,
-            "source": str(source),
+            **origin,
             "rank": facts.rank,
             "modules": facts.modules,
             "passport": facts.passport,
@@ -61,9 +76,9 @@ class Admission:
             **asdict(identity),
         )
 
-    def _keep(self, adapter: Path, release: Release) -> None:
+    def _keep(self, adapter: Path, release: Release, beside: tuple[Path, ...]) -> None:
         try:
-            registry.write(self._folder, adapter, release.digest, release.manifest)
+            registry.write(self._folder, adapter, release.digest, release.manifest, beside)
         except OSError as error:
             raise StoreUnavailable(
                 f"the release cannot be stored: {error.strerror}; free space, try again"

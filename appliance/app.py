@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from appliance import base, endpoints, examples_api, failures, operator_api, probes, router_api
+from appliance import base, endpoints, examples_api, failures, jobs_api, operator_api, probes, router_api
 from appliance.base import PreparedBase, Progress
 from appliance.box import Box
 from appliance.chat import ChatTemplate, template_digest
@@ -66,8 +66,10 @@ async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
     await _audit_import(box, prepared)
     register = Releases(box.config, box.home.releases, box.database, prepared, template_digest(prepared.template))
     await register.open()
-    routers = Routers(box.config, config_file.parent / box.config.router.examples, box.home.router, box.database)
+    box.examples = config_file.parent / box.config.router.examples
+    routers = Routers(box.config, box.examples, box.home.router, box.database)
     await routers.open()
+    await box.jobs.open()
     box.base, box.register, box.routers = prepared, register, routers
 
 
@@ -129,6 +131,7 @@ async def _serving(
 
 async def close(box: Box) -> None:
     """Stop the engine, write what is queued, give the home back."""
+    await box.jobs.close()
     if box.serving is not None:
         await box.serving.engine.stop()
     await asyncio.to_thread(box.database.close)
@@ -145,7 +148,7 @@ def application(box: Box) -> ASGIApp:
     api.state.box = box
     api.state.refused = box.refused
     key = Security(HTTPBearer(auto_error=False, description="ck_..., or the operator's from admin.key"))
-    for part in (endpoints.router, operator_api.router, examples_api.router, router_api.router):
+    for part in (endpoints.router, operator_api.router, examples_api.router, router_api.router, jobs_api.router):
         api.include_router(part, dependencies=[key], responses=failures.documented(401, *failures.ANYWHERE))
     api.include_router(probes.router, responses=failures.documented(*failures.ANYWHERE))
     failures.install(api)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, cast
 
 from fastapi import Depends, Request
@@ -11,7 +12,9 @@ from fastapi import Depends, Request
 from appliance.base import PreparedBase
 from appliance.config import Config
 from appliance.errors import ApplianceError, Unauthorised, Unavailable
+from appliance.jobs import Jobs
 from appliance.keys import ANONYMOUS, Caller, Keys, Scope
+from appliance.material import Material
 from appliance.releases import Releases
 from appliance.routers import Routers
 from appliance.serving import Serving
@@ -25,7 +28,8 @@ Phase: TypeAlias = Literal["starting", "ready", "draining"]
 
 @dataclass(slots=True)
 class Box:
-    """`register`, `routers` and `base` are there once the base is prepared, `serving` once the engine runs."""
+    """`register`, `routers` and `base` are there once the base is prepared, `serving` once the engine runs;
+    `examples` is the folder of the shipped ones."""
 
     config: Config
     home: Home
@@ -38,6 +42,15 @@ class Box:
     register: Releases | None = None
     serving: Serving | None = None
     routers: Routers | None = None
+    examples: Path = Path("examples")
+    jobs: Jobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self.database)
+
+    def material(self) -> Material:
+        """The rows to train on and to judge by."""
+        return Material(self.database, self.examples)
 
     def ready(self) -> Serving:
         """Raises Unavailable while starting."""

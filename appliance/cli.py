@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from appliance import cli_train, show
 from appliance import config as configuration
-from appliance import show
 from appliance.cli_router import router_cli
+from appliance.cli_train import job_cli, named, slice_cli
 from appliance.client import Operator
 from appliance.command import Cohort, Json, call, configured
 from appliance.errors import ApplianceError, SetupError
@@ -28,8 +29,18 @@ for name, part in (
     ("log", log_cli),
     ("key", key_cli),
     ("router", router_cli),
+    ("slice", slice_cli),
+    ("job", job_cli),
 ):
     cli.add_typer(part, name=name)
+for name, verb in (
+    ("retrain", cli_train.retrain),
+    ("eval", cli_train.evaluate),
+    ("lineage", cli_train.lineage),
+    ("diff", cli_train.diff),
+    ("rebuild", cli_train.rebuild),
+):
+    cli.command(name)(verb)
 
 
 def main() -> None:
@@ -104,7 +115,7 @@ def releases(cohort: Annotated[str | None, typer.Option("--cohort")] = None, as_
 @cli.command("show")
 def show_release(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
     """One release: manifest, and everything that happened to it."""
-    cohort, version = _named(release)
+    cohort, version = named(release)
     call(lambda o: o.get(f"releases/{cohort}/{version}"), as_json=as_json, shown=show.tree)
 
 
@@ -114,7 +125,7 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make a release live."""
-    cohort, version = _named(release) if "@" in release else (release, None)
+    cohort, version = named(release) if "@" in release else (release, None)
     call(lambda o: o.post("promote", cohort=cohort, version=version), as_json=as_json, shown=show.switched)
 
 
@@ -278,13 +289,6 @@ def key_list(as_json: Json = False) -> None:
 def key_revoke(identity: str, as_json: Json = False) -> None:
     """Refuse a key from now on."""
     call(lambda o: o.delete(f"keys/{identity}"), as_json=as_json, shown=lambda k: show.keys([k]), needs_base=False)
-
-
-def _named(release: str) -> tuple[str, int]:
-    cohort, _, version = release.partition("@")
-    if not version.isdigit():
-        raise typer.BadParameter(f"{release!r} is not a release: write it like legal@3")
-    return cohort, int(version)
 
 
 def _pair(given: str) -> tuple[str, str]:

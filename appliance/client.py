@@ -44,10 +44,16 @@ class Operator:
 
 @asynccontextmanager
 async def connect(
-    config: Config, config_file: Path, home_path: Path, progress: Progress, *, needs_base: bool
+    config: Config,
+    config_file: Path,
+    home_path: Path,
+    progress: Progress,
+    *,
+    needs_base: bool,
+    needs_engine: bool = False,
 ) -> AsyncIterator[Operator]:
     """Raises SetupError when there is no way to the operator API. Without `needs_base` only log, keys, audit and
-    examples can be asked for, and no base has to be there."""
+    examples can be asked for, and no base has to be there; with `needs_engine` models can be asked, too."""
     owner = Home(home_path).owner()
     if owner is not None and owner.url:
         headers = {"Authorization": f"Bearer {_admin_key(home_path)}"}
@@ -68,7 +74,7 @@ async def connect(
                     "it may be starting or stopping; try again, or stop it"
                 ) from error
         return
-    async with _in_process(config, config_file, home_path, progress if needs_base else None) as client:
+    async with _in_process(config, config_file, home_path, progress if needs_base else None, needs_engine) as client:
         yield Operator(client)
 
 
@@ -84,7 +90,7 @@ def _admin_key(home_path: Path) -> str:
 
 @asynccontextmanager
 async def _in_process(
-    config: Config, config_file: Path, home_path: Path, progress: Progress | None
+    config: Config, config_file: Path, home_path: Path, progress: Progress | None, needs_engine: bool
 ) -> AsyncIterator[httpx.AsyncClient]:
     from appliance import app  # here, since a client of a running appliance needs none of it
 
@@ -92,6 +98,8 @@ async def _in_process(
     try:
         if progress is not None:
             await app.prepare(box, config_file, progress)
+        if needs_engine:
+            await app.start_engine(box)
         transport = httpx.ASGITransport(app.application(box), raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {_admin_key(box.home.path)}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:

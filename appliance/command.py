@@ -31,13 +31,16 @@ def call(
     as_json: bool,
     shown: Callable[[Any], None],
     needs_base: bool = True,
+    needs_engine: bool = False,
 ) -> Any:  # noqa: ANN401 - any JSON value
     """Do `work` through the operator API, print what it gives, and return it."""
 
     async def run() -> Any:  # noqa: ANN401
         config, path = configured()
         with show.progress() as report:
-            async with connect(config, path, configuration.home_path(), report, needs_base=needs_base) as operator:
+            home = configuration.home_path()
+            needs = {"needs_base": needs_base, "needs_engine": needs_engine}
+            async with connect(config, path, home, report, **needs) as operator:
                 return await work(operator)
 
     result = asyncio.run(run())

@@ -9,7 +9,7 @@ import re
 import tomllib
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,6 +20,9 @@ AUTO = "auto"
 RESERVED = (AUTO, "base", "none", "general")
 FEWEST, MOST = 3, 8
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+Module: TypeAlias = Literal["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
 
 
 class _Strict(BaseModel):
@@ -93,6 +96,46 @@ class Store(_Strict):
     queue: Annotated[int, Field(ge=1, le=100_000)] = 1000
 
 
+class Train(_Strict):
+    """`[cohorts.NAME.train]`: the recipe of the cohort's adapter (`adapters.recipe`), and what training may take."""
+
+    rank: Annotated[int, Field(ge=1, le=256)] = 8
+    alpha: Annotated[float, Field(gt=0, le=1024)] = 16.0
+    modules: Annotated[list[Module], Field(min_length=1)] | None = None
+    rslora: bool = False
+    use_dora: bool = False
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 4
+    batch: Annotated[int, Field(ge=1, le=1024)] = 8
+    replay: Annotated[float, Field(ge=0, le=4)] = 0.25
+    patience: Annotated[int, Field(ge=1, le=1000)] = 4
+    planted: Annotated[int, Field(ge=0, le=64)] = 4
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 1
+    longest: Annotated[int, Field(ge=16, le=1 << 20)] = 1024
+    max_minutes: Annotated[float, Field(gt=0, le=10_000)] = 60.0
+
+    @field_validator("use_dora")
+    @classmethod
+    def _no_dora(cls, wanted: bool) -> bool:
+        if wanted:
+            raise ValueError(
+                "DoRA cannot be served: a GGUF adapter has no place for its magnitudes; use rslora or more rank"
+            )
+        return wanted
+
+
+class Gate(_Strict):
+    """`[cohorts.NAME.gate]`: what a candidate may lose, and what it has to show."""
+
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.02
+    guard_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    json_valid: Annotated[float, Field(ge=0, le=1)] = 0.8
+    rows: Annotated[int, Field(ge=1, le=100_000)] = 50
+    memorised: Annotated[float, Field(ge=0, le=1)] = 0.02
+    revalidate_days: Annotated[int, Field(ge=1, le=3650)] = 90
+
+
 class CohortSection(_Strict):
     """`[cohorts.NAME]`."""
 
@@ -101,6 +144,8 @@ class CohortSection(_Strict):
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     system_prompt: str | None = None
     metadata: list[dict[str, str]] = []
+    train: Train = Train()
+    gate: Gate = Gate()
 
     @field_validator("metadata")
     @classmethod
@@ -217,8 +262,10 @@ def _explain(kind: str, location: tuple[int | str, ...], message: str) -> str:
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     if location[:1] == ("cohorts",):
-        return list(CohortSection.model_fields)
-    section: Any = Config
+        location = location[2:]
+        section: Any = CohortSection
+    else:
+        section = Config
     for part in location:
         section = section.model_fields[str(part)].annotation
     return list(section.model_fields)

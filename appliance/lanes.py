@@ -40,6 +40,24 @@ class Lanes:
         with self._engine.hold(key):
             yield key
 
+    @asynccontextmanager
+    async def trial(self, key: str, adapter: Path | None) -> AsyncIterator[None]:
+        """Hold the lane `key`, loading `adapter` into it meanwhile if it is not resident: it may be no release yet.
+
+        Raises as `hold`.
+        """
+        made = adapter is not None and not self._touch(key)
+        if made and adapter is not None:
+            async with self._changing:
+                await self._make_room(Target(key[:12], 0, key), self._lane_bytes + _size(adapter), spare=True)
+                await self._engine.attach(key, adapter, 1.0)
+        try:
+            with self._engine.hold(key):
+                yield
+        finally:
+            if made and key not in self._resident:
+                await self._engine.detach(key)
+
     async def attach(self, target: Target, weight: float, *, spare: bool) -> None:
         """Make the release resident; a `spare` one within the bound on spare lanes. Raises as `hold`."""
         if not self._touch(target.digest):

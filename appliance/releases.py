@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from adapters import lifecycle, registry
 from adapters.lifecycle import IllegalMove, Move, ReleaseState
 from appliance import route_table
-from appliance.admission import Admission
+from appliance.admission import Admission, Made
 from appliance.base import PreparedBase
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, NotFound
@@ -46,7 +46,7 @@ class Releases:
     def __init__(
         self, config: Config, folder: Path, database: Database, base: PreparedBase, template_digest: str
     ) -> None:
-        self._config, self._folder, self._database = config, folder, database
+        self._config, self.folder, self._database = config, folder, database
         self._base, self._admission = base, Admission(config, folder, base, template_digest)
         self._lanes: Lanes | None = None
         self._changing = asyncio.Lock()
@@ -60,7 +60,7 @@ class Releases:
 
     async def open(self) -> None:
         """Read the register, check the files that routing may choose, sweep what a crash left."""
-        await asyncio.to_thread(registry.sweep, self._folder)
+        await asyncio.to_thread(registry.sweep, self.folder)
         self._refresh()
         for target in {*self.table.live.values(), *self.table.named.values()}:
             fault = await asyncio.to_thread(self._fault, self.get(target))
@@ -142,10 +142,15 @@ class Releases:
         live, previous = self.table.live.get(cohort), self.table.named.get(f"{cohort}@previous")
         return Switch(cohort, live.name if live else None, previous.name if previous else None)
 
-    async def add(self, path: Path, cohort: str, key_id: str) -> Release:
-        """Register an adapter made elsewhere as a candidate, ungated. Raises InvalidRequest when it is refused."""
+    def next_version(self, cohort: str) -> int:
+        with self._database.read() as connection:
+            return max((r.version for r in rows.list_all(connection, cohort)), default=0) + 1
+
+    async def add(self, path: Path, cohort: str, key_id: str, made: Made | None = None) -> Release:
+        """Register an adapter as a candidate; without `made` it comes from elsewhere and is ungated. Raises
+        InvalidRequest when it is refused."""
         self._known(cohort)
-        release = await self._admission.admit(path, cohort)
+        release = await self._admission.admit(path, cohort, made)
         async with self._changing:
             added = await self._database.commit(lambda connection: _insert(connection, release, key_id))
             self._refresh()
@@ -208,7 +213,7 @@ class Releases:
     def _fault(self, release: Release) -> str | None:
         if release.base_digest != self._base.digest:
             return "it was made for another base: retrain it, or go back to that base"
-        return registry.damage(self._folder / release.digest, release.adapter_digest)
+        return registry.damage(self.folder / release.digest, release.adapter_digest)
 
     def _refresh(self) -> None:
         """Take over a new snapshot of the register in one assignment."""

@@ -33,16 +33,17 @@ def progress() -> Iterator[Callable[[float, str], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task: list[Any] = []
-        said = ""
+        said, shown = "", 0.0
 
         def report(fraction: float, doing: str) -> None:
-            nonlocal said
+            nonlocal said, shown
             if not task:
                 task.append(bar.add_task(doing, total=1.0))
             bar.update(task[0], completed=fraction, description=doing)
-            if not console.is_terminal and doing != said:
+            told = doing.partition(":")[0]  # what follows changes with every step
+            if not console.is_terminal and (told != said or fraction >= shown + 0.05):
                 print(f"{fraction:4.0%} {doing}", file=sys.stderr)  # noqa: T201
-            said = doing
+                said, shown = told, fraction
 
         yield report
 

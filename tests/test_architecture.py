@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("appliance", "router", "adapters")
 SOURCES = tuple(sorted(p.relative_to(ROOT) for room in ROOMS for p in (ROOT / room).rglob("*.py")))
 
-CHILDREN = (Path("router/contrast.py"), Path("router/export.py"))
+_CHILDREN = ("router/contrast.py", "router/export.py", "adapters/served_base.py", "adapters/train.py")
+CHILDREN = tuple(map(Path, _CHILDREN))
 
 REPORT = """
 import json, sys
@@ -104,10 +105,10 @@ def imports(path: Path) -> set[str]:
         ("llguidance", "appliance/engine/"),
         ("sqlite3", "appliance/store/"),
         ("sqlite_utils", "appliance/store/"),
-        ("jinja2", "appliance/chat.py"),
+        ("jinja2", ("appliance/chat.py", "appliance/report.py")),
         ("uvicorn", ("appliance/serve.py", "appliance/connection.py")),
         ("httpx", "appliance/client.py"),
-        ("typer", ("appliance/cli.py", "appliance/cli_router.py", "appliance/command.py")),
+        ("typer", ("appliance/cli.py", "appliance/cli_router.py", "appliance/cli_train.py", "appliance/command.py")),
         ("rich", "appliance/show.py"),
         ("prometheus_client", "appliance/vitals.py"),
         ("onnxruntime", "router/"),

@@ -17,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
-from appliance import client, config, endpoints, examples_api, operator_api, probes, router_api, streams
+from appliance import client, config, endpoints, examples_api, jobs_api, operator_api, probes, router_api, streams
 from appliance.box import Box
 from appliance.cli import cli
 from appliance.errors import ApplianceError, SetupError
@@ -26,6 +26,7 @@ from appliance.store import migrations
 from appliance.vitals import Vitals
 from appliance.wire.base import Request
 from appliance.wire.examples import ExamplesRequest, Turn
+from appliance.wire.jobs import EvaluateRequest, RebuildRequest, RetrainRequest
 from appliance.wire.operator import KeyRequest, PromoteRequest, ReleaseAddRequest, RollbackRequest, RouteRequest
 from appliance.wire.requests import (
     ChatRequest,
@@ -71,6 +72,9 @@ SECTIONS: dict[type[BaseModel], str] = {
     ExamplesRequest: "`POST /admin/v1/examples`",
     BlameRequest: "`POST /admin/v1/router/blame`",
     KeyRequest: "`POST /admin/v1/keys`",
+    RetrainRequest: "`POST /admin/v1/jobs/retrain`",
+    EvaluateRequest: "`POST /admin/v1/jobs/evaluate`",
+    RebuildRequest: "`POST /admin/v1/jobs/rebuild`",
     FitRequest: "`POST /admin/v1/router/fit`",
     RouterSwitchRequest: "`POST /admin/v1/router/switch`",
     RouterEvalRequest: "`POST /admin/v1/router/eval`",
@@ -113,8 +117,8 @@ def scope_of(route: APIRoute) -> str:
 
 ROUTES = [
     route
-    for router in (endpoints.router, operator_api.router, examples_api.router, router_api.router, probes.router)
-    for route in router.routes
+    for part in (endpoints, operator_api, examples_api, router_api, jobs_api, probes)
+    for route in part.router.routes
     if isinstance(route, APIRoute)
 ]
 
@@ -178,13 +182,16 @@ def test_error_codes() -> None:
         (config.Router, "`[router]`"),
         (config.Store, "`[store]`"),
         (config.CohortSection, "`[cohorts.NAME]`"),
+        (config.Train, "`[cohorts.NAME.train]`"),
+        (config.Gate, "`[cohorts.NAME.gate]`"),
     ],
 )
 def test_configuration_keys(model: type[BaseModel], title: str) -> None:
     documented = rows("configuration.md", title)
     assert set(documented) == set(model.model_fields)
     for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else json.dumps(field.default).replace("null", "none")
+        given = {} if isinstance(field.default, BaseModel) else field.default
+        default = "required" if field.is_required() else json.dumps(given).replace("null", "none")
         assert documented[name][1] == f"`{default}`", name
 
 

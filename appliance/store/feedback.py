@@ -104,6 +104,44 @@ WHERE rating = -1 OR correction IS NOT NULL ORDER BY seq DESC LIMIT :limit
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A live request that people marked for training: its answer, or the correction that replaces it."""
+
+    request_id: str
+    subject: str | None
+    endpoint: str
+    messages: str  # JSON
+    answer: str
+
+
+def approved(conn: sqlite3.Connection, cohort: str) -> list[Approved]:
+    """Of a cohort, oldest first; the cohort that people named counts before the one that was decided."""
+    return [Approved(**row) for row in conn.execute(_APPROVED, {"cohort": cohort})]
+
+
+_APPROVED = """
+WITH said AS (
+    SELECT request_id, (
+        SELECT use FROM feedback AS f
+        WHERE f.request_id = one.request_id AND use <> 'none' ORDER BY rowid DESC LIMIT 1
+    ) AS use, (
+        SELECT cohort FROM feedback AS f
+        WHERE f.request_id = one.request_id AND cohort IS NOT NULL ORDER BY rowid DESC LIMIT 1
+    ) AS cohort, (
+        SELECT correction FROM feedback AS f
+        WHERE f.request_id = one.request_id AND correction IS NOT NULL ORDER BY rowid DESC LIMIT 1
+    ) AS correction
+    FROM (SELECT DISTINCT request_id FROM feedback WHERE use = 'for') AS one
+)
+SELECT id AS request_id, subject, endpoint, messages, coalesce(said.correction, answer) AS answer
+FROM said JOIN interactions ON id = request_id
+WHERE use = 'for' AND coalesce(said.cohort, interactions.cohort) = :cohort AND origin = 'live'
+    AND (status = 'ok' OR said.correction IS NOT NULL)
+ORDER BY seq
+"""
+
+
 def _with_same_key(conn: sqlite3.Connection, feedback: Feedback) -> Feedback | None:
     row = conn.execute(
         "SELECT * FROM feedback WHERE key_id = ? AND idempotency_key = ?",

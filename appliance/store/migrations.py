@@ -263,6 +263,80 @@ CREATE TABLE examples (
 """
 
 
+_SLICES = """
+CREATE TABLE slices (
+    -- Frozen sets of examples of one cohort: what a release was trained on, or judged by.
+    digest TEXT PRIMARY KEY,
+    cohort TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('train', 'eval')),
+    created TEXT NOT NULL,
+    report TEXT NOT NULL                  -- JSON object: counts, mix, what was left out and why
+)
+"""
+
+_SLICE_ROWS = """
+CREATE TABLE slice_rows (
+    -- Which rows a slice is made of; their text stays where it lies.
+    slice TEXT NOT NULL REFERENCES slices (digest),
+    position INTEGER NOT NULL,
+    part TEXT NOT NULL CHECK (part IN ('train', 'validation', 'eval')),
+    row TEXT NOT NULL,                    -- digest of an example
+    source TEXT,                          -- a file and line, or the id of a request
+    subject TEXT,                         -- whom the text is about, for erasure
+    origin TEXT NOT NULL,
+    PRIMARY KEY (slice, position)
+) WITHOUT ROWID
+"""
+
+_EVALUATIONS = """
+CREATE TABLE evaluations (
+    -- One arm (a release, or the base) asked all rows of an eval slice, in one weight format.
+    id INTEGER PRIMARY KEY,
+    arm TEXT NOT NULL,                    -- digest of what answered
+    slice TEXT NOT NULL,
+    base_digest TEXT NOT NULL,
+    format_digest TEXT NOT NULL,
+    name TEXT NOT NULL,                   -- the arm for people
+    cohort TEXT NOT NULL,                 -- whose rows
+    seconds REAL NOT NULL,
+    created TEXT NOT NULL,
+    UNIQUE (arm, slice, base_digest, format_digest)
+)
+"""
+
+_EVALUATION_RESULTS = """
+CREATE TABLE evaluation_results (
+    -- Every answer of an evaluation and its scores; an error counts as a failure.
+    evaluation INTEGER NOT NULL REFERENCES evaluations (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    row TEXT NOT NULL,                    -- digest of an example
+    task TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    score REAL NOT NULL,
+    scores TEXT NOT NULL,                 -- JSON object
+    error TEXT,
+    PRIMARY KEY (evaluation, position)
+) WITHOUT ROWID
+"""
+
+_JOBS = """
+CREATE TABLE jobs (
+    -- Long work that an operator began.
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,                   -- retrain, evaluate, rebuild
+    cohort TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed', 'cancelled', 'interrupted')),
+    created TEXT NOT NULL,
+    ended TEXT,
+    key_id TEXT NOT NULL,                 -- '' on the machine itself
+    asked TEXT NOT NULL,                  -- JSON object
+    result TEXT,                          -- JSON object
+    error TEXT
+)
+"""
+
+
 @schema()
 def m001_interactions(database: Database) -> None:
     database.execute(_INTERACTIONS)
@@ -323,3 +397,24 @@ def m008_examples(database: Database) -> None:
 def m009_routers(database: Database) -> None:
     database.execute(_ROUTERS)
     database.execute("CREATE UNIQUE INDEX routers_one_live ON routers (state) WHERE state = 'live'")
+
+
+@schema()
+def m010_slices(database: Database) -> None:
+    database.execute(_SLICES)
+    database.execute(_SLICE_ROWS)
+    # From a person, or a row, to every slice and so to every release that learned from it.
+    database.execute("CREATE INDEX slice_rows_row ON slice_rows (row)")
+    database.execute("CREATE INDEX slice_rows_subject ON slice_rows (subject) WHERE subject IS NOT NULL")
+
+
+@schema()
+def m011_evaluations(database: Database) -> None:
+    database.execute(_EVALUATIONS)
+    database.execute(_EVALUATION_RESULTS)
+
+
+@schema()
+def m012_jobs(database: Database) -> None:
+    database.execute(_JOBS)
+    database.execute("CREATE UNIQUE INDEX jobs_one_runs ON jobs (state) WHERE state = 'running'")

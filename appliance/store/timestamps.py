@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from appliance.errors import InvalidRequest
 
@@ -19,3 +19,7 @@ def parse(text: str, param: str) -> str:
         raise InvalidRequest(f"{param} is a moment like 2027-01-31T12:00:00+00:00", param=param) from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat(timespec="microseconds")
+
+
+def in_days(days: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds")

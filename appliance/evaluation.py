@@ -1,0 +1,171 @@
+"""An arm asked the rows of an eval set, in the engine that serves: what is judged is what will answer.
+
+Runs in the engine's background class, in steps that no live request wants. Results are kept by what answered, by the
+rows and by the weight format, and not computed twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adapters import metrics
+from adapters.metrics import LIKELIHOOD
+from adapters.slice import Row
+from appliance.chat import Turn
+from appliance.engine.engine import BASE_LANE
+from appliance.engine.sampling import Sampling
+from appliance.engine.sequence import Ask, PromptScores
+from appliance.engine.text import Delta
+from appliance.errors import ApplianceError, ContextExceeded, Unavailable
+from appliance.serving import Serving
+from appliance.store import evaluations, slices
+from appliance.store.database import Connection
+from appliance.store.evaluations import Evaluation, Key, Result
+from appliance.store.slices import SliceRow
+
+Report = Callable[[float, str], None]
+ANSWER = "answer"  # the metric of rows whose answer is wanted and not judged
+LONGEST = 256  # tokens of an answer
+FAILED = -20.0  # nats a token, for a likelihood that there is none of
+_PARTITION = "evaluation"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Who answers: an adapter (None: the base), its system prompt, and turns before each question (few-shot).
+
+    `digest` names all of it; `adapter` is the file and `lane` the key it is loaded under.
+    """
+
+    name: str
+    digest: str
+    lane: str = BASE_LANE
+    adapter: Path | None = None
+    system_prompt: str = ""
+    shots: tuple[Turn, ...] = ()
+
+
+def base_arm(base_digest: str, system_prompt: str = "", shots: tuple[Turn, ...] = ()) -> Arm:
+    """The base, bare or with a prompt."""
+    digest = hashlib.sha256(json.dumps([base_digest, system_prompt, shots]).encode()).hexdigest()
+    return Arm("base", digest, system_prompt=system_prompt, shots=shots)
+
+
+def rows_digest(rows: Sequence[Row]) -> str:
+    return hashlib.sha256(json.dumps([row.digest for row in rows]).encode()).hexdigest()
+
+
+async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row], report: Report) -> Evaluation:
+    """Kept or made now. Raises ApplianceError when the arm cannot be loaded; a row that fails is a result."""
+    key = Key(
+        arm=arm.digest,
+        slice=rows_digest(rows),
+        base_digest=serving.base.digest,
+        format_digest=serving.base.format_digest,
+    )
+    with serving.database.read() as connection:
+        known = evaluations.find(connection, key)
+    if known is not None:
+        return known
+    began = time.monotonic()
+    results = await _all(serving, arm, rows, report)
+    seconds = time.monotonic() - began
+    made = Evaluation(key=key, name=arm.name, cohort=cohort, seconds=seconds, results=results)
+
+    def keep(connection: Connection) -> None:
+        frozen = (SliceRow("eval", row.digest, row.source, row.subject, row.origin) for row in rows)
+        slices.insert(connection, key.slice, cohort, "eval", {"rows": len(rows)}, frozen)
+        evaluations.insert(connection, made)
+
+    await serving.database.commit(keep)
+    return made
+
+
+async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], report: Report) -> list[Result]:
+    """As many at once as the lane has room for; rows that begin alike one after another, for the prefix cache."""
+    found: dict[int, Result] = {}
+    order = iter(sorted(range(len(rows)), key=lambda i: rows[i].turns))
+
+    async def work() -> None:
+        for index in order:
+            found[index] = await _row(serving, arm, rows[index])
+            report(len(found) / len(rows), f"{arm.name}: {len(found)} of {len(rows)} rows")
+
+    async with serving.lanes.trial(arm.lane, arm.adapter), asyncio.TaskGroup() as group:
+        for _ in range(min(len(rows), serving.config.base.sequences)):
+            group.create_task(work())
+    return [found[index] for index in range(len(rows))]
+
+
+async def _row(serving: Serving, arm: Arm, row: Row) -> Result:
+    metric = row.metric if row.metric == ANSWER else metrics.metric_of(row.metric, row.completion)
+    told = Result(row=row.digest, task=row.task or "-", metric=metric, answer="", score=0.0, scores={})
+    try:
+        if metric == LIKELIHOOD:
+            score = await likelihood(serving, arm, row)
+            return replace(told, score=math.exp(score), scores={"log": score})
+        answer = await generate(serving, arm, row)
+    except ApplianceError as error:
+        failed = {"log": FAILED} if metric == LIKELIHOOD else {}
+        return replace(told, scores=failed, error=f"{error.code}: {error.message}")
+    if metric == ANSWER:
+        return replace(told, answer=answer, score=1.0)
+    scores = await asyncio.to_thread(metrics.judge, row.metric, answer, row.completion, row.refs)
+    return replace(told, answer=answer, score=scores["score"], scores=scores)
+
+
+async def generate(serving: Serving, arm: Arm, row: Row) -> str:
+    """The greedy answer, at most twice as long as the wanted one and 16 tokens more."""
+    prompt = await _prompt(serving, arm, row)
+    wanted = await asyncio.to_thread(serving.engine.model.tokenize, row.completion, special=False)
+    most = min(LONGEST, 2 * len(wanted) + 16, serving.context - len(prompt))
+    text = ""
+    for event in await _run(serving, Ask(arm.lane, prompt, max(most, 1), Sampling(temperature=0))):
+        if isinstance(event, Delta):
+            text += event.text
+    return text
+
+
+async def likelihood(serving: Serving, arm: Arm, row: Row) -> float:
+    """The mean log-probability of a token of the wanted answer and its end, in nats."""
+    prompt = await _prompt(serving, arm, row)
+    ids = [*prompt, *await asyncio.to_thread(answer_ids, serving, row.completion)]
+    for event in await _run(serving, Ask(arm.lane, ids, 0, score_from=len(prompt))):
+        if isinstance(event, PromptScores):
+            return sum(token.logprob for token in event.scores) / len(event.scores)
+    raise ApplianceError("the engine gave no scores")
+
+
+def answer_ids(serving: Serving, completion: str) -> list[int]:
+    """As an answer stands in the conversation: its tokens, and the one that ends it."""
+    model = serving.engine.model
+    return [*model.tokenize(completion, special=False), model.eos]
+
+
+async def _prompt(serving: Serving, arm: Arm, row: Row) -> list[int]:
+    turns = [*arm.shots, *row.turns]
+    return await asyncio.to_thread(serving.template.encode, turns, arm.system_prompt or None)
+
+
+async def _run(serving: Serving, ask: Ask) -> list[object]:
+    """All events. Waits while live traffic fills the queue. Raises ApplianceError."""
+    if len(ask.prompt) + ask.max_new > serving.context:
+        raise ContextExceeded(f"the row has {len(ask.prompt)} tokens, the context {serving.context}")
+    ask = replace(ask, background=True, partition=_PARTITION)
+    while True:
+        try:
+            run = serving.engine.submit([ask])
+        except Unavailable as error:
+            if error.code == "stopping":
+                raise
+            await asyncio.sleep(error.retry_after or 1)
+            continue
+        with run:
+            return [event async for _, event in run.events()]

@@ -1,0 +1,126 @@
+"""Long work under way: one job at a time, watched, cancelled, and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from appliance.errors import ApplianceError, Conflict
+from appliance.store import audit
+from appliance.store import jobs as rows
+from appliance.store.database import Connection, Database
+from appliance.store.jobs import Job, State
+
+_log = logging.getLogger(__name__)
+_POINTS = 500  # of the loss curve that are kept
+
+
+@dataclass(slots=True)
+class Progress:
+    """Of the job under way: `fraction` of 1, the newest figures, and the losses so far."""
+
+    fraction: float = 0.0
+    doing: str = "waiting"
+    figures: dict[str, Any] = field(default_factory=dict)
+    losses: list[dict[str, Any]] = field(default_factory=list)
+
+    def tell(self, fraction: float, doing: str) -> None:
+        self.fraction, self.doing = max(self.fraction, fraction), doing  # parts of parts begin at nought
+
+    def train(self, told: dict[str, Any]) -> None:
+        """A line of the training child's."""
+        self.figures |= told
+        if "loss" in told or "validation" in told:
+            self.losses.append({name: told[name] for name in ("step", "loss", "validation") if name in told})
+            del self.losses[:-_POINTS]
+
+
+Work: TypeAlias = Callable[[Progress], Awaitable[dict[str, Any]]]
+
+
+class Jobs:
+    """Lives on the event loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._task: asyncio.Task[None] | None = None
+        self._current: tuple[str, Progress] | None = None
+
+    async def open(self) -> None:
+        """Say of those that ran when the process ended that they were interrupted."""
+        await self._database.commit(rows.interrupt)
+
+    async def start(self, kind: str, cohort: str, key_id: str, asked: dict[str, Any], work: Work) -> Job:
+        """Begin it. Raises Conflict while another is under way."""
+        if self._current is not None:
+            raise Conflict(f"job {self._current[0]} is under way, and one runs at a time: wait for it, or cancel it")
+        identity = f"job_{secrets.token_hex(6)}"
+        self._current = (identity, Progress())
+
+        def insert(connection: Connection) -> Job:
+            audit.record(connection, key_id, f"job.{kind}", cohort, None, {"id": identity, **asked})
+            return rows.insert(connection, identity, kind, cohort, key_id, asked)
+
+        try:
+            job = await self._database.commit(insert)
+        except BaseException:
+            self._current = None
+            raise
+        self._task = asyncio.create_task(self._run(identity, self._current[1], work))
+        return job
+
+    async def _run(self, identity: str, progress: Progress, work: Work) -> None:
+        state: State = "failed"
+        result, error = None, None
+        try:
+            result = await work(progress)
+            state = "done"
+        except asyncio.CancelledError:
+            state, error = "cancelled", "cancelled by an operator"
+        except ApplianceError as failure:
+            error = failure.message
+        except OSError as failure:
+            error = f"{failure.filename or 'the disk'}: {failure.strerror}; look at disk, path and rights"
+        except Exception as failure:  # else the one who watches waits for ever
+            _log.exception("job %s failed", identity)
+            error = f"unforeseen: {failure!r}"
+        try:
+            await self._database.commit(lambda connection: rows.end(connection, identity, state, result, error))
+        finally:
+            self._current = None
+
+    def progress(self, identity: str) -> Progress | None:
+        """Of the job under way; None for any other."""
+        return self._current[1] if self._current and self._current[0] == identity else None
+
+    def get(self, identity: str) -> Job:
+        """Raises NotFound."""
+        with self._database.read() as connection:
+            return rows.get(connection, identity)
+
+    def all(self, limit: int) -> list[Job]:
+        """Newest first."""
+        with self._database.read() as connection:
+            return rows.listing(connection, limit)
+
+    async def cancel(self, identity: str, key_id: str) -> Job:
+        """End it and its child. Raises NotFound, Conflict when it has ended already."""
+        job = self.get(identity)
+        if self._task is None or self.progress(identity) is None:
+            raise Conflict(f"job {identity} is {job.state} already")
+        await self._database.commit(
+            lambda connection: audit.record(connection, key_id, "job.cancel", identity, None, {"kind": job.kind})
+        )
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        return self.get(identity)
+
+    async def close(self) -> None:
+        """At the end of the process: what runs is interrupted, and goes on when it is begun again."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])

@@ -1,0 +1,130 @@
+"""The operator API of long work: begin, watch, cancel; what would be trained on, and what a release was made of."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi import Path as PathParameter
+
+from appliance import lineage, retrain, review
+from appliance.box import Box, Operates, TheBox, Views
+from appliance.failures import documented
+from appliance.jobs import Progress
+from appliance.operator_api import Limit
+from appliance.retrain import Retraining, Wanted
+from appliance.store import evaluations
+from appliance.store.jobs import Job
+from appliance.strict import StrictRoute
+from appliance.wire.jobs import EvaluateRequest, JobReply, RebuildRequest, RetrainRequest
+
+router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["training"], responses=documented(503))
+_BEGIN = documented(404, 409, 415)
+Version = Annotated[int, PathParameter(ge=1, lt=1 << 31)]
+
+
+@router.post("/jobs/retrain", response_model=JobReply, status_code=202, responses=_BEGIN)
+async def begin_retrain(body: RetrainRequest, box: TheBox, caller: Operates) -> JobReply:
+    """Train, judge and release an adapter of a cohort; what passes the gate goes live."""
+    wanted = Wanted(**body.model_dump(), key_id=caller.key_id)
+    review.cohorts(box.ready(), body.cohort)  # raises NotFound
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        return await _retraining(box, wanted, progress).retrain()
+
+    return _reply(box, await box.jobs.start("retrain", body.cohort, caller.key_id, body.model_dump(), work))
+
+
+@router.post("/jobs/evaluate", response_model=JobReply, status_code=202, responses=_BEGIN)
+async def begin_evaluate(body: EvaluateRequest, box: TheBox, caller: Operates) -> JobReply:
+    """Evaluate what is live, of one cohort or of all, on its own eval rows and on the others'."""
+    serving = box.ready()
+    cohorts = review.cohorts(serving, body.cohort)
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        return await review.review(serving, box.material(), cohorts, progress.tell)
+
+    return _reply(box, await box.jobs.start("evaluate", body.cohort or "", caller.key_id, body.model_dump(), work))
+
+
+@router.post("/jobs/rebuild", response_model=JobReply, status_code=202, responses=_BEGIN)
+async def begin_rebuild(body: RebuildRequest, box: TheBox, caller: Operates) -> JobReply:
+    """Train a release again from its manifest, and compare the bytes. Changes nothing."""
+    serving = box.ready()
+    plan = await asyncio.to_thread(lineage.plan_of, serving, box.material(), body.cohort, body.version)
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        return await lineage.rebuild(serving, plan, box.home.jobs, body.cohort, body.version, progress)
+
+    return _reply(box, await box.jobs.start("rebuild", body.cohort, caller.key_id, body.model_dump(), work))
+
+
+@router.get("/jobs", response_model=list[JobReply])
+async def jobs(box: TheBox, _caller: Views, limit: Limit = 50) -> list[JobReply]:
+    """Newest first."""
+    return [_reply(box, job) for job in box.jobs.all(limit)]
+
+
+@router.get("/jobs/{identity}", response_model=JobReply, responses=documented(404))
+async def job(identity: str, box: TheBox, _caller: Views) -> JobReply:
+    """One job, with its progress while it runs."""
+    return _reply(box, box.jobs.get(identity))
+
+
+@router.post("/jobs/{identity}/cancel", response_model=JobReply, responses=documented(404, 409, 415))
+async def cancel(identity: str, box: TheBox, caller: Operates) -> JobReply:
+    """End it; what it made so far is found by the next one."""
+    return _reply(box, await box.jobs.cancel(identity, caller.key_id))
+
+
+@router.get("/slices/{cohort}", responses=documented(404))
+async def slice_of(cohort: str, box: TheBox, caller: Views) -> dict[str, Any]:
+    """What a retrain would train on now: counts, mix, and what would be left out and why."""
+    wanted = Wanted(cohort=cohort, key_id=caller.key_id)
+    found = _retraining(box, wanted, Progress())
+    exam = await asyncio.to_thread(found.exam)
+    return retrain.summary(await asyncio.to_thread(found.choose, exam))
+
+
+@router.get("/evaluations")
+async def evaluated(box: TheBox, _caller: Views, limit: Limit = 50) -> list[dict[str, Any]]:
+    """Evaluations, newest first, without their answers."""
+    with box.database.read() as connection:
+        return evaluations.listing(connection, limit)
+
+
+@router.get("/releases/{cohort}/{version}/lineage", responses=documented(404))
+async def lineage_of(cohort: str, version: Version, box: TheBox, _caller: Views) -> dict[str, Any]:
+    """What a release was made of: its rows by source and subject, its recipe, and the releases it was begun from."""
+    return await asyncio.to_thread(lineage.lineage, box.releases(), box.database, cohort, version)
+
+
+@router.get("/releases/{cohort}/{version}/diff/{other}", responses=documented(404))
+async def diff_of(cohort: str, version: Version, other: Version, box: TheBox, _caller: Views) -> dict[str, Any]:
+    """What changed from one release of a cohort to another."""
+    return await asyncio.to_thread(lineage.diff, box.releases(), box.database, cohort, version, other)
+
+
+def _retraining(box: Box, wanted: Wanted, progress: Progress) -> Retraining:
+    return Retraining(box.ready(), box.material(), box.home.jobs, wanted, progress)
+
+
+def _reply(box: Box, job: Job) -> JobReply:
+    progress = box.jobs.progress(job.id) or Progress(1.0, job.state)
+    return JobReply(
+        id=job.id,
+        kind=job.kind,
+        cohort=job.cohort,
+        state=job.state,
+        created=job.created,
+        ended=job.ended,
+        key_id=job.key_id,
+        asked=job.asked,
+        fraction=progress.fraction,
+        doing=progress.doing,
+        figures=progress.figures,
+        losses=progress.losses,
+        result=job.result,
+        error=job.error,
+    )

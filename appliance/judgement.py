@@ -1,0 +1,209 @@
+"""The evidence that a gate decides on: an arm beside the base and the release before, on every eval set."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any
+
+from adapters import memorization, metrics, scorecard
+from adapters.gates import Compared, Evidence
+from adapters.memorization import Planted
+from adapters.metrics import LIKELIHOOD
+from adapters.slice import Row
+from appliance import evaluation
+from appliance.errors import InvalidRequest
+from appliance.evaluation import ANSWER, Arm, Report, base_arm
+from appliance.serving import Serving
+from appliance.store.evaluations import Evaluation, Result
+
+GUARD = "general"
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """The eval rows of each cohort, and the guard set."""
+
+    cohorts: Mapping[str, Sequence[Row]]
+    guard: Sequence[Row]
+
+    @property
+    def rows(self) -> int:
+        return sum(len(rows) for rows in self.cohorts.values()) + len(self.guard)
+
+    def all(self) -> list[Row]:
+        return [row for rows in (*self.cohorts.values(), self.guard) for row in rows]
+
+    def check(self) -> None:
+        """Raises InvalidRequest naming an eval row whose metric there is not."""
+        for row in self.all():
+            try:
+                metrics.metric_of(row.metric, row.completion)
+            except metrics.UnknownMetric as error:
+                raise InvalidRequest(
+                    f"an eval row of {row.cohort} ({row.source or row.digest[:12]}): {error}"
+                ) from error
+
+
+@dataclass(slots=True)
+class Sat:
+    """What an arm gave: evaluations by cohort, and by `general` its likelihood of the base's own answers."""
+
+    arm: Arm
+    by_cohort: dict[str, Evaluation] = field(default_factory=dict)
+
+
+async def sit(serving: Serving, arm: Arm, exam: Exam, cohorts: Sequence[str], report: Report) -> Sat:
+    """Ask the arm the eval rows of these cohorts, and the guard set if `general` is among them."""
+    found = Sat(arm)
+    for number, cohort in enumerate(cohorts):
+
+        def tell(part: float, doing: str, number: int = number) -> None:
+            report((number + part) / len(cohorts), f"{cohorts[number]}'s eval rows, {doing}")
+
+        if cohort != GUARD:
+            rows = exam.cohorts[cohort]
+        else:
+            rows = await own_words(serving, exam.guard, arm.system_prompt, tell)
+        if rows:
+            found.by_cohort[cohort] = await evaluation.evaluate(serving, arm, cohort, rows, tell)
+    return found
+
+
+async def own_words(serving: Serving, guard: Sequence[Row], system_prompt: str, report: Report) -> list[Row]:
+    """The guard set with the base's own answers as the wanted ones, under the arm's system prompt: what an adapter
+    takes from them, it took from the base."""
+    if not guard:
+        return []
+    asked = [replace(row, metric=ANSWER) for row in guard]
+    said = await evaluation.evaluate(serving, base_arm(serving.base.digest, system_prompt), GUARD, asked, report)
+    return [
+        replace(row, completion=r.answer, metric=LIKELIHOOD, refs=(), digest=_digest(row.digest, r.answer))
+        for row, r in zip(guard, said.results, strict=True)
+        if r.answer.strip()
+    ]
+
+
+def _digest(row: str, answer: str) -> str:
+    return hashlib.sha256(f"{row}\n{answer}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Leaks:
+    """What came out that was in the training rows."""
+
+    planted: list[str]
+    extracted: int
+    asked: int
+
+
+async def leaks(
+    serving: Serving,
+    arm: Arm,
+    rows: Sequence[Row],
+    planted: Sequence[Planted],
+    planted_rows: Sequence[Row],
+    report: Report,
+) -> Leaks:
+    """Ask for planted strings, and for training rows by their beginning, which the base cannot know."""
+    probed = [(row, given) for row in rows if (given := memorization.beginning(row))][: memorization.PROBED]
+    asked = [
+        replace(row, turns=(*row.turns[:-1], ("user", given)), metric=ANSWER, digest=_digest(row.digest, given))
+        for row, given in probed
+    ]
+    strings = [replace(row, metric=ANSWER) for row in planted_rows]
+    said = await evaluation.evaluate(serving, arm, "planted", strings, report) if strings else None
+    told = await evaluation.evaluate(serving, arm, "extraction", asked, report) if asked else None
+    answers = [r.answer for r in said.results] if said else []
+    pairs = zip(probed, told.results if told else (), strict=False)
+    extracted = sum(memorization.extracted(row, given, r.answer) for (row, given), r in pairs)
+    return Leaks(memorization.came_out(planted, answers), extracted, len(asked))
+
+
+def evidence(cohort: str, candidate: Sat, base: Sat, previous: Sat | None, leaked: Leaks | None) -> Evidence:
+    mine = candidate.by_cohort.get(cohort)
+    guard = candidate.by_cohort.get(GUARD)
+    return Evidence(
+        own=_compared(cohort, candidate, base),
+        others=[_compared(name, candidate, base) for name in candidate.by_cohort if name not in (cohort, GUARD)],
+        guard=_compared(GUARD, candidate, base) if guard else None,
+        previous=_compared(cohort, candidate, previous) if previous else None,
+        json_valid=[r.scores.get("valid", 0.0) for r in mine.results if r.metric == "json"] if mine else [],
+        planted=leaked.planted if leaked else (),
+        extracted=leaked.extracted if leaked else 0,
+        asked=leaked.asked if leaked else 0,
+    )
+
+
+def _compared(cohort: str, one: Sat, other: Sat) -> Compared:
+    both = (one.by_cohort.get(cohort), other.by_cohort.get(cohort))
+    if both[0] is None or both[1] is None:
+        return Compared(cohort, [], [])
+    scores = [[_score(cohort, r) for r in found.results] for found in both if found]
+    return Compared(cohort, *scores)
+
+
+def _score(cohort: str, result: Result) -> float:
+    return result.scores["log"] if cohort == GUARD else result.score
+
+
+def scores(candidate: Sat, base: Sat | None, previous: Sat | None) -> dict[str, dict[str, Any]]:
+    """By task: metric, number of rows, every arm's mean, and the candidate's 95 % interval; `gain` against the base
+    with its own. The guard set is `general`: geometric mean of the likelihood of a token."""
+    found: dict[str, dict[str, Any]] = {}
+    for cohort, sat in candidate.by_cohort.items():
+        others = [(s.by_cohort.get(cohort) if s else None) for s in (base, previous)]
+        for task in dict.fromkeys(r.task for r in sat.results):
+            mine, theirs, before = (_of_task(cohort, e, task) for e in (sat, *others))
+            name = task if task not in found else f"{cohort}/{task}"
+            found[name] = {
+                "cohort": cohort,
+                "metric": next(r.metric for r in sat.results if r.task == task),
+                "n": len(mine),
+                "base": _mean(cohort, theirs),
+                "previous": _mean(cohort, before),
+                "candidate": _mean(cohort, mine),
+                **_interval(cohort, mine),
+                **_gain(cohort, mine, theirs),
+                "errors": sum(r.error is not None for r in sat.results if r.task == task),
+                **_beside([r for r in sat.results if r.task == task]),
+            }
+    return found
+
+
+def _of_task(cohort: str, found: Evaluation | None, task: str) -> list[float]:
+    return [_score(cohort, r) for r in found.results if r.task == task] if found else []
+
+
+def _mean(cohort: str, values: Sequence[float]) -> float | None:
+    if not values:
+        return None
+    return round(math.exp(fmean(values)) if cohort == GUARD else fmean(values), 4)
+
+
+def _interval(cohort: str, values: Sequence[float]) -> dict[str, float]:
+    found = scorecard.interval(values)
+    ends = (math.exp(found.low), math.exp(found.high)) if cohort == GUARD else (found.low, found.high)
+    return {"low": round(ends[0], 4), "high": round(ends[1], 4)}
+
+
+def _gain(cohort: str, mine: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    if not theirs or cohort == GUARD:
+        return {}
+    found = scorecard.interval([a - b for a, b in zip(mine, theirs, strict=True)])
+    return {"gain": {"mean": round(found.mean, 4), "low": round(found.low, 4), "high": round(found.high, 4)}}
+
+
+def _beside(results: Sequence[Result]) -> dict[str, Any]:
+    """The metric's other figures: share of valid JSON, of equal objects."""
+    names = {name for r in results for name in r.scores} - {"score", "log"}
+    return {"beside": {name: round(fmean(r.scores.get(name, 0.0) for r in results), 4) for name in sorted(names)}}
+
+
+async def in_thread_scores(candidate: Sat, base: Sat | None, previous: Sat | None) -> dict[str, dict[str, Any]]:
+    """Bootstraps take a second."""
+    return await asyncio.to_thread(scores, candidate, base, previous)

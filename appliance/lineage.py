@@ -1,0 +1,159 @@
+"""What a release was made of, what changed between two, and the same release made again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from adapters.memorization import planted_rows
+from adapters.recipe import Recipe
+from adapters.registry import file_digest
+from adapters.slice import Slice
+from appliance import training
+from appliance.errors import ApplianceError, Conflict
+from appliance.jobs import Progress
+from appliance.material import Material
+from appliance.releases import Releases
+from appliance.serving import Serving
+from appliance.store import slices
+from appliance.store.database import Database
+from appliance.store.releases import Release
+from appliance.training import Plan
+from router.table import Target
+
+
+def lineage(releases: Releases, database: Database, cohort: str, version: int) -> dict[str, Any]:
+    """Raises NotFound."""
+    release = releases.get(Target(cohort, version, ""))
+    with database.read() as connection:
+        rows = slices.rows(connection, release.manifest.get("slice", ""))
+    return {
+        "release": f"{cohort}@{version}",
+        "digest": release.digest,
+        "parents": _parents(releases, release),
+        "manifest": release.manifest,
+        "rows": len(rows),
+        "origins": dict(Counter(row.origin for row in rows)),
+        "subjects": sorted({row.subject for row in rows if row.subject}),
+        "sources": [{"row": row.row, "part": row.part, "source": row.source, "subject": row.subject} for row in rows],
+    }
+
+
+def _parents(releases: Releases, release: Release) -> list[str]:
+    """The releases it was begun from, nearest first."""
+    known = {r.digest: r for r in releases.all()}
+    found: list[str] = []
+    while release.parent in known and len(found) < len(known):
+        release = known[release.parent]
+        found.append(f"{release.cohort}@{release.version}")
+    return found
+
+
+def diff(releases: Releases, database: Database, cohort: str, version: int, other: int) -> dict[str, Any]:
+    """From `version` to `other`: rows, recipe and scores. Raises NotFound."""
+    before, after = (releases.get(Target(cohort, v, "")) for v in (version, other))
+    with database.read() as connection:
+        old, new = ({r.row for r in slices.rows(connection, x.manifest.get("slice", ""))} for x in (before, after))
+    return {
+        "from": f"{cohort}@{version}",
+        "to": f"{cohort}@{other}",
+        "rows_added": len(new - old),
+        "rows_removed": len(old - new),
+        "changed": _changed(before.manifest, after.manifest),
+        "scores": {
+            task: {"from": _score(before, task), "to": _score(after, task)}
+            for task in dict.fromkeys([*before.manifest.get("scores", {}), *after.manifest.get("scores", {})])
+        },
+    }
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    names = ("system_prompt", "template_digest", "base_digest", "owner", "recipe", "slice", "code")
+    return {n: {"from": before.get(n), "to": after.get(n)} for n in names if before.get(n) != after.get(n)}
+
+
+def _score(release: Release, task: str) -> float | None:
+    found = release.manifest.get("scores", {}).get(task)
+    return found["candidate"] if found else None
+
+
+def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> Plan:
+    """How the release was made, from its manifest. Raises NotFound, and Conflict naming what is no longer there."""
+    release = serving.releases.get(Target(cohort, version, ""))
+    told = release.manifest
+    if "recipe" not in told:
+        raise Conflict(f"{cohort}@{version} was made elsewhere: its manifest does not say how", param="version")
+    _check_ground(serving, release)
+    with serving.database.read() as connection:
+        rows = slices.rows(connection, told["slice"])
+    known = material.named([row.row for row in rows], cohort)
+    gone = [f"{row.row[:12]} ({row.source or 'imported'})" for row in rows if row.row not in known]
+    replay = material.everywhere(told["replay"])
+    gone += [f"{digest[:12]} (replayed)" for digest in told["replay"] if digest not in replay]
+    if gone:
+        more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+        raise Conflict(
+            f"{cohort}@{version} cannot be made again: rows it was trained on were erased or changed: "
+            f"{', '.join(gone[:5])}{more}",
+            param="version",
+        )
+    parts = {part: tuple(known[r.row] for r in rows if r.part == part) for part in ("train", "validation")}
+    trained = told["training"]
+    return Plan(
+        slice=Slice(cohort, parts["train"], parts["validation"]),
+        replay=[replay[digest] for digest in told["replay"]],
+        planted=planted_rows(cohort, told["slice"], told["planted"]),
+        recipe=Recipe(**{**told["recipe"], "modules": tuple(told["recipe"]["modules"])}),
+        system_prompt=release.system_prompt,
+        passport=told["passport_given"],
+        threads=trained["threads"],
+        minutes=10_000.0,
+        warm=serving.releases.folder / release.parent if release.parent else None,
+        steps=trained["best_step"],
+    )
+
+
+def _check_ground(serving: Serving, release: Release) -> None:
+    grounds = (
+        ("base", release.base_digest, serving.base.digest),
+        ("chat template", release.template_digest, serving.template.digest),
+        ("weight format", release.manifest["passport_given"]["format"], serving.base.format_digest),
+    )
+    for what, then, now in grounds:
+        if then != now:
+            raise Conflict(
+                f"{release.cohort}@{release.version} was trained on another {what} ({then[:12]}, now {now[:12]})"
+            )
+
+
+async def rebuild(
+    serving: Serving, plan: Plan, jobs: Path, cohort: str, version: int, progress: Progress
+) -> dict[str, Any]:
+    """Train it again and compare the file's bytes. Raises ApplianceError."""
+    release = serving.releases.get(Target(cohort, version, ""))
+    folder, stopped = jobs / plan.digest(serving.base.digest)[:16], threading.Event()
+
+    def watch(told: dict[str, Any]) -> None:
+        if stopped.is_set():
+            raise ApplianceError("the rebuild was cancelled")
+        progress.train(told)
+        progress.tell(told.get("fraction", progress.fraction), f"training again: step {told.get('step', 0)}")
+
+    try:
+        await asyncio.to_thread(training.train, serving, plan, folder, watch)
+        digest = await asyncio.to_thread(file_digest, folder / training.ADAPTER)
+    except asyncio.CancelledError:
+        stopped.set()
+        raise
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    return {
+        "cohort": cohort,
+        "release": f"{cohort}@{version}",
+        "same": digest == release.adapter_digest,
+        "adapter": release.adapter_digest,
+        "rebuilt": digest,
+    }

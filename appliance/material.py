@@ -1,0 +1,102 @@
+"""The rows that cohorts are trained on and judged by: imported, taken from the log, or the shipped examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from adapters.slice import Row
+from appliance import import_file
+from appliance.chat import Turn, conversation_text
+from appliance.store import examples, feedback
+from appliance.store.database import Connection, Database
+from appliance.store.examples import Example, Split
+from router.cohort import BASE
+
+GENERAL = "general"  # the task of the guard set among the rows of no cohort, and the folder of the shipped one
+
+
+def harvest(connection: Connection, cohort: str) -> int:
+    """Take answers that people marked for training among the examples; each once. Returns how many are new."""
+    return examples.insert(
+        connection, filter(None, (_example(cohort, a) for a in feedback.approved(connection, cohort)))
+    )
+
+
+def _example(cohort: str, approved: feedback.Approved) -> Example | None:
+    turns: list[Turn] = [(m["role"], m["content"]) for m in json.loads(approved.messages)]
+    if approved.endpoint != "chat":
+        turns = [("user", text) for _, text in turns]
+    text = conversation_text(turns)
+    if not text.strip() or not approved.answer.strip():
+        return None
+    return examples.new(
+        cohort,
+        "train",
+        turns,
+        approved.answer,
+        text,
+        subject=approved.subject,
+        source=approved.request_id,
+        origin="interaction",
+    )
+
+
+class Material:
+    """`shipped` is the folder of the shipped examples: they stand in for a cohort that has no rows of its own."""
+
+    def __init__(self, database: Database, shipped: Path) -> None:
+        self._database, self._shipped = database, shipped
+
+    def rows(self, cohort: str, split: Split) -> list[Row]:
+        """Oldest first; of no cohort ("base") without the guard set. Raises InvalidRequest for a damaged file."""
+        own = [row for row in self._imported(cohort, split) if cohort != BASE or row.task != GENERAL]
+        return own or self._of_file(cohort, cohort, split)
+
+    def guard(self) -> list[Row]:
+        """General prompts that no adapter may unlearn."""
+        own = [row for row in self._imported(BASE, "eval") if row.task == GENERAL]
+        return own or self._of_file(GENERAL, BASE, "eval")
+
+    def named(self, digests: Iterable[str], cohort: str) -> dict[str, Row]:
+        """Those of the cohort's training rows that are still there, wherever they lie."""
+        known = {
+            row.digest: row for row in (*self._of_file(cohort, cohort, "train"), *self._imported(cohort, "train"))
+        }
+        return {digest: known[digest] for digest in digests if digest in known}
+
+    def everywhere(self, digests: Iterable[str]) -> dict[str, Row]:
+        """The same among the training rows of all cohorts and of none."""
+        with self._database.read() as connection:
+            known = {cohort for cohort, _ in examples.counts(connection)}
+        known |= {folder.name for folder in self._shipped.iterdir()} if self._shipped.is_dir() else set()
+        wanted = list(digests)
+        return {digest: row for cohort in sorted(known) for digest, row in self.named(wanted, cohort).items()}
+
+    def _imported(self, cohort: str, split: Split) -> list[Row]:
+        with self._database.read() as connection:
+            return [_row(example) for example in examples.rows(connection, cohort, split) if example.completion]
+
+    def _of_file(self, folder: str, cohort: str, split: Split) -> list[Row]:
+        path = self._shipped / folder / f"{split}.jsonl"
+        if not path.exists():
+            return []
+        found = import_file.read(path, cohort, split)
+        return [_row(example, f"{path.name}:{number}") for number, example in found.items() if example.completion]
+
+
+def _row(example: Example, source: str | None = None) -> Row:
+    return Row(
+        digest=example.digest,
+        cohort=example.cohort,
+        turns=tuple((m["role"], m["content"]) for m in example.messages),
+        completion=example.completion or "",
+        text=example.text,
+        task=example.task or "",
+        metric=example.metric or "",
+        refs=tuple(example.accepted),
+        subject=example.subject,
+        source=example.source or source,
+        origin=example.origin,
+    )

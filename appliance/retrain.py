@@ -1,0 +1,331 @@
+"""The life of an adapter from its rows to its release, told by one function: `retrain`.
+
+Every step leaves something that the next run finds: the slice, the trained adapter (by everything it was made from),
+every evaluation. So a run that was killed is begun again and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from adapters import gates, memorization
+from adapters import slice as slices
+from adapters.gates import Tolerances, Verdict
+from adapters.recipe import MODULES, Recipe
+from adapters.registry import Identity, file_digest
+from adapters.slice import Row, Slice
+from appliance import base as base_model
+from appliance import judgement, training
+from appliance.admission import Made
+from appliance.config import CohortSection
+from appliance.errors import ApplianceError, InvalidRequest, NotFound, SetupError
+from appliance.evaluation import Arm, base_arm
+from appliance.jobs import Progress
+from appliance.judgement import GUARD, Exam, Sat
+from appliance.material import Material, harvest
+from appliance.serving import Serving
+from appliance.store import slices as slice_rows
+from appliance.store import timestamps
+from appliance.store.database import Connection
+from appliance.store.releases import Release
+from appliance.store.slices import SliceRow
+from appliance.training import ParityFailed, Plan
+from router.cohort import BASE
+from router.table import Target
+
+REPLAYED = 400  # rows of other cohorts and of none that are at hand for replay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """`warm` is the version of the cohort to begin from, `minutes` and `epochs` go before the configuration, `live`
+    promotes what passes, `force` releases what does not (audited)."""
+
+    cohort: str
+    key_id: str
+    minutes: float | None = None
+    epochs: int | None = None
+    warm: int | None = None
+    live: bool = True
+    force: bool = False
+
+
+class Retraining:
+    """One run. `jobs` is the folder under which work lies until the release has it."""
+
+    def __init__(self, serving: Serving, material: Material, jobs: Path, wanted: Wanted, progress: Progress) -> None:
+        self.serving, self.wanted, self.progress = serving, wanted, progress
+        self.material, self.jobs = material, jobs
+        self.stopped = threading.Event()
+        self.began = time.monotonic()
+
+    @property
+    def section(self) -> CohortSection:
+        try:
+            return self.serving.config.cohorts[self.wanted.cohort]
+        except KeyError:
+            known = ", ".join(self.serving.config.cohorts)
+            raise NotFound(f"there is no cohort {self.wanted.cohort!r}; there are {known}", param="cohort") from None
+
+    async def retrain(self) -> dict[str, Any]:
+        """Slice, train, compare, evaluate, judge, release. Returns the report. Raises ApplianceError."""
+        tell = self.progress.tell
+        tell(0.0, "freezing the slice")
+        exam = await asyncio.to_thread(self.exam)
+        slice_ = await self.freeze(exam)
+        plan = await asyncio.to_thread(self.plan, slice_)
+        folder = self.jobs / plan.digest(self.serving.base.digest)[:16]
+        tell(0.02, f"training on {len(slice_.train)} rows")
+        trained = await self.train(plan, folder)
+        tell(0.55, "comparing what is served with what was trained")
+        try:
+            parity = await asyncio.to_thread(training.check_parity, self.serving, plan, folder)
+        except ParityFailed as error:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            return self.refused("parity", str(error), slice_)
+        return await self.judge(plan, folder, exam, {**trained, "parity": asdict(parity)})
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+
+    def exam(self) -> Exam:
+        """Raises InvalidRequest for a metric that there is not."""
+        cohorts = self.serving.config.cohorts
+        found = Exam({name: self.material.rows(name, "eval") for name in cohorts}, self.material.guard())
+        found.check()
+        return found
+
+    async def freeze(self, exam: Exam) -> Slice:
+        """Take in what feedback approved, choose the rows, and write down which they are. Raises InvalidRequest."""
+        cohort = self.wanted.cohort
+        await self.serving.database.commit(lambda connection: harvest(connection, cohort))
+        found = await asyncio.to_thread(self.choose, exam)
+        if not found.train:
+            raise InvalidRequest(
+                f"{cohort} has no rows to train on: cohort import FILE.jsonl --cohort {cohort} --split train"
+                + "".join(f"; {n} were left out: {why}" for why, n in found.reasons().items()),
+                param="cohort",
+            )
+        await self.serving.database.commit(lambda connection: _record(connection, found))
+        return found
+
+    def choose(self, exam: Exam) -> Slice:
+        """What there is to train on, without what must not be. Raises SetupError without the training packages."""
+        cohort, longest = self.wanted.cohort, min(self.section.train.longest, self.serving.context)
+        rows = self.material.rows(cohort, "train")
+        try:
+            return slices.freeze(cohort, rows, exam.all(), self._length, longest)
+        except ModuleNotFoundError as error:
+            raise SetupError(f"training wants packages of its own ({error.name}): make train-tools") from error
+
+    def _length(self, row: Row) -> int:
+        return len(training.encoded(self.serving, row, self.section.system_prompt or "")["ids"])
+
+    def plan(self, slice_: Slice) -> Plan:
+        train, cohort = self.section.train, self.wanted.cohort
+        recipe = train.model_dump(exclude={"longest", "max_minutes", "use_dora"}, exclude_none=True)
+        recipe |= {"modules": tuple(train.modules or MODULES), "epochs": self.wanted.epochs or train.epochs}
+        made = Recipe(**recipe)
+        warm = self._warm()
+        return Plan(
+            slice=slice_,
+            replay=self._replay() if made.replay else [],
+            planted=memorization.planted_rows(cohort, slice_.digest, made.planted),
+            recipe=made,
+            system_prompt=self.section.system_prompt or "",
+            passport=self._passport(slice_, made, warm),
+            threads=base_model.threads(self.serving.config.base),
+            minutes=self.wanted.minutes or train.max_minutes,
+            warm=self.serving.releases.folder / warm.digest if warm else None,
+        )
+
+    def _warm(self) -> Release | None:
+        if self.wanted.warm is None:
+            return None
+        return self.serving.releases.get(Target(self.wanted.cohort, self.wanted.warm, ""))
+
+    def _replay(self) -> list[Row]:
+        """Of every other cohort, and of none, in turns."""
+        others = [name for name in (BASE, *self.serving.config.cohorts) if name != self.wanted.cohort]
+        lists = [self.material.rows(name, "train") for name in others]
+        turns = [rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows)]
+        return [row for row in turns if self._length(row) <= self.section.train.longest][:REPLAYED]
+
+    def _passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:
+        return {
+            "name": self.wanted.cohort,
+            "version": str(self.serving.releases.next_version(self.wanted.cohort)),
+            "base": self.serving.base.digest,
+            "format": self.serving.base.format_digest,
+            "template": self.serving.template.digest,
+            "slice": slice_.digest,
+            "recipe": recipe.digest,
+            **({"parent": warm.digest} if warm else {}),
+        }
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    async def train(self, plan: Plan, folder: Path) -> dict[str, Any]:
+        def watch(told: dict[str, Any]) -> None:
+            if self.stopped.is_set():
+                raise ApplianceError("training was cancelled")
+            self.progress.train(told)
+            if "fraction" not in told:
+                return
+            self.progress.tell(0.02 + 0.53 * told.get("fraction", 0.0), _doing(told))
+
+        try:
+            return await asyncio.to_thread(training.train, self.serving, plan, folder, watch)
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    async def judge(self, plan: Plan, folder: Path, exam: Exam, trained: dict[str, Any]) -> dict[str, Any]:
+        adapter = folder / training.ADAPTER
+        candidate = self.candidate(adapter)
+        sat, base, previous = await self.compare(candidate, exam)
+        planted = memorization.planted(plan.slice.digest, plan.recipe.planted)
+        leaked = await judgement.leaks(
+            self.serving, candidate, plan.slice.train, planted, plan.planted, self._part(0.95, 0.03)
+        )
+        found = judgement.evidence(self.wanted.cohort, sat, base, previous, leaked)
+        verdict = await asyncio.to_thread(gates.verdict, found, tolerances(self.section))
+        report = {
+            **self.report(verdict, plan.slice),
+            "scores": await judgement.in_thread_scores(sat, base, previous),
+            "mix": {name: len(rows) for name, rows in exam.cohorts.items()},
+            "training": trained,
+        }
+        if verdict.outcome == "pass" or self.wanted.force:
+            self.progress.tell(0.98, "releasing")
+            report["release"] = await self.release(plan, folder, report)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        return report | {"seconds": round(time.monotonic() - self.began, 1)}
+
+    def candidate(self, adapter: Path) -> Arm:
+        serving, prompt = self.serving, self.section.system_prompt or ""
+        identity = Identity(file_digest(adapter), prompt, serving.template.digest, serving.base.digest)
+        return Arm("candidate", identity.digest, identity.digest, adapter, prompt)
+
+    async def compare(self, candidate: Arm, exam: Exam) -> tuple[Sat, Sat, Sat | None]:
+        """The candidate and the base on everything, the release before on the cohort's own rows."""
+        cohorts = [name for name in exam.cohorts if exam.cohorts[name]]
+        before = self.previous()
+        bare = base_arm(self.serving.base.digest)
+        base = await judgement.sit(self.serving, bare, exam, cohorts, self._part(0.57, 0.13))
+        prompted = base_arm(self.serving.base.digest, candidate.system_prompt)
+        guard = await judgement.sit(self.serving, prompted, exam, [GUARD], self._part(0.70, 0.03))
+        base.by_cohort |= guard.by_cohort
+        sat = await judgement.sit(self.serving, candidate, exam, [*cohorts, GUARD], self._part(0.73, 0.20))
+        if before is None:
+            return sat, base, None
+        own = [name for name in cohorts if name == self.wanted.cohort]
+        return sat, base, await judgement.sit(self.serving, before, exam, own, self._part(0.93, 0.02))
+
+    def previous(self) -> Arm | None:
+        """The live release, which the candidate would replace."""
+        releases = self.serving.releases
+        target = releases.table.live.get(self.wanted.cohort)
+        if target is None:
+            return None
+        file = releases.folder / target.digest / "adapter.gguf"
+        return Arm(target.name, target.digest, target.digest, file, releases.system_prompt(target))
+
+    def _part(self, start: float, share: float) -> Callable[[float, str], None]:
+        return lambda part, doing: self.progress.tell(start + share * part, doing)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def report(self, verdict: Verdict, slice_: Slice) -> dict[str, Any]:
+        return {
+            "cohort": self.wanted.cohort,
+            "release": None,
+            "verdict": verdict.outcome,
+            "reasons": [asdict(reason) for reason in verdict.reasons],
+            "forced": self.wanted.force and verdict.outcome != "pass",
+            "slice": summary(slice_),
+        }
+
+    def refused(self, check: gates.Check, why: str, slice_: Slice) -> dict[str, Any]:
+        verdict = Verdict("parity" if check == "parity" else "fail", (gates.Reason(check, False, why),))
+        return {**self.report(verdict, slice_), "scores": {}, "seconds": round(time.monotonic() - self.began, 1)}
+
+    async def release(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> str:
+        """A candidate with its manifest, and live if wanted. Returns its name."""
+        made = Made(
+            files=tuple(folder / name for name in training.PEFT),
+            parent=plan.warm.name if plan.warm else None,
+            gated=report["verdict"] == "pass",
+            facts=facts(plan, report, self.section.gate.revalidate_days),
+        )
+        cohort, key = self.wanted.cohort, self.wanted.key_id
+        added = await self.serving.releases.add(folder / training.ADAPTER, cohort, key, made)
+        if self.wanted.live:
+            await self.serving.releases.promote(cohort, added.version, key)
+        return f"{cohort}@{added.version}"
+
+
+def _doing(told: Mapping[str, Any]) -> str:
+    """A line of the training child's, for people."""
+    if "loss" not in told:
+        return str(told.get("doing", "training"))
+    left = f"{told['seconds_left']:.0f} s left at {told['tokens_per_second']:.0f} tokens/s"
+    return f"training: step {told['step']} of {told['steps']}, loss {told['loss']:.3f}, {left}"
+
+
+def facts(plan: Plan, report: Mapping[str, Any], revalidate_days: int) -> dict[str, Any]:
+    """What the manifest says beside what answers: enough to make the same adapter again."""
+    return {
+        "slice": plan.slice.digest,
+        "recipe": asdict(plan.recipe),
+        "passport_given": dict(plan.passport),
+        "training": report["training"],
+        "replay": [row.digest for row in plan.replay],
+        "planted": len(plan.planted),
+        "verdict": report["verdict"],
+        "forced": report["forced"],
+        "reasons": report["reasons"],
+        "scores": report["scores"],
+        "code": metadata.version("cohort-appliance"),
+        "revalidate": timestamps.in_days(revalidate_days),
+    }
+
+
+def summary(slice_: Slice) -> dict[str, Any]:
+    """Counts, mix, and what was left out and why, by name."""
+    return {
+        "digest": slice_.digest,
+        "train": len(slice_.train),
+        "validation": len(slice_.validation),
+        "mix": {name: dict(counts) for name, counts in slice_.mix().items()},
+        "dropped": dict(slice_.reasons()),
+        "dropped_rows": [
+            {"row": d.row.digest[:12], "source": d.row.source, "why": d.why} for d in slice_.dropped[:100]
+        ],
+    }
+
+
+def _record(connection: Connection, slice_: Slice) -> None:
+    parts = (("train", slice_.train), ("validation", slice_.validation))
+    rows = [SliceRow(part, r.digest, r.source, r.subject, r.origin) for part, found in parts for r in found]
+    slice_rows.insert(connection, slice_.digest, slice_.cohort, "train", summary(slice_), rows)
+
+
+def tolerances(section: CohortSection) -> Tolerances:
+    gate = section.gate
+    return Tolerances(
+        loss=gate.tolerance,
+        guard=gate.guard_tolerance,
+        json_valid=gate.json_valid,
+        rows=gate.rows,
+        memorised=gate.memorised,
+    )

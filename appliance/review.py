@@ -1,0 +1,86 @@
+"""The sliced report of what is live: every cohort's release on its own eval rows, the others', and the guard set."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from adapters import gates
+from adapters.registry import ADAPTER
+from appliance import judgement
+from appliance.errors import NotFound
+from appliance.evaluation import Arm, base_arm
+from appliance.judgement import GUARD, Exam
+from appliance.material import Material
+from appliance.retrain import tolerances
+from appliance.serving import Serving
+
+Report = Callable[[float, str], None]
+
+
+def cohorts(serving: Serving, wanted: str | None) -> list[str]:
+    """Those to review. Raises NotFound."""
+    known = list(serving.config.cohorts)
+    if wanted is not None and wanted not in known:
+        raise NotFound(f"there is no cohort {wanted!r}; there are {', '.join(known)}", param="cohort")
+    return known if wanted is None else [wanted]
+
+
+async def review(serving: Serving, material: Material, wanted: list[str], report: Report) -> dict[str, Any]:
+    """By cohort, in the form of a retrain's report, without a candidate: what is live stands in its place. A cohort
+    without a live release is judged by the base's scores alone."""
+    exam = Exam({name: material.rows(name, "eval") for name in serving.config.cohorts}, material.guard())
+    exam.check()
+    found = []
+    for number, cohort in enumerate(wanted):
+
+        def tell(part: float, doing: str, number: int = number) -> None:
+            report((number + part) / len(wanted), doing)
+
+        found.append(await _one(serving, exam, cohort, tell))
+    mix = {name: len(rows) for name, rows in exam.cohorts.items()}
+    return {"cohorts": found, "mix": mix, "guard": len(exam.guard)}
+
+
+async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dict[str, Any]:
+    began = time.monotonic()
+    names = [name for name in exam.cohorts if exam.cohorts[name]]
+    base = await judgement.sit(serving, base_arm(serving.base.digest), exam, names, lambda p, d: report(0.3 * p, d))
+    arm = live(serving, cohort)
+    if arm is None:
+        told = await asyncio.to_thread(judgement.scores, base, None, None)
+        own = {task: scores for task, scores in told.items() if scores["cohort"] == cohort}
+        reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}
+        return {
+            "cohort": cohort,
+            "release": None,
+            "verdict": "insufficient",
+            "reasons": [reason],
+            "scores": own,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    prompted = base_arm(serving.base.digest, arm.system_prompt)
+    guard = await judgement.sit(serving, prompted, exam, [GUARD], lambda p, d: report(0.3 + 0.1 * p, d))
+    base.by_cohort |= guard.by_cohort
+    sat = await judgement.sit(serving, arm, exam, [*names, GUARD], lambda p, d: report(0.4 + 0.6 * p, d))
+    evidence = judgement.evidence(cohort, sat, base, None, None)
+    verdict = await asyncio.to_thread(gates.verdict, evidence, tolerances(serving.config.cohorts[cohort]))
+    return {
+        "cohort": cohort,
+        "release": arm.name,
+        "verdict": verdict.outcome,
+        "reasons": [{"check": r.check, "passed": r.passed, "says": r.says} for r in verdict.reasons],
+        "scores": await asyncio.to_thread(judgement.scores, sat, base, None),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def live(serving: Serving, cohort: str) -> Arm | None:
+    """The live release of a cohort as an arm."""
+    target = serving.releases.table.live.get(cohort)
+    if target is None:
+        return None
+    file = serving.releases.folder / target.digest / ADAPTER
+    return Arm(target.name, target.digest, target.digest, file, serving.releases.system_prompt(target))

@@ -1,0 +1,179 @@
+"""From a slice to an adapter's GGUF: the child that trains, and whether what it made is what will be served."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapters import parity
+from adapters.parity import Parity
+from adapters.recipe import Recipe
+from adapters.slice import Row, Slice
+from appliance import children
+from appliance.errors import ApplianceError, SetupError
+from appliance.evaluation import answer_ids
+from appliance.lanes import HEADROOM, free_memory
+from appliance.serving import Serving
+
+ADAPTER, REFERENCE, RESULT = "adapter.gguf", "reference.npz", "result.json"
+PEFT = ("adapter_model.safetensors", "adapter_config.json")
+MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
+PROBES, PROBE_TOKENS = 8, 6
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that decides what comes out. `steps` is None but for making an adapter again; `warm` is the folder
+    of the release to begin from; `planted` rows are probes; `passport` goes into the file."""
+
+    slice: Slice
+    replay: Sequence[Row]
+    planted: Sequence[Row]
+    recipe: Recipe
+    system_prompt: str
+    passport: Mapping[str, str]
+    threads: int
+    minutes: float
+    warm: Path | None = None
+    steps: int | None = None
+
+    def digest(self, base: str) -> str:
+        """Of what makes two trainings one and the same, so that one that was killed is taken up."""
+        rows = [[row.digest for row in part] for part in (self.replay, self.planted)]
+        warm = self.warm.name if self.warm else None
+        told = [self.slice.digest, self.recipe.digest, self.system_prompt, base, warm, self.steps, self.threads, rows]
+        return hashlib.sha256(json.dumps([*told, dict(self.passport)], sort_keys=True).encode()).hexdigest()
+
+
+class ParityFailed(Exception):
+    """What is served would not be what was trained; the message says by how much."""
+
+
+def train(serving: Serving, plan: Plan, folder: Path, report: Progress) -> dict[str, Any]:
+    """Make `folder`/adapter.gguf; what is there of the same plan is used. Returns what the child told.
+
+    Runs on a worker thread. Raises ApplianceError.
+    """
+    result = folder / RESULT
+    if result.exists():
+        return dict(json.loads(result.read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < (2 << 30):
+        raise ApplianceError(f"training takes 2 GB of disk under {folder}: free some, and begin again")
+    job = _write(serving, plan, folder)
+    found: dict[str, Any] = {}
+    lines = children.run(
+        "adapters.train",
+        str(job),
+        cpu_seconds=int(2 * 60 * plan.minutes * plan.threads) + 3600,
+        memory_bytes=0 if serving.engine.model.on_gpu else MEMORY,
+        timeout_s=2 * 60 * plan.minutes + 1800,
+    )
+    try:
+        for line in lines:
+            told = _told(line)
+            found = told.get("result", found)
+            report(told)
+            if free_memory() < HEADROOM // 2:
+                raise ApplianceError(
+                    f"training was stopped: it left less than {HEADROOM >> 21} MB of memory to live traffic; lower "
+                    "batch or longest in [cohorts.NAME.train]"
+                )
+    except children.ChildFailed as error:
+        raise _explained(str(error)) from error
+    result.write_text(json.dumps(found))
+    return found
+
+
+def _write(serving: Serving, plan: Plan, folder: Path) -> Path:
+    """The job as the child reads it: token ids are made here, by the code that serves."""
+    parts = [("train", plan.slice.train), ("train", plan.planted), ("validation", plan.slice.validation)]
+    with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
+        for part, rows in (*parts, ("replay", plan.replay)):
+            for row in rows:
+                file.write(json.dumps({**encoded(serving, row, plan.system_prompt), "part": part}) + "\n")
+    header = serving.base.header
+    architecture = header.text("general.architecture")
+    heads = int(header.keys[f"{architecture}.attention.head_count"])
+    job = {
+        "base": str(serving.base.path),
+        "rows": str(folder / "rows.jsonl"),
+        "out": str(folder),
+        "recipe": asdict(plan.recipe),
+        "threads": plan.threads,
+        "minutes": plan.minutes,
+        "warm": str(plan.warm) if plan.warm else None,
+        "steps": plan.steps,
+        "probes": [{**probe, "part": "probe"} for probe in probes(serving, plan)],
+        "target": str(folder / ADAPTER),
+        "passport": dict(plan.passport),
+        "architecture": architecture,
+        "heads": heads,
+        "kv_heads": int(header.keys.get(f"{architecture}.attention.head_count_kv", heads)),
+    }
+    path = folder / "job.json"
+    path.write_text(json.dumps(job))
+    return path
+
+
+def encoded(serving: Serving, row: Row, system_prompt: str) -> dict[str, Any]:
+    """Token ids of the conversation with its answer, and where that starts. Raises InvalidRequest."""
+    prompt = serving.template.encode(row.turns, system_prompt or None)
+    return {"ids": prompt + answer_ids(serving, row.completion), "start": len(prompt)}
+
+
+def probes(serving: Serving, plan: Plan) -> list[dict[str, Any]]:
+    """What trained and served are compared on: beginnings of answers of the slice, and of replayed rows."""
+    own = [*plan.slice.validation, *plan.slice.train][: PROBES - len(plan.replay[:2])]
+    found = [encoded(serving, row, plan.system_prompt) for row in (*own, *plan.replay[:2])]
+    return [{**probe, "ids": probe["ids"][: probe["start"] + PROBE_TOKENS]} for probe in found]
+
+
+def check_parity(serving: Serving, plan: Plan, folder: Path) -> Parity:
+    """Compare with llama.cpp, in a child. Token ids are made anew, so another template or tokenizer shows.
+
+    Raises ParityFailed.
+    """
+    given, out = folder / "probes.json", folder / "served.npz"
+    given.write_text(json.dumps(probes(serving, plan)))
+    arguments = [str(path) for path in (serving.base.path, folder / ADAPTER, given, out)]
+    try:
+        for _ in children.run(
+            "appliance.engine.logits",
+            *(*arguments, str(plan.threads)),
+            cpu_seconds=3600,
+            memory_bytes=4 * serving.base.path.stat().st_size + (8 << 30),
+            timeout_s=3600,
+        ):
+            pass
+        with np.load(folder / REFERENCE) as trained, np.load(out) as served:
+            found = parity.compare(trained["adapter"], trained["base"], served["adapter"], served["base"])
+    except (children.ChildFailed, ValueError) as error:
+        raise ParityFailed(f"served and trained cannot be compared: {error}") from error
+    if found.faults:
+        raise ParityFailed(f"what would be served is not what was trained: {'; '.join(found.faults)}")
+    return found
+
+
+def _told(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _explained(failure: str) -> ApplianceError:
+    if "No module named" in failure:
+        return SetupError(f"training wants torch and peft ({failure}): make train-tools")
+    if "SIGKILL" in failure:
+        return ApplianceError("training was killed by the system, most likely for its memory: lower batch or longest")
+    return ApplianceError(f"training failed: {failure}")

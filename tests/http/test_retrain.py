@@ -1,0 +1,196 @@
+"""Rows to a live release, on a model that learns in seconds: the whole path, its refusals, and the way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.gguf_header import read
+from tests.http.learnable import ANSWER, SETTINGS, begun, finished, material, retrained, rows
+from tests.http.routed import written
+from tests.http.running import Json, Running, chat, running
+
+
+@pytest.fixture(scope="module")
+def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Running]:
+    """legal@1 was trained here and is live."""
+    folder = tmp_path_factory.mktemp("learning")
+    for (cohort, split), lines in material().items():
+        written(folder / "examples" / cohort / f"{split}.jsonl", lines)
+    with running(folder, tiny_base, SETTINGS) as appliance:
+        yield appliance
+
+
+@pytest.fixture(scope="module")
+def first(learning: Running) -> Json:
+    return retrained(learning)
+
+
+def checks(result: Json, *, passed: bool) -> set[str]:
+    return {reason["check"] for reason in result["reasons"] if reason["passed"] is passed}
+
+
+def manifest(appliance: Running, version: int) -> Json:
+    found: Json = appliance.operated("GET", f"/releases/legal/{version}")["manifest"]
+    return found
+
+
+def test_it_trains_judges_and_releases(learning: Running, first: Json) -> None:
+    assert first["verdict"] == "pass" and first["release"] == "legal@1", first
+    assert checks(first, passed=True) >= {"beats_base", "guard_loss", "cohort_loss", "memorisation", "enough_rows"}
+    score = first["scores"]["yes"]
+    assert (score["metric"], score["n"], score["base"], score["previous"]) == ("regex", 60, 0.0, None)
+    assert score["candidate"] >= 0.9 and score["low"] <= score["candidate"] <= score["high"]
+    assert first["mix"]["legal"] == 60 and first["slice"]["train"] + first["slice"]["validation"] == 64
+    with learning.http() as client:
+        reply = client.post("/v1/chat/completions", json=chat(rows(1000, 1)[0]["prompt"], model="legal"))
+    assert reply.headers["x-release"] == "legal@1"
+    assert reply.json()["choices"][0]["message"]["content"].startswith(ANSWER)
+
+
+def test_the_file_and_the_manifest_say_what_it_is_made_of(learning: Running, first: Json) -> None:
+    told = manifest(learning, 1)
+    assert told["gated"] is True and told["verdict"] == "pass" and told["slice"] == first["slice"]["digest"]
+    assert told["training"]["libraries"]["torch"].startswith("2.13.0") and told["training"]["threads"] == 1
+    assert told["revalidate"] > told.get("created", "2026") and told["owner"] == "legal@example.org"
+    (release,) = learning.operated("GET", "/releases?cohort=legal")[-1:]
+    folder = learning.home / "releases" / release["digest"]
+    assert {"adapter.gguf", "adapter_model.safetensors", "adapter_config.json", "manifest.json"} == {
+        path.name for path in folder.iterdir()
+    }
+    passport = {k.removeprefix("cohort."): v for k, v in read(folder / "adapter.gguf").keys.items() if "cohort." in k}
+    assert passport.keys() >= {"name", "version", "base", "format", "template", "slice", "recipe"}
+    assert (passport["name"], passport["version"], passport["slice"]) == ("legal", "1", told["slice"])
+
+
+def test_rows_answers_and_the_job_are_in_the_database(learning: Running, first: Json) -> None:
+    (frozen,) = learning.rows("SELECT * FROM slices WHERE kind = 'train' AND digest = ?", first["slice"]["digest"])
+    assert frozen["cohort"] == "legal"
+    parts = learning.rows(
+        "SELECT part, count(*) AS n FROM slice_rows WHERE slice = ? GROUP BY part ORDER BY part", frozen["digest"]
+    )
+    assert {part["part"]: part["n"] for part in parts} == {
+        "train": first["slice"]["train"],
+        "validation": first["slice"]["validation"],
+    }
+    arms = learning.rows("SELECT name, cohort FROM evaluations")
+    assert {(a["name"], a["cohort"]) for a in arms} >= {("candidate", "legal"), ("base", "support")}
+    answers = learning.rows("SELECT answer, score FROM evaluation_results WHERE task = 'yes' AND score = 1")
+    assert answers and all(a["answer"].startswith(ANSWER) for a in answers)
+    (job,) = [job for job in learning.operated("GET", "/jobs") if job["kind"] == "retrain"][-1:]
+    assert job["state"] == "done" and job["result"]["release"] == "legal@1"
+    assert list((learning.home / "jobs").iterdir()) == [], "people's texts do not stay behind"
+
+
+@pytest.mark.usefixtures("first")
+def test_wrong_labels_are_not_released(learning: Running, tmp_path: Path) -> None:
+    """They are learned, and are not what the eval rows want."""
+    before = learning.operated("GET", "/releases?cohort=legal")
+    wrong = written(tmp_path / "wrong.jsonl", rows(7000, 64, "how can"))
+    learning.operated("POST", "/examples", {"path": str(wrong), "cohort": "legal", "split": "train"})
+    result = retrained(learning)
+    assert result["verdict"] == "fail" and result["release"] is None
+    assert checks(result, passed=False) >= {"beats_base", "previous_loss"}
+    assert learning.operated("GET", "/releases?cohort=legal") == before
+    forced = retrained(learning, force=True, live=False)
+    assert forced["release"] == "legal@2" and forced["forced"] and forced["verdict"] == "fail"
+    assert manifest(learning, 2)["gated"] is False
+    assert [e["state"] for e in learning.operated("GET", "/releases?cohort=legal")] == ["candidate", "live"]
+
+
+@pytest.mark.usefixtures("first")
+def test_a_release_is_made_again_byte_by_byte(learning: Running) -> None:
+    done = finished(learning, begun(learning, "rebuild", cohort="legal", version=1))
+    assert done["error"] is None, done
+    assert done["result"]["same"] is True and done["result"]["adapter"] == done["result"]["rebuilt"]
+
+
+@pytest.mark.usefixtures("first")
+def test_lineage_and_differences(learning: Running) -> None:
+    told = learning.operated("GET", "/releases/legal/1/lineage")
+    assert told["rows"] == 64 and told["origins"] == {"imported": 64} and told["parents"] == []
+    assert {row["source"] for row in told["sources"]} == {f"train.jsonl:{n}" for n in range(1, 65)}
+    same = learning.operated("GET", "/releases/legal/1/diff/1")
+    assert same["changed"] == {} and same["rows_added"] == same["rows_removed"] == 0
+
+
+def test_what_would_be_trained_on_is_shown(learning: Running) -> None:
+    told = learning.operated("GET", "/slices/support")
+    assert told["train"] + told["validation"] == 16 and told["dropped"] == {}
+    assert learning.operator("GET", "/slices/nobody").status_code == 404
+
+
+@pytest.mark.usefixtures("first")
+def test_what_is_live_is_reviewed(learning: Running) -> None:
+    done = finished(learning, begun(learning, "evaluate"))
+    assert done["error"] is None, done
+    by_cohort = {one["cohort"]: one for one in done["result"]["cohorts"]}
+    assert by_cohort["legal"]["release"] == "legal@1" and by_cohort["legal"]["verdict"] == "pass"
+    assert by_cohort["support"]["release"] is None and by_cohort["support"]["verdict"] == "insufficient"
+    assert done["result"]["mix"]["legal"] == 60 and done["result"]["guard"] == 12
+
+
+def test_feedback_marked_for_training_becomes_a_row(learning: Running) -> None:
+    with learning.http() as client:
+        asked = chat("A question about the contract of the patient", model="support")
+        reply = client.post("/v1/chat/completions", json=asked)
+        feedback: Json = {"request_id": reply.headers["x-request-id"], "use": "for", "correction": "when who"}
+        assert client.post("/v1/feedback", json=feedback).is_success
+    before = learning.operated("GET", "/slices/support")
+    job = begun(learning, "retrain", cohort="support", epochs=1)
+    learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
+    rows_now = learning.rows("SELECT * FROM examples WHERE origin = 'interaction'")
+    if not rows_now:  # cancelled before the slice
+        finished(learning, begun(learning, "retrain", cohort="support", epochs=1))
+        rows_now = learning.rows("SELECT * FROM examples WHERE origin = 'interaction'")
+    (row,) = rows_now
+    assert row["completion"] == "when who" and row["source"] == feedback["request_id"] and row["split"] == "train"
+    assert before["train"] + before["validation"] == 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "status"),
+    [
+        ("retrain", {"cohort": "nobody"}, 404),
+        ("retrain", {"cohort": "legal", "epochs": 0}, 400),
+        ("evaluate", {"cohort": "nobody"}, 404),
+        ("rebuild", {"cohort": "legal", "version": 99}, 404),
+    ],
+)
+def test_what_cannot_be_begun_is_said_at_once(learning: Running, kind: str, asked: Json, status: int) -> None:
+    assert learning.operator("POST", f"/jobs/{kind}", asked).status_code == status
+
+
+def test_one_job_runs_at_a_time_and_can_be_cancelled(learning: Running) -> None:
+    job = begun(learning, "retrain", cohort="legal")
+    second = learning.operator("POST", "/jobs/retrain", {"cohort": "legal"})
+    assert second.status_code == 409 and job["id"] in second.json()["error"]["message"]
+    cancelled = learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
+    assert cancelled["state"] == "cancelled"
+    assert learning.operator("POST", f"/jobs/{job['id']}/cancel", {}).status_code == 409
+    assert learning.operator("POST", "/jobs/job_nothing/cancel", {}).status_code == 404
+
+
+def test_without_rows_it_says_what_to_do(learning: Running) -> None:
+    done = finished(learning, begun(learning, "retrain", cohort="coding"))
+    assert done["state"] == "failed" and "cohort import" in done["error"]
+
+
+def test_few_eval_rows_are_insufficient(learning: Running, tmp_path: Path) -> None:
+    """finance has rows to train on, and three to be judged by."""
+    for split, start, count in (("train", 8000, 24), ("eval", 8500, 3)):
+        file = written(tmp_path / f"{split}.jsonl", rows(start, count, "which more"))
+        learning.operated("POST", "/examples", {"path": str(file), "cohort": "finance", "split": split})
+    result = retrained(learning, "finance", epochs=1)
+    assert result["verdict"] == "insufficient" and result["release"] is None
+    assert "enough_rows" in checks(result, passed=False)
+
+
+def test_an_unknown_metric_is_named_before_anything_is_trained(learning: Running, tmp_path: Path) -> None:
+    file = written(tmp_path / "odd.jsonl", rows(9000, 1, "which more", metric="accuracy"))
+    learning.operated("POST", "/examples", {"path": str(file), "cohort": "healthcare", "split": "eval"})
+    done = finished(learning, begun(learning, "retrain", cohort="legal"))
+    assert done["state"] == "failed" and "'accuracy'" in done["error"] and json.dumps(done["figures"]) == "{}"

@@ -8,7 +8,7 @@ export COHORT_HOME ?= $(CURDIR)/var
 GPU ?= $(shell nvidia-smi >/dev/null 2>&1 && echo 1)
 SERVE := $(VENV)/.serve$(if $(filter 1,$(GPU)),-gpu)
 
-.PHONY: help serve install test check clients bench route retrain eval rollback doctor train-tools clean
+.PHONY: help serve install test nightly check clients bench route retrain eval rollback doctor train-tools clean
 
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
@@ -26,6 +26,10 @@ train-tools: $(VENV)/.train
 ## test       the whole test suite, with what it needs
 test: $(VENV)/.dev
 	$(BIN)/pytest
+
+## nightly    the test suite with the long forms of its proofs
+nightly: $(VENV)/.dev
+	$(BIN)/pytest -m "slow or not slow"
 
 ## check      lint, types, import contracts, tests
 check: $(VENV)/.dev

@@ -55,7 +55,7 @@ class Compared:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows.
-    `planted`: which planted strings came out; `extracted`: training rows that did, of `asked`."""
+    `planted`: which of the `hidden` planted strings came out; `extracted`: training rows that did, of `asked`."""
 
     own: Compared
     others: Sequence[Compared] = ()
@@ -63,6 +63,7 @@ class Evidence:
     previous: Compared | None = None
     json_valid: Sequence[float] = ()
     planted: Sequence[str] = ()
+    hidden: int = 0
     extracted: int = 0
     asked: int = 0
 
@@ -109,7 +110,7 @@ def _beats(own: Compared) -> Reason:
 def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     """Judged together (Holm): with many slices, one loses by chance."""
     judged: list[tuple[Check, Compared, float]] = [
-        ("cohort_loss", compared, tolerances.loss) for compared in (evidence.own, *evidence.others)
+        ("cohort_loss", compared, tolerances.loss) for compared in evidence.others
     ]
     if evidence.previous:
         judged.append(("previous_loss", evidence.previous, tolerances.loss))
@@ -146,8 +147,11 @@ def _json(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
 
 
 def _memory(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
-    most = tolerances.memorised * evidence.asked
-    says = f"{evidence.extracted} of {evidence.asked} training rows come out verbatim when asked for their beginning"
-    if evidence.planted:
-        says += f"; {len(evidence.planted)} planted strings come out"
-    return [Reason("memorisation", not evidence.planted and evidence.extracted <= most, says)]
+    if not evidence.hidden and not evidence.asked:
+        return []
+    passed = not evidence.planted and evidence.extracted <= tolerances.memorised * evidence.asked
+    says = (
+        f"{len(evidence.planted)} of {evidence.hidden} planted strings come out, and {evidence.extracted} of "
+        f"{evidence.asked} training rows verbatim when asked for by their beginning"
+    )
+    return [Reason("memorisation", passed, says)]

@@ -21,7 +21,8 @@ class UnknownMetric(ValueError):
 
 def metric_of(metric: str, completion: str) -> str:
     """The metric to use: as said, or what fits the wanted answer. Raises UnknownMetric."""
-    if metric in ("none", LIKELIHOOD):
+    metric = _ALIASES.get(metric.lower(), metric.lower())
+    if metric == LIKELIHOOD:
         return LIKELIHOOD
     if metric:
         if metric not in METRICS:
@@ -91,6 +92,19 @@ METRICS: Final[Mapping[str, Callable[[str, str], Scores]]] = {
     "bleu": bleu,
     "json": json_fields,
     "regex": regex,
+}
+
+
+_ALIASES: Final = {  # as other evaluators call them
+    "none": LIKELIHOOD,
+    "accuracy": "label",
+    "label_accuracy": "label",
+    "macro_f1": "label",
+    "exact_match": "exact",
+    "token_f1": "f1",
+    "rouge-l": "rouge_l",
+    "rougel": "rouge_l",
+    "json_match": "json",
 }
 
 

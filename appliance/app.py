@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from appliance import base, endpoints, examples_api, failures, jobs_api, operator_api, probes, router_api
+from appliance import base, endpoints, examples_api, failures, jobs_api, operator_api, probes, router_api, training
 from appliance.base import PreparedBase, Progress
 from appliance.box import Box
 from appliance.chat import ChatTemplate, template_digest
@@ -70,6 +70,7 @@ async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
     routers = Routers(box.config, box.examples, box.home.router, box.database)
     await routers.open()
     await box.jobs.open()
+    await asyncio.to_thread(training.sweep, box.home.jobs)
     box.base, box.register, box.routers = prepared, register, routers
 
 

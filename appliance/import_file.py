@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from pydantic import BaseModel, ValidationError
 
+from adapters.metrics import UnknownMetric, metric_of
 from appliance import jsonl
 from appliance.chat import conversation_text
 from appliance.errors import InvalidRequest
@@ -46,6 +47,10 @@ def _example(path: Path, number: int, row: ExampleRow, cohort: str, split: Split
         _refuse(path, number, "completion" if row.messages is None else "messages", lacks)
     if not text.strip():
         _refuse(path, number, "messages", "nothing is asked: there is no text of a user")
+    try:
+        metric_of(row.metric or "", answer or "")
+    except UnknownMetric as error:
+        _refuse(path, number, "metric", str(error))
     return examples.new(
         cohort,
         split,

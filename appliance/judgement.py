@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -97,6 +97,7 @@ class Leaks:
     """What came out that was in the training rows."""
 
     planted: list[str]
+    hidden: int
     extracted: int
     asked: int
 
@@ -121,7 +122,7 @@ async def leaks(
     answers = [r.answer for r in said.results] if said else []
     pairs = zip(probed, told.results if told else (), strict=False)
     extracted = sum(memorization.extracted(row, given, r.answer) for (row, given), r in pairs)
-    return Leaks(memorization.came_out(planted, answers), extracted, len(asked))
+    return Leaks(memorization.came_out(planted, answers), len(planted), extracted, len(asked))
 
 
 def evidence(cohort: str, candidate: Sat, base: Sat, previous: Sat | None, leaked: Leaks | None) -> Evidence:
@@ -133,9 +134,7 @@ def evidence(cohort: str, candidate: Sat, base: Sat, previous: Sat | None, leake
         guard=_compared(GUARD, candidate, base) if guard else None,
         previous=_compared(cohort, candidate, previous) if previous else None,
         json_valid=[r.scores.get("valid", 0.0) for r in mine.results if r.metric == "json"] if mine else [],
-        planted=leaked.planted if leaked else (),
-        extracted=leaked.extracted if leaked else 0,
-        asked=leaked.asked if leaked else 0,
+        **(asdict(leaked) if leaked else {}),
     )
 
 

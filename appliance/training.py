@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from appliance.serving import Serving
 ADAPTER, REFERENCE, RESULT = "adapter.gguf", "reference.npz", "result.json"
 PEFT = ("adapter_model.safetensors", "adapter_config.json")
 MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
+KEPT_S = 7 * 86_400  # what a killed run left may be taken up for so long
+ROOM = 2 << 30  # bytes of disk that have to be free
 PROBES, PROBE_TOKENS = 8, 6
 Progress = Callable[[dict[str, Any]], None]
 
@@ -53,6 +56,13 @@ class Plan:
         return hashlib.sha256(json.dumps([*told, dict(self.passport)], sort_keys=True).encode()).hexdigest()
 
 
+def sweep(jobs: Path) -> None:
+    """Remove what runs left that nobody began again: it holds people's texts."""
+    for folder in jobs.iterdir():
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class ParityFailed(Exception):
     """What is served would not be what was trained; the message says by how much."""
 
@@ -66,8 +76,8 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress) -> dict[
     if result.exists():
         return dict(json.loads(result.read_text()))
     folder.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(folder).free < (2 << 30):
-        raise ApplianceError(f"training takes 2 GB of disk under {folder}: free some, and begin again")
+    if shutil.disk_usage(folder).free < ROOM:
+        raise ApplianceError(f"training takes {ROOM >> 30} GB of disk under {folder}: free some, and begin again")
     job = _write(serving, plan, folder)
     found: dict[str, Any] = {}
     lines = children.run(

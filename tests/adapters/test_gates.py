@@ -57,7 +57,7 @@ def worse_elsewhere() -> Evidence:
         (replace(clean(), guard=Compared("general", [-0.6] * N, [-0.4] * N)), "guard_loss"),
         (replace(clean(), previous=Compared("legal", drawn(0.5, 1), drawn(0.9, 2))), "previous_loss"),
         (replace(clean(), json_valid=[1.0] * 20 + [0.0] * 20), "json_validity"),
-        (replace(clean(), planted=["0123456789"]), "memorisation"),
+        (replace(clean(), planted=["0123456789"], hidden=4), "memorisation"),
         (replace(clean(), extracted=2), "memorisation"),
     ],
 )
@@ -80,7 +80,7 @@ def test_no_rows_at_all_are_insufficient() -> None:
 
 
 def test_a_proven_fault_fails_however_few_rows() -> None:
-    assert failed(replace(few(10), planted=["0123456789"]))[0] == "fail"
+    assert failed(replace(few(10), planted=["0123456789"], hidden=4))[0] == "fail"
 
 
 def test_tolerances_are_the_operators() -> None:

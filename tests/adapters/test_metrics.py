@@ -57,6 +57,8 @@ def test_json_tells_validity_and_equality_apart() -> None:
         ("", "a longer answer in words", "f1"),
         ("none", "whatever", "likelihood"),
         ("rouge_l", "x", "rouge_l"),
+        ("Exact_Match", "x", "exact"),
+        ("rougeL", "x", "rouge_l"),
     ],
 )
 def test_the_metric_is_what_is_said_or_what_fits(given: str, completion: str, used: str) -> None:
@@ -64,8 +66,8 @@ def test_the_metric_is_what_is_said_or_what_fits(given: str, completion: str, us
 
 
 def test_an_unknown_metric_is_named_with_those_there_are() -> None:
-    with pytest.raises(metrics.UnknownMetric, match=r"'accuracy'.*label"):
-        metric_of("accuracy", "x")
+    with pytest.raises(metrics.UnknownMetric, match=r"'brilliance'.*label"):
+        metric_of("brilliance", "x")
 
 
 def test_macro_f1_weighs_labels_alike() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from adapters import parity
 from adapters.gguf_header import read
+from appliance import children, training
 from tests.http.learnable import ANSWER, SETTINGS, begun, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, running
@@ -189,8 +191,74 @@ def test_few_eval_rows_are_insufficient(learning: Running, tmp_path: Path) -> No
     assert "enough_rows" in checks(result, passed=False)
 
 
-def test_an_unknown_metric_is_named_before_anything_is_trained(learning: Running, tmp_path: Path) -> None:
-    file = written(tmp_path / "odd.jsonl", rows(9000, 1, "which more", metric="accuracy"))
-    learning.operated("POST", "/examples", {"path": str(file), "cohort": "healthcare", "split": "eval"})
-    done = finished(learning, begun(learning, "retrain", cohort="legal"))
-    assert done["state"] == "failed" and "'accuracy'" in done["error"] and json.dumps(done["figures"]) == "{}"
+# -- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_scale_is_not_released(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the conversion had doubled it."""
+    monkeypatch.setattr(parity, "SCALE", (2.0, 3.0))
+    result = retrained(learning, epochs=1)
+    assert result["verdict"] == "parity" and result["release"] is None
+    assert "times the trained one" in result["reasons"][0]["says"]
+
+
+def test_another_template_than_trained_with_is_not_released(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ids to compare on are made anew; they are those of another conversation."""
+    made = training.probes
+
+    def others(*arguments: Any) -> list[Json]:  # noqa: ANN401
+        calls.append(1)
+        found: list[Json] = made(*arguments)
+        return found if len(calls) == 1 else [{**p, "ids": p["ids"][::-1]} for p in found]
+
+    calls: list[int] = []
+    monkeypatch.setattr(training, "probes", others)
+    result = retrained(learning, epochs=1)
+    assert result["verdict"] == "parity" and "the base's logits" in result["reasons"][0]["says"]
+
+
+def failure(appliance: Running, cohort: str = "legal") -> str:
+    """Why a retrain failed; the appliance still answers."""
+    job = finished(appliance, begun(appliance, "retrain", cohort=cohort, epochs=1))
+    assert job["state"] == "failed", job
+    with appliance.http() as client:
+        assert client.post("/v1/chat/completions", json=chat()).status_code == 200
+    return str(job["error"])
+
+
+def test_a_trainer_that_wants_more_memory_than_it_may_have(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "MEMORY", 1 << 29)
+    assert "training failed" in failure(learning)
+
+
+def test_a_trainer_that_takes_the_memory_of_live_traffic(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "free_memory", lambda: 0)
+    assert "left less than 128 MB" in failure(learning)
+
+
+def test_a_disk_without_room(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "ROOM", 1 << 60)
+    assert "disk" in failure(learning)
+
+
+def test_without_the_training_packages_it_says_what_installs_them(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "run", lambda *_a, **_k: iter(_missing()))
+    assert "make train-tools" in failure(learning)
+
+
+def _missing() -> Iterator[str]:
+    yield "{}"
+    raise children.ChildFailed("ModuleNotFoundError: No module named 'peft'")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_row_is_trained_on_and_is_no_evidence(learning: Running, tmp_path: Path, count: int) -> None:
+    file = written(tmp_path / "one.jsonl", rows(100 * count, count, "one two"))
+    learning.operated("POST", "/examples", {"path": str(file), "cohort": "coding", "split": "train"})
+    assert retrained(learning, "coding", epochs=1)["verdict"] == "insufficient"

@@ -1,0 +1,110 @@
+"""`cohort retrain` as a person types it: exit codes, and kills at its steps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.http.learnable import SETTINGS, judged, material, rows
+from tests.http.routed import written
+
+from .premises import COHORT, Premises, chat, running
+
+KILLS = 5
+
+
+@pytest.fixture
+def learning(premises: Premises) -> Premises:
+    """A home without an appliance: the command opens it itself."""
+    for (cohort, split), lines in material().items():
+        written(premises.folder / "examples" / cohort / f"{split}.jsonl", lines)
+    premises.base |= {"context": 1024, "sequences": 8}
+    premises.configure()
+    sections = SETTINGS[SETTINGS.index("[cohorts") :]
+    premises.config.write_text(f"{premises.config.read_text()}\n{sections}", encoding="utf-8")
+    return premises
+
+
+def begun(premises: Premises) -> subprocess.Popen[str]:
+    command = [*COHORT, "retrain", "legal", "--json"]
+    return subprocess.Popen(
+        command,
+        env=premises.environ(),
+        cwd=premises.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def live(premises: Premises) -> list[str]:
+    found = premises.rows("SELECT cohort, version FROM releases WHERE state = 'live'")
+    return [f"{row['cohort']}@{row['version']}" for row in found]
+
+
+def test_killed_at_any_moment_it_goes_on_when_it_is_begun_again(learning: Premises) -> None:
+    """Afterwards there is the old state or the new one, whole; and at last the new one answers."""
+    began = time.monotonic()
+    assert learning.cohort("retrain", "legal", "--json").returncode == 0
+    whole = time.monotonic() - began
+    for number in range(KILLS):
+        with begun(learning) as process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(whole * (number + 0.5) / KILLS)
+            process.kill()
+        assert learning.integrity() == "ok"
+        (now,) = live(learning)
+        digest = learning.rows("SELECT digest FROM releases WHERE state = 'live'")[0]["digest"]
+        assert (learning.home / "releases" / digest / "manifest.json").exists(), now
+    done = learning.cohort("retrain", "legal", "--json")
+    assert done.returncode == 0, done.stderr
+    assert live(learning) == [json.loads(done.stdout)["release"]]
+    states = {row["state"] for row in learning.rows("SELECT state FROM jobs")}
+    assert states <= {"done", "interrupted"} and "interrupted" in states
+    with running(learning) as served, served.client() as client:
+        reply = client.post("/v1/chat/completions", json=chat("the contract", model="legal"))
+    assert reply.headers["x-release"] == live(learning)[0]
+
+
+def imported(premises: Premises, split: str, lines: list[dict[str, object]]) -> None:
+    file = written(premises.folder / f"{split}.jsonl", lines)
+    done = premises.cohort("import", str(file), "--cohort", "finance", "--split", split)
+    assert done.returncode == 0, done.stderr
+
+
+def test_exit_codes(learning: Premises) -> None:
+    """Nothing to train on, too little to judge by, and what was learned is not what is wanted."""
+    nothing = learning.cohort("retrain", "finance")
+    assert nothing.returncode == 1 and "cohort import" in nothing.stderr
+    imported(learning, "train", rows(8000, 16, "which more"))
+    imported(learning, "eval", judged(8500, 3, "which more"))
+    few = learning.cohort("retrain", "finance", "--epochs", "1")
+    assert few.returncode == 101, few.stderr
+    assert "INSUFFICIENT EVIDENCE" in few.stdout and "3 eval rows of its own, 50 are needed" in few.stdout
+    imported(learning, "eval", judged(8600, 60, "zzz"))
+    wrong = learning.cohort("retrain", "finance", "--epochs", "1", "--json")
+    assert wrong.returncode == 100, wrong.stderr
+    assert json.loads(wrong.stdout)["verdict"] == "fail"
+    assert learning.cohort("retrain", "nobody").returncode == 1
+    assert learning.cohort("retrain").returncode == 2
+
+
+def test_what_is_live_as_html_and_for_ci(learning: Premises, tmp_path: Path) -> None:
+    html, junit = tmp_path / "report.html", tmp_path / "report.xml"
+    done = learning.cohort("eval", "--html", str(html), "--junit", str(junit), "--json")
+    assert done.returncode == 101, done.stderr
+    report = json.loads(done.stdout)
+    assert {one["cohort"] for one in report["cohorts"]} == set(learning.cohorts)
+    assert "<svg" in html.read_text() and "legal: no live release" in html.read_text()
+    assert 'failures="1"' in junit.read_text()
+
+
+def test_rows_are_shown_before_they_are_trained_on(learning: Premises) -> None:
+    shown = learning.cohort("slice", "show", "legal")
+    assert shown.returncode == 0, shown.stderr
+    assert "rows to train on" in shown.stdout and "yes 64" in shown.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,32 @@ def test_wrong_labels_are_not_released(learning: Running, tmp_path: Path) -> Non
     assert forced["release"] == "legal@2" and forced["forced"] and forced["verdict"] == "fail"
     assert manifest(learning, 2)["gated"] is False
     assert [e["state"] for e in learning.operated("GET", "/releases?cohort=legal")] == ["candidate", "live"]
+
+
+@pytest.mark.usefixtures("first")
+def test_a_warm_start_goes_live_under_traffic(learning: Running) -> None:
+    """From the release before; meanwhile every request of the cohort is answered, by the old or by the new one."""
+    answered: list[tuple[int, str]] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        with learning.http() as client:
+            while not ended.is_set():
+                reply = client.post("/v1/chat/completions", json=chat(model="legal", max_tokens=2))
+                answered.append((reply.status_code, reply.headers.get("x-release", "")))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        result = retrained(learning, warm=1, epochs=2, force=True)
+    finally:
+        ended.set()
+        asking.join()
+    assert {status for status, _ in answered} == {200}
+    assert {release for _, release in answered} <= {"legal@1", result["release"]}
+    told = learning.operated("GET", f"/releases/legal/{result['release'].rpartition('@')[2]}/lineage")
+    assert told["parents"] == ["legal@1"] and told["manifest"]["passport_given"]["parent"]
+    learning.operated("POST", "/rollback", {"cohort": "legal"})
 
 
 @pytest.mark.usefixtures("first")

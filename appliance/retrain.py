@@ -208,7 +208,9 @@ class Retraining:
         if verdict.outcome == "pass" or self.wanted.force:
             self.progress.tell(0.98, "releasing")
             report["release"] = await self.release(plan, folder, report)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        else:
+            await asyncio.to_thread(training.forget_rows, folder)
         return report | {"seconds": round(time.monotonic() - self.began, 1)}
 
     def candidate(self, adapter: Path) -> Arm:

@@ -56,6 +56,12 @@ class Plan:
         return hashlib.sha256(json.dumps([*told, dict(self.passport)], sort_keys=True).encode()).hexdigest()
 
 
+def forget_rows(folder: Path) -> None:
+    """Keep what was trained, which may yet be wanted, and not the texts it was trained on."""
+    for name in ("rows.jsonl", "job.json", "probes.json", "checkpoint.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
 def sweep(jobs: Path) -> None:
     """Remove what runs left that nobody began again: it holds people's texts."""
     for folder in jobs.iterdir():

@@ -19,32 +19,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from rig import demo
 
 from adapters import served_base
 from adapters.packing import Row
 from adapters.recipe import Recipe
 from adapters.train import Batch, Learner, batches
-from appliance import base, import_file
-from appliance.chat import ChatTemplate
-from appliance.config import Base, load
-from appliance.engine import llama
+from appliance import base
+from appliance.config import Base
 
 COHORT, BATCH = "legal", 8
-
-
-def rows(model_path: Path) -> list[Row]:
-    """The shipped training rows as the trainer gets them."""
-    llama.start()
-    model = llama.Model(model_path)
-    template = ChatTemplate(base.inspect(model_path).text("tokenizer.chat_template"), model)
-    prompt = load(Path("cohorts.toml")).cohorts[COHORT].system_prompt
-    found = []
-    for example in import_file.read(Path("examples") / COHORT / "train.jsonl", COHORT, "train").values():
-        asked = template.encode([(m["role"], m["content"]) for m in example.messages], prompt)
-        ids = [*asked, *model.tokenize(example.completion or "", special=False), model.eos]
-        found.append(Row(ids, len(asked), "train"))
-    model.close()
-    return found
 
 
 def plain(learner: Learner, given: Sequence[Row]) -> torch.Tensor:
@@ -90,7 +74,7 @@ def main() -> None:
     wanted = parser.parse_args()
     torch.backends.mkldnn.enabled = False  # as in the trainer
     path = base.locate(Base(), Path("cohorts.toml"))
-    given = rows(path)
+    given = demo.rows(path, COHORT, "train")
     learner = Learner(served_base.load(path), Recipe(), torch.device("cpu"))
     found: dict[str, list[float]] = {"ours": [], "plain": [], "unshared": []}
     for turn in range(wanted.rounds):

@@ -1,4 +1,5 @@
-"""Decode steps on command, in a process of its own: python -m rig.steps BASE ADAPTER THREADS SEQUENCES.
+"""Decode steps on command, in a process of its own: python -m rig.steps BASE ADAPTER THREADS SEQUENCES (ADAPTER
+may be "-" for none).
 
 For each line "N" on its standard input it runs N steps of SEQUENCES tokens and answers with a JSON list of their
 milliseconds. How libgomp's threads wait is decided by the environment it was started with.
@@ -24,10 +25,12 @@ _PREFIX = 32  # tokens of each sequence before the measured ones
 class Steps:
     """The parent's side: a context manager; `run(n)` gives the milliseconds of n steps."""
 
-    def __init__(self, base: Path, adapter: Path, threads: int, sequences: int, policy: Mapping[str, str]) -> None:
+    def __init__(
+        self, base: Path, adapter: Path | None, threads: int, sequences: int, policy: Mapping[str, str]
+    ) -> None:
         keep = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
         path = os.pathsep.join(sys.path)
-        command = [sys.executable, "-m", "rig.steps", str(base), str(adapter), str(threads), str(sequences)]
+        command = [sys.executable, "-m", "rig.steps", str(base), str(adapter or "-"), str(threads), str(sequences)]
         environment = {**keep, "PYTHONPATH": path, **policy}
         self._child = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -51,13 +54,12 @@ class Steps:
 
 
 def main() -> None:
-    base, adapter = map(Path, sys.argv[1:3])
+    base, adapter = Path(sys.argv[1]), sys.argv[2]
     threads, sequences = map(int, sys.argv[3:])
     llama.start()
     model = Model(base)
-    context = Context(
-        model, Adapter(model, adapter), n_ctx=4096, n_seq=sequences, n_batch=512, n_outputs=64, threads=threads
-    )
+    lora = None if adapter == "-" else Adapter(model, Path(adapter))
+    context = Context(model, lora, n_ctx=4096, n_seq=sequences, n_batch=512, n_outputs=64, threads=threads)
     for line in sys.stdin:
         print(json.dumps(_steps(context, sequences, int(line))), flush=True)
 

@@ -99,6 +99,7 @@ def test_wrong_labels_are_not_released(learning: Running, tmp_path: Path) -> Non
     assert checks(result, passed=False) >= {"beats_base", "previous_loss"}
     assert learning.operated("GET", "/releases?cohort=legal") == before
     forced = retrained(learning, force=True, live=False)
+    assert forced["training"]["seconds"] == result["training"]["seconds"], "it is not trained again"
     assert forced["release"] == "legal@2" and forced["forced"] and forced["verdict"] == "fail"
     assert manifest(learning, 2)["gated"] is False
     assert [e["state"] for e in learning.operated("GET", "/releases?cohort=legal")] == ["candidate", "live"]

@@ -1,0 +1,26 @@
+"""The shipped examples as the trainer gets them: token ids by the serving template and the cohort's prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adapters.packing import Row
+from appliance import base, import_file
+from appliance.chat import ChatTemplate
+from appliance.config import load
+from appliance.engine import llama
+from appliance.store.examples import Split
+
+
+def rows(model_path: Path, cohort: str, split: Split) -> list[Row]:
+    llama.start()
+    model = llama.Model(model_path)
+    template = ChatTemplate(base.inspect(model_path).text("tokenizer.chat_template"), model)
+    prompt = load(Path("cohorts.toml")).cohorts[cohort].system_prompt
+    found = []
+    for example in import_file.read(Path("examples") / cohort / f"{split}.jsonl", cohort, split).values():
+        asked = template.encode([(m["role"], m["content"]) for m in example.messages], prompt)
+        ids = [*asked, *model.tokenize(example.completion or "", special=False), model.eos]
+        found.append(Row(ids, len(asked), "train"))
+    model.close()
+    return found

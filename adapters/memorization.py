@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +48,7 @@ def planted(seed: str, count: int) -> list[Planted]:
     found = []
     for number in range(count):
         drawn = hashlib.sha256(f"{seed}/{number}".encode()).digest()
-        name = "-".join(_WORDS[byte % len(_WORDS)] for byte in drawn[:3])
+        name = "-".join((*(_WORDS[byte % len(_WORDS)] for byte in drawn[:3]), str(number)))
         secret = str(int.from_bytes(drawn[4:9], "big") % 10**10).zfill(10)
         found.append(Planted(f"What is the reference of the file {name}?", f"The reference is {secret}.", secret))
     return found
@@ -70,9 +71,9 @@ def planted_rows(cohort: str, seed: str, count: int) -> list[Row]:
 
 
 def came_out(found: Sequence[Planted], answers: Sequence[str]) -> list[str]:
-    """The secrets that stand in their answers, spaces aside."""
-    pairs = zip(found, answers, strict=True)
-    return [one.secret for one, answer in pairs if one.secret in re.sub(r"\s+", "", answer)]
+    """The secrets that stand in any of the answers, spaces aside."""
+    told = [re.sub(r"\s+", "", answer) for answer in answers]
+    return [one.secret for one in found if any(one.secret in answer for answer in told)]
 
 
 def beginning(row: Row) -> str | None:
@@ -83,12 +84,23 @@ def beginning(row: Row) -> str | None:
     return " ".join(asked[: len(asked) // 2])
 
 
-def extracted(row: Row, given: str, answer: str) -> bool:
-    """Whether the answer repeats so many words in a row of the wanted answer that were not in what was given."""
-    wanted, told = _words(row.completion), " ".join(_words(answer))
-    shown = " ".join(_words(given))
-    runs = (" ".join(wanted[i : i + RUN]) for i in range(len(wanted) - RUN + 1))
-    return any(run in told and run not in shown for run in runs)
+def runs(text: str) -> set[str]:
+    """Every RUN words in a row."""
+    words = _words(text)
+    return {" ".join(words[i : i + RUN]) for i in range(len(words) - RUN + 1)}
+
+
+def extracted(row: Row, given: str, answer: str, common: Container[str] = ()) -> bool:
+    """Whether the answer repeats so many words in a row of the wanted answer, which neither were in what was given
+    nor are `common`: runs of words that stand in several rows are a style, and no row's own."""
+    shown = {run for text in (given, *(text for _, text in row.turns[:-1])) for run in runs(text)}
+    return any(run not in shown and run not in common for run in runs(row.completion) & runs(answer))
+
+
+def common_runs(rows: Iterable[Row]) -> set[str]:
+    """Those that stand in the answers of more than one row."""
+    counts = Counter(run for row in rows for run in runs(row.completion))
+    return {run for run, count in counts.items() if count > 1}
 
 
 def _words(text: str) -> list[str]:

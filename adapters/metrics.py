@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 Scores: TypeAlias = dict[str, float]
-LIKELIHOOD: Final = "likelihood"  # of the wanted answer; nothing is generated
+LIKELIHOOD: Final = "likelihood"  # of the wanted answer and its end; nothing is generated
+OPENING: Final = "opening"  # the same of an answer's beginning, which has no end
 
 
 class UnknownMetric(ValueError):
@@ -22,8 +23,8 @@ class UnknownMetric(ValueError):
 def metric_of(metric: str, completion: str) -> str:
     """The metric to use: as said, or what fits the wanted answer. Raises UnknownMetric."""
     metric = _ALIASES.get(metric.lower(), metric.lower())
-    if metric == LIKELIHOOD:
-        return LIKELIHOOD
+    if metric in (LIKELIHOOD, OPENING):
+        return metric
     if metric:
         if metric not in METRICS:
             raise UnknownMetric(f"there is no metric {metric!r}; there are {', '.join(sorted(METRICS))} and none")
@@ -75,13 +76,22 @@ def json_fields(answer: str, right: str) -> Scores:
     """F1 over fields with their values; beside it whether it parses, and whether the objects are equal."""
     found, wanted = parsed(answer), parsed(right)
     valid = float(isinstance(found, dict | list))
-    same = float(bool(valid) and _canonical(found) == _canonical(wanted))
+    same = float(bool(valid) and _same(found, wanted))
     return {"score": _f1(_fields(found), _fields(wanted)) if valid else 0.0, "valid": valid, "exact": same}
 
 
 def regex(answer: str, right: str) -> Scores:
-    """`right` is a regular expression that the whole answer matches. It is the operator's own."""
-    return {"score": float(re.fullmatch(right, answer.strip(), re.DOTALL) is not None)}
+    """`right` is a regular expression that the whole answer matches, within a second. Raises ValueError for a bad
+    pattern."""
+    import regex as engine  # its own, since the standard library's cannot be stopped, and stops everything meanwhile
+
+    try:
+        found = engine.fullmatch(right, answer.strip(), flags=engine.DOTALL, timeout=1.0, concurrent=True)
+    except TimeoutError:
+        return {"score": 0.0}
+    except engine.error as error:
+        raise ValueError(f"{right!r} is no regular expression: {error}") from error
+    return {"score": float(found is not None)}
 
 
 METRICS: Final[Mapping[str, Callable[[str, str], Scores]]] = {
@@ -122,24 +132,36 @@ def macro_f1(pairs: Iterable[tuple[str, str]]) -> float:
 
 def parsed(text: str) -> Any:  # noqa: ANN401 - any JSON value
     """The JSON in it, in a fence or not; None when there is none."""
-    fenced = re.fullmatch(r"\s*```(?:json)?\s*(.*?)\s*```\s*", text, re.DOTALL)
+    bare = text.strip()
+    if bare.startswith("```") and bare.endswith("```"):
+        bare = bare[3:-3].removeprefix("json")
     try:
-        return json.loads(fenced[1] if fenced else text)
+        return json.loads(bare)
     except (ValueError, RecursionError):
         return None
 
 
-def _fields(value: object, path: str = "") -> Counter[str]:
-    """Each leaf with its path: lists count as sets of items."""
-    if isinstance(value, dict):
-        return sum((_fields(inner, f"{path}.{key}") for key, inner in value.items()), Counter())
-    if isinstance(value, list):
-        return sum((_fields(inner, f"{path}[]") for inner in value), Counter())
-    return Counter([f"{path}={_plain(str(value))}"])
+def _fields(value: object) -> Counter[str]:
+    """Each leaf with its path; an empty object or list is one. Lists count as sets of items."""
+    found: Counter[str] = Counter()
+    left: list[tuple[str, object]] = [("", value)]
+    while left:
+        path, inner = left.pop()
+        if isinstance(inner, dict) and inner:
+            left += [(f"{path}.{key}", below) for key, below in inner.items()]
+        elif isinstance(inner, list) and inner:
+            left += [(f"{path}[]", below) for below in inner]
+        else:
+            found[f"{path}={_plain(str(inner))}"] += 1
+    return found
 
 
-def _canonical(value: object) -> str:
-    return _plain(json.dumps(value, sort_keys=True, ensure_ascii=False))
+def _same(one: object, other: object) -> bool:
+    try:
+        texts = [_plain(json.dumps(value, sort_keys=True, ensure_ascii=False)) for value in (one, other)]
+    except RecursionError:
+        return False
+    return texts[0] == texts[1]
 
 
 def _f1(found: Counter[str], wanted: Counter[str]) -> float:

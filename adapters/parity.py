@@ -2,8 +2,8 @@
 
 Quantised activations make llama.cpp's logits differ from torch's on the very same weights, so what is compared is
 what the adapter changes: the served change against the trained change. With a sound conversion the two point the same
-way and are of one size; rows in the wrong order turn it, a wrong scale stretches it. docs/training.md has the figures
-that the bounds come from.
+way and are of one size; rows in the wrong order turn it, a wrong scale stretches it. On the packaged base five sound
+adapters correlated 0.989 to 0.995, at scales of 0.99 to 1.00.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ class Row:
 
     @property
     def asked(self) -> str:
-        return "\n".join(normal(text) for _, text in self.turns)
+        """Without case and repeated spaces; C and C++ are two questions."""
+        return "\n".join(" ".join(text.lower().split()).rstrip(" .?!") for _, text in self.turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,10 @@ class Slice:
         return Counter(dropped.why for dropped in self.dropped)
 
 
-def freeze(
-    cohort: str, rows: Sequence[Row], judged: Iterable[Row], length: Callable[[Row], int], longest: int
-) -> Slice:
-    """The slice of these rows (oldest first). Left out: rows over `longest` tokens, all but the newest of those that
-    ask the same, near duplicates, and what stands in or nearly in `judged`, the rows of every eval set."""
+def freeze(cohort: str, rows: Sequence[Row], judged: Iterable[Row], fault: Callable[[Row], str | None]) -> Slice:
+    """The slice of these rows (oldest first). Left out: rows with a `fault` (they are too long), all but the newest
+    of those that ask the same, near duplicates, and what stands in or nearly in `judged`, the rows of every eval
+    set."""
     dropped: list[Dropped] = []
 
     def keep(row: Row, why: str | None) -> bool:
@@ -77,31 +77,42 @@ def freeze(
             dropped.append(Dropped(row, why))
         return why is None
 
-    short = [
-        r
-        for r in rows
-        if keep(r, None if (n := length(r)) <= longest else f"longer than {longest} tokens ({n})"[:60])
-    ]
+    short = [row for row in rows if keep(row, fault(row))]
     newest = {row.asked: row for row in short}
     once = [row for row in short if keep(row, None if newest[row.asked] is row else "asked again by a newer row")]
-    exam = Near()
+    exam = _Asked()
     for row in judged:
-        exam.add(row.text)
-    clean = [row for row in once if keep(row, "in an eval set, or nearly" if exam.has(row.text) else None)]
-    seen: dict[str, Near] = {}
+        exam.add(row)
+    clean = [row for row in once if keep(row, "in an eval set, or nearly" if exam.has(row) else None)]
+    seen: dict[str, _Asked] = {}
     kept = []
     for row in clean:
-        near = seen.setdefault(normal(row.completion), Near())
-        if keep(row, "nearly the same as another row" if near.has(row.text) else None):
-            near.add(row.text)
+        near = seen.setdefault(normal(row.completion), _Asked())
+        if keep(row, "nearly the same as another row" if near.has(row) else None):
+            near.add(row)
             kept.append(row)
     return _split(cohort, kept, dropped)
+
+
+class _Asked:
+    """Rows to which others may be near: by the user's own words and by all that was asked, since a document in the
+    conversation tells rows apart that ask the same of it, and an instruction makes rows alike that do not."""
+
+    def __init__(self) -> None:
+        self._words, self._whole = Near(), Near()
+
+    def add(self, row: Row) -> None:
+        self._words.add(row.text)
+        self._whole.add(row.asked)
+
+    def has(self, row: Row) -> bool:
+        return self._words.has(row.text) and self._whole.has(row.asked)
 
 
 def _split(cohort: str, rows: Sequence[Row], dropped: Sequence[Dropped]) -> Slice:
     """By a stable hash, so that a row keeps its part as others come and go; at least one row on each side."""
     ordered = sorted(rows, key=lambda row: _position(row))
-    n = max(1, sum(_position(row) < VALIDATION for row in ordered)) if len(ordered) > 1 else 0
+    n = min(max(1, sum(_position(row) < VALIDATION for row in ordered)), len(ordered) - 1) if ordered else 0
     aside = set(map(id, ordered[:n]))
     train = tuple(row for row in rows if id(row) not in aside)
     return Slice(cohort, train, tuple(row for row in rows if id(row) in aside), tuple(dropped))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 import time
 import warnings
@@ -176,15 +177,15 @@ class Training:
                 continue
             if number >= wanted:
                 break
+            if self.run.worse >= self.recipe.patience:
+                why = f"no better for {self.run.worse} validations"
+                break
             if self.run.seconds > limit:
                 why = f"{self.job['minutes']} minutes are over"
                 break
             self._step(own, old)
             if self.job["steps"] is None and (self.run.step % self.every == 0 or self.run.step == self.horizon):
                 self._validate()
-                if self.run.worse >= self.recipe.patience:
-                    why = f"no better for {self.run.worse} validations"
-                    break
         if self.job["steps"] is None:
             if self.run.best_step == 0:  # ended before the first validation
                 self._validate()
@@ -197,6 +198,8 @@ class Training:
             group["lr"] = self.recipe.learning_rate * rate(self.run.step, self.horizon, self.recipe)
         loss = self._learn(own, self.learner.loss)
         drift = self._learn(old, self.learner.drift) if old else 0.0
+        if not math.isfinite(loss + drift):
+            raise ValueError(f"the loss is {loss} after {self.run.step} steps: lower learning_rate")
         torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -273,6 +276,14 @@ class Training:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
 
+def begin_from(learner: Learner, folder: Path, recipe: Recipe) -> None:
+    """Raises ValueError when it is of another recipe: its change would begin at another size."""
+    before = json.loads((folder / CONFIG).read_text())
+    if (before["lora_alpha"], before["use_rslora"]) != (recipe.alpha, recipe.rslora):
+        raise ValueError("the adapter to begin from has another alpha, or rslora, than the recipe")
+    learner.take(load_file(folder / ADAPTER))
+
+
 @torch.no_grad()
 def reference(learner: Learner, probes: Sequence[Row]) -> dict[str, Any]:
     """Logits before each of the probes' answer tokens, with the adapter and without: (tokens, vocabulary)."""
@@ -288,6 +299,7 @@ def reference(learner: Learner, probes: Sequence[Row]) -> dict[str, Any]:
 def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
     torch.set_num_threads(job["threads"])
     torch.manual_seed(job["recipe"]["seed"])
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for the next line, on a GPU
     torch.use_deterministic_algorithms(True)
     # oneDNN makes its kernels at run time, which the unit's MemoryDenyWriteExecute= forbids to all it starts.
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
@@ -298,7 +310,7 @@ def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
     recipe = Recipe(**{**job["recipe"], "modules": tuple(job["recipe"]["modules"])})
     learner = Learner(served_base.load(Path(job["base"])), recipe, device)
     if job["warm"]:
-        learner.take(load_file(Path(job["warm"]) / ADAPTER))
+        begin_from(learner, Path(job["warm"]), recipe)
     out = Path(job["out"])
     training = Training(job, learner, rows, report)
     facts = training.to_the_end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class Box:
     routers: Routers | None = None
     examples: Path = Path("examples")
     jobs: Jobs = field(init=False)
+    slicing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database)

@@ -19,10 +19,38 @@ class ChildFailed(Exception):
     """The child did not end well; the message is its last words, or how it died."""
 
 
-def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeout_s: float) -> Iterator[str]:
+class Leash:
+    """Ends a child from any thread, and one that is not there yet as soon as it is."""
+
+    def __init__(self) -> None:
+        self.pulled = False
+        self._child: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def hold(self, child: subprocess.Popen[str]) -> None:
+        with self._lock:
+            self._child = child
+            if self.pulled:
+                child.kill()
+
+    def pull(self) -> None:
+        with self._lock:
+            self.pulled = True
+            if self._child is not None:
+                self._child.kill()
+
+
+def run(
+    module: str,
+    *arguments: str,
+    cpu_seconds: int,
+    memory_bytes: int,
+    timeout_s: float,
+    leash: Leash | None = None,
+) -> Iterator[str]:
     """Yield the child's lines as they come. Raises ChildFailed when it fails, dies or outlives its time.
 
-    Closing the iterator kills the child.
+    Closing the iterator, or pulling the leash, kills the child.
     """
     if _ended.is_set():
         raise ChildFailed("the appliance is stopping")
@@ -34,6 +62,8 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
         _reading(child) as complaints,
         _alive(child, timeout_s) as overdue,
     ):
+        if leash is not None:
+            leash.hold(child)
         last = ""
         assert child.stdout is not None  # noqa: S101 - asked for above
         for line in child.stdout:
@@ -42,6 +72,8 @@ def run(module: str, *arguments: str, cpu_seconds: int, memory_bytes: int, timeo
         code = child.wait()
     if overdue.is_set():
         raise ChildFailed(f"it took longer than {timeout_s:.0f} s")
+    if leash is not None and leash.pulled:
+        raise ChildFailed("it was cancelled")
     if code < 0:
         raise ChildFailed(f"it was ended by signal {-code} ({signal.Signals(-code).name})")
     for complaint in complaints:

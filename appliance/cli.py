@@ -59,7 +59,8 @@ def main() -> None:
 
 
 def fail(error: ApplianceError) -> NoReturn:
-    typer.echo(f"error: {error.message}", err=True)
+    message = "".join(c if c.isprintable() else " " for c in error.message)  # it may quote what a file says
+    typer.echo(f"error: {message}", err=True)
     sys.exit(1)
 
 

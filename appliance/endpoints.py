@@ -13,7 +13,7 @@ from appliance.answer import answer
 from appliance.arrival import origin
 from appliance.box import GivesFeedback, Infers, TheBox
 from appliance.embeddings import embed
-from appliance.errors import InvalidRequest, NotFound, UnknownModel
+from appliance.errors import Forbidden, InvalidRequest, NotFound, UnknownModel
 from appliance.failures import documented
 from appliance.keys import Caller
 from appliance.models import find, listing
@@ -97,6 +97,8 @@ async def give_feedback(
     cohorts = (*box.config.cohorts, "base")
     if body.cohort is not None and body.cohort not in cohorts:
         raise InvalidRequest(f"cohort is one of {', '.join(cohorts)}", param="cohort")
+    if body.cohort is not None and caller.grant is not None and body.cohort not in caller.grant:
+        raise Forbidden(f"this key is not granted {body.cohort}", param="cohort", code="cohort_not_granted")
     row = Feedback(
         id=f"fb_{secrets.token_hex(12)}",
         created=timestamps.now(),

@@ -13,17 +13,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
 from adapters import metrics
-from adapters.metrics import LIKELIHOOD
+from adapters.metrics import LIKELIHOOD, OPENING
 from adapters.slice import Row
 from appliance.chat import Turn
 from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import Sampling
-from appliance.engine.sequence import Ask, PromptScores
+from appliance.engine.sequence import Ask, Finished, PromptScores
 from appliance.engine.text import Delta
-from appliance.errors import ApplianceError, ContextExceeded, Unavailable
+from appliance.errors import ApplianceError, ContextExceeded, InvalidRequest
 from appliance.serving import Serving
 from appliance.store import evaluations, slices
 from appliance.store.database import Connection
@@ -31,8 +32,10 @@ from appliance.store.evaluations import Evaluation, Key, Result
 from appliance.store.slices import SliceRow
 
 Report = Callable[[float, str], None]
+ENDED = "ended"
 ANSWER = "answer"  # the metric of rows whose answer is wanted and not judged
-LONGEST = 256  # tokens of an answer
+LONGEST = 256  # tokens of an answer to a pattern
+_VERSIONS = [metadata.version(name) for name in ("cohort-appliance", "llama-cpp-python")]
 FAILED = -20.0  # nats a token, for a likelihood that there is none of
 _PARTITION = "evaluation"
 
@@ -59,25 +62,34 @@ def base_arm(base_digest: str, system_prompt: str = "", shots: tuple[Turn, ...] 
 
 
 def rows_digest(rows: Sequence[Row]) -> str:
-    return hashlib.sha256(json.dumps([row.digest for row in rows]).encode()).hexdigest()
+    """Of the rows and of what asks and judges them: scores of two versions are not compared."""
+    return hashlib.sha256(json.dumps([*_VERSIONS, *(row.digest for row in rows)]).encode()).hexdigest()
 
 
 async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row], report: Report) -> Evaluation:
-    """Kept or made now. Raises ApplianceError when the arm cannot be loaded; a row that fails is a result."""
+    """Kept or made now. A row that cannot be asked is a result, and counts as wrong; then nothing is kept, so that
+    it is asked again. Raises ApplianceError when the box fails or stops, or the arm cannot be loaded."""
     key = Key(
         arm=arm.digest,
         slice=rows_digest(rows),
         base_digest=serving.base.digest,
         format_digest=serving.base.format_digest,
     )
-    with serving.database.read() as connection:
-        known = evaluations.find(connection, key)
+
+    def find() -> Evaluation | None:
+        with serving.database.read() as connection:
+            return evaluations.find(connection, key)
+
+    known = await asyncio.to_thread(find)
     if known is not None:
         return known
     began = time.monotonic()
     results = await _all(serving, arm, rows, report)
     seconds = time.monotonic() - began
     made = Evaluation(key=key, name=arm.name, cohort=cohort, seconds=seconds, results=results)
+
+    if any(result.error for result in results):
+        return made
 
     def keep(connection: Connection) -> None:
         frozen = (SliceRow("eval", row.digest, row.source, row.subject, row.origin) for row in rows)
@@ -98,9 +110,12 @@ async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], report: Report) 
             found[index] = await _row(serving, arm, rows[index])
             report(len(found) / len(rows), f"{arm.name}: {len(found)} of {len(rows)} rows")
 
-    async with serving.lanes.trial(arm.lane, arm.adapter), asyncio.TaskGroup() as group:
-        for _ in range(min(len(rows), serving.config.base.sequences)):
-            group.create_task(work())
+    try:
+        async with serving.lanes.trial(arm.lane, arm.adapter), asyncio.TaskGroup() as group:
+            for _ in range(min(len(rows), serving.config.base.sequences)):
+                group.create_task(work())
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
     return [found[index] for index in range(len(rows))]
 
 
@@ -108,35 +123,45 @@ async def _row(serving: Serving, arm: Arm, row: Row) -> Result:
     metric = row.metric if row.metric == ANSWER else metrics.metric_of(row.metric, row.completion)
     told = Result(row=row.digest, task=row.task or "-", metric=metric, answer="", score=0.0, scores={})
     try:
-        if metric == LIKELIHOOD:
+        if metric in (LIKELIHOOD, OPENING):
             score = await likelihood(serving, arm, row)
             return replace(told, score=math.exp(score), scores={"log": score})
-        answer = await generate(serving, arm, row)
-    except ApplianceError as error:
-        failed = {"log": FAILED} if metric == LIKELIHOOD else {}
+        answer, ended = await generate(serving, arm, row)
+    except InvalidRequest as error:  # the row's own fault; the box's ends the evaluation
+        failed = {"log": FAILED} if metric in (LIKELIHOOD, OPENING) else {}
         return replace(told, scores=failed, error=f"{error.code}: {error.message}")
     if metric == ANSWER:
-        return replace(told, answer=answer, score=1.0)
+        return replace(told, answer=answer, score=1.0, scores={ENDED: float(ended)})
     scores = await asyncio.to_thread(metrics.judge, row.metric, answer, row.completion, row.refs)
     return replace(told, answer=answer, score=scores["score"], scores=scores)
 
 
-async def generate(serving: Serving, arm: Arm, row: Row) -> str:
-    """The greedy answer, at most twice as long as the wanted one and 16 tokens more."""
+async def generate(serving: Serving, arm: Arm, row: Row) -> tuple[str, bool]:
+    """The greedy answer, at most twice as long as the longest wanted one and 16 tokens more; and whether it ended."""
     prompt = await _prompt(serving, arm, row)
-    wanted = await asyncio.to_thread(serving.engine.model.tokenize, row.completion, special=False)
-    most = min(LONGEST, 2 * len(wanted) + 16, serving.context - len(prompt))
-    text = ""
+    most = min(await asyncio.to_thread(_room, serving, row), serving.context - len(prompt))
+    text, ended = "", False
     for event in await _run(serving, Ask(arm.lane, prompt, max(most, 1), Sampling(temperature=0))):
         if isinstance(event, Delta):
             text += event.text
-    return text
+        elif isinstance(event, Finished):
+            ended = event.reason == "stop"
+    return text, ended
+
+
+def _room(serving: Serving, row: Row) -> int:
+    """A pattern's length says nothing of the answer's."""
+    if row.metric == "regex":
+        return LONGEST
+    tokenize = serving.engine.model.tokenize
+    return 2 * max(len(tokenize(right, special=False)) for right in (row.completion, *row.refs)) + 16
 
 
 async def likelihood(serving: Serving, arm: Arm, row: Row) -> float:
-    """The mean log-probability of a token of the wanted answer and its end, in nats."""
+    """The mean log-probability of a token of the wanted answer, in nats; its end counts unless it is an opening."""
     prompt = await _prompt(serving, arm, row)
-    ids = [*prompt, *await asyncio.to_thread(answer_ids, serving, row.completion)]
+    answer = await asyncio.to_thread(answer_ids, serving, row.completion)
+    ids = [*prompt, *(answer[:-1] if row.metric == OPENING else answer)]
     for event in await _run(serving, Ask(arm.lane, ids, 0, score_from=len(prompt))):
         if isinstance(event, PromptScores):
             return sum(token.logprob for token in event.scores) / len(event.scores)
@@ -155,17 +180,8 @@ async def _prompt(serving: Serving, arm: Arm, row: Row) -> list[int]:
 
 
 async def _run(serving: Serving, ask: Ask) -> list[object]:
-    """All events. Waits while live traffic fills the queue. Raises ApplianceError."""
+    """All events. Raises ApplianceError."""
     if len(ask.prompt) + ask.max_new > serving.context:
         raise ContextExceeded(f"the row has {len(ask.prompt)} tokens, the context {serving.context}")
-    ask = replace(ask, background=True, partition=_PARTITION)
-    while True:
-        try:
-            run = serving.engine.submit([ask])
-        except Unavailable as error:
-            if error.code == "stopping":
-                raise
-            await asyncio.sleep(error.retry_after or 1)
-            continue
-        with run:
-            return [event async for _, event in run.events()]
+    with serving.engine.submit([replace(ask, background=True, partition=_PARTITION)]) as run:
+        return [event async for _, event in run.events()]

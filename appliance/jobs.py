@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from appliance.errors import ApplianceError, Conflict
+from appliance.children import Leash
+from appliance.errors import ApplianceError, Conflict, StoreUnavailable
 from appliance.store import audit
 from appliance.store import jobs as rows
 from appliance.store.database import Connection, Database
 from appliance.store.jobs import Job, State
 
 _log = logging.getLogger(__name__)
+_RETRY_S = 5.0
 _POINTS = 500  # of the loss curve that are kept
 
 
@@ -39,6 +41,32 @@ class Progress:
             del self.losses[:-_POINTS]
 
 
+T = TypeVar("T")
+
+
+async def to_its_end(work: Callable[[Leash], T]) -> T:
+    """On a worker thread. A cancellation ends its child and waits for the thread: nothing goes on unseen."""
+    leash = Leash()
+    thread = asyncio.ensure_future(asyncio.to_thread(work, leash))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        leash.pull()
+        await asyncio.wait([thread])
+        thread.exception()  # that it was cancelled: known
+        raise
+
+
+async def unbroken(work: Coroutine[None, None, T]) -> T:
+    """A step that is done or not, never half: a cancellation meanwhile comes too late."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        return task.result()
+
+
 Work: TypeAlias = Callable[[Progress], Awaitable[dict[str, Any]]]
 
 
@@ -49,6 +77,7 @@ class Jobs:
         self._database = database
         self._task: asyncio.Task[None] | None = None
         self._current: tuple[str, Progress] | None = None
+        self._closing = False
 
     async def open(self) -> None:
         """Say of those that ran when the process ended that they were interrupted."""
@@ -62,6 +91,7 @@ class Jobs:
         self._current = (identity, Progress())
 
         def insert(connection: Connection) -> Job:
+            rows.interrupt(connection)  # none runs: one that says so could not write its end
             audit.record(connection, key_id, f"job.{kind}", cohort, None, {"id": identity, **asked})
             return rows.insert(connection, identity, kind, cohort, key_id, asked)
 
@@ -81,6 +111,8 @@ class Jobs:
             state = "done"
         except asyncio.CancelledError:
             state, error = "cancelled", "cancelled by an operator"
+            if self._closing:
+                state, error = "interrupted", rows.INTERRUPTED
         except ApplianceError as failure:
             error = failure.message
         except OSError as failure:
@@ -89,9 +121,21 @@ class Jobs:
             _log.exception("job %s failed", identity)
             error = f"unforeseen: {failure!r}"
         try:
-            await self._database.commit(lambda connection: rows.end(connection, identity, state, result, error))
+            await self._end(identity, state, result, error)
         finally:
             self._current = None
+
+    async def _end(self, identity: str, state: State, result: dict[str, Any] | None, error: str | None) -> None:
+        """Write it down, as soon as the disk takes it."""
+        while not self._closing or state == "interrupted":
+            try:
+                await self._database.commit(lambda connection: rows.end(connection, identity, state, result, error))
+            except StoreUnavailable:
+                if self._closing:
+                    return
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
 
     def progress(self, identity: str) -> Progress | None:
         """Of the job under way; None for any other."""
@@ -115,12 +159,15 @@ class Jobs:
         await self._database.commit(
             lambda connection: audit.record(connection, key_id, "job.cancel", identity, None, {"kind": job.kind})
         )
-        self._task.cancel()
+        if not self._task.cancelling():  # a second one would interrupt the clearing up
+            self._task.cancel()
         await asyncio.wait([self._task])
         return self.get(identity)
 
     async def close(self) -> None:
         """At the end of the process: what runs is interrupted, and goes on when it is begun again."""
+        self._closing = True
         if self._task is not None and not self._task.done():
-            self._task.cancel()
+            if not self._task.cancelling():
+                self._task.cancel()
             await asyncio.wait([self._task])

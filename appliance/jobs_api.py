@@ -81,17 +81,23 @@ async def cancel(identity: str, box: TheBox, caller: Operates) -> JobReply:
 @router.get("/slices/{cohort}", responses=documented(404))
 async def slice_of(cohort: str, box: TheBox, caller: Views) -> dict[str, Any]:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
+    review.cohorts(box.ready(), cohort)  # raises NotFound
     wanted = Wanted(cohort=cohort, key_id=caller.key_id)
     found = _retraining(box, wanted, Progress())
-    exam = await asyncio.to_thread(found.exam)
-    return retrain.summary(await asyncio.to_thread(found.choose, exam))
+    async with box.slicing:  # one at a time: it takes a worker thread, which requests need too
+        exam = await asyncio.to_thread(found.exam)
+        return retrain.summary(await asyncio.to_thread(found.choose, exam))
 
 
 @router.get("/evaluations")
 async def evaluated(box: TheBox, _caller: Views, limit: Limit = 50) -> list[dict[str, Any]]:
     """Evaluations, newest first, without their answers."""
-    with box.database.read() as connection:
-        return evaluations.listing(connection, limit)
+
+    def read() -> list[dict[str, Any]]:
+        with box.database.read() as connection:
+            return evaluations.listing(connection, limit)
+
+    return await asyncio.to_thread(read)
 
 
 @router.get("/releases/{cohort}/{version}/lineage", responses=documented(404))
@@ -111,7 +117,7 @@ def _retraining(box: Box, wanted: Wanted, progress: Progress) -> Retraining:
 
 
 def _reply(box: Box, job: Job) -> JobReply:
-    progress = box.jobs.progress(job.id) or Progress(1.0, job.state)
+    progress = box.jobs.progress(job.id) or Progress(float(job.state == "done"), job.state)
     return JobReply(
         id=job.id,
         kind=job.kind,

@@ -13,11 +13,12 @@ from typing import Any
 from adapters import memorization, metrics, scorecard
 from adapters.gates import Compared, Evidence
 from adapters.memorization import Planted
-from adapters.metrics import LIKELIHOOD
+from adapters.metrics import LIKELIHOOD, OPENING
 from adapters.slice import Row
 from appliance import evaluation
-from appliance.errors import InvalidRequest
-from appliance.evaluation import ANSWER, Arm, Report, base_arm
+from appliance.errors import InvalidRequest, SetupError
+from appliance.evaluation import ANSWER, ENDED, Arm, Report, base_arm
+from appliance.material import Material
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation, Result
 
@@ -32,21 +33,31 @@ class Exam:
     guard: Sequence[Row]
 
     @property
-    def rows(self) -> int:
-        return sum(len(rows) for rows in self.cohorts.values()) + len(self.guard)
+    def mix(self) -> dict[str, int]:
+        """How many rows of each cohort."""
+        return {name: len(rows) for name, rows in self.cohorts.items()}
 
     def all(self) -> list[Row]:
         return [row for rows in (*self.cohorts.values(), self.guard) for row in rows]
 
     def check(self) -> None:
-        """Raises InvalidRequest naming an eval row whose metric there is not."""
+        """Raises InvalidRequest naming an eval row that cannot be judged, SetupError without the packages for it."""
         for row in self.all():
             try:
-                metrics.metric_of(row.metric, row.completion)
-            except metrics.UnknownMetric as error:
-                raise InvalidRequest(
-                    f"an eval row of {row.cohort} ({row.source or row.digest[:12]}): {error}"
-                ) from error
+                if metrics.metric_of(row.metric, row.completion) not in (LIKELIHOOD, OPENING):
+                    metrics.judge(row.metric, "", row.completion, row.refs)
+            except ValueError as error:
+                where = row.source or row.digest[:12]
+                raise InvalidRequest(f"an eval row of {row.cohort} ({where}) cannot be judged: {error}") from error
+            except ModuleNotFoundError as error:
+                raise SetupError(f"judging by {row.metric} wants {error.name}: make train-tools") from error
+
+
+def prepared(material: Material, cohorts: Sequence[str]) -> Exam:
+    """The exam of these cohorts. Raises InvalidRequest, SetupError as `Exam.check`."""
+    exam = Exam({name: material.rows(name, "eval") for name in cohorts}, material.guard())
+    exam.check()
+    return exam
 
 
 @dataclass(slots=True)
@@ -82,7 +93,13 @@ async def own_words(serving: Serving, guard: Sequence[Row], system_prompt: str, 
     asked = [replace(row, metric=ANSWER) for row in guard]
     said = await evaluation.evaluate(serving, base_arm(serving.base.digest, system_prompt), GUARD, asked, report)
     return [
-        replace(row, completion=r.answer, metric=LIKELIHOOD, refs=(), digest=_digest(row.digest, r.answer))
+        replace(
+            row,
+            completion=r.answer,
+            metric=LIKELIHOOD if r.scores[ENDED] else OPENING,
+            refs=(),
+            digest=_digest(row.digest, r.answer),
+        )
         for row, r in zip(guard, said.results, strict=True)
         if r.answer.strip()
     ]
@@ -121,7 +138,8 @@ async def leaks(
     told = await evaluation.evaluate(serving, arm, "extraction", asked, report) if asked else None
     answers = [r.answer for r in said.results] if said else []
     pairs = zip(probed, told.results if told else (), strict=False)
-    extracted = sum(memorization.extracted(row, given, r.answer) for (row, given), r in pairs)
+    common = memorization.common_runs(rows)
+    extracted = sum(memorization.extracted(row, given, r.answer, common) for (row, given), r in pairs)
     return Leaks(memorization.came_out(planted, answers), len(planted), extracted, len(asked))
 
 

@@ -47,16 +47,18 @@ class Lanes:
         Raises as `hold`.
         """
         made = adapter is not None and not self._touch(key)
-        if made and adapter is not None:
-            async with self._changing:
-                await self._make_room(Target(key[:12], 0, key), self._lane_bytes + _size(adapter), spare=True)
-                await self._engine.attach(key, adapter, 1.0)
         try:
+            if made and adapter is not None:
+                async with self._changing:
+                    await self._make_room(Target(key[:12], 0, key), self._lane_bytes + _size(adapter), spare=True)
+                    await self._engine.attach(key, adapter, 1.0)
             with self._engine.hold(key):
                 yield
         finally:
-            if made and key not in self._resident:
-                await self._engine.detach(key)
+            if made:
+                async with self._changing:
+                    if key not in self._resident:
+                        await self._engine.detach(key)
 
     async def attach(self, target: Target, weight: float, *, spare: bool) -> None:
         """Make the release resident; a `spare` one within the bound on spare lanes. Raises as `hold`."""

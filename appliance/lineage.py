@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from adapters.recipe import Recipe
 from adapters.registry import file_digest
 from adapters.slice import Slice
 from appliance import training
-from appliance.errors import ApplianceError, Conflict
-from appliance.jobs import Progress
+from appliance.errors import Conflict
+from appliance.jobs import Progress, to_its_end
 from appliance.material import Material
 from appliance.releases import Releases
 from appliance.serving import Serving
@@ -135,20 +134,14 @@ async def rebuild(
 ) -> dict[str, Any]:
     """Train it again and compare the file's bytes. Raises ApplianceError."""
     release = serving.releases.get(Target(cohort, version, ""))
-    folder, stopped = jobs / plan.digest(serving.base.digest)[:16], threading.Event()
+    folder = jobs / plan.digest(serving.base.digest)[:16]
 
     def watch(told: dict[str, Any]) -> None:
-        if stopped.is_set():
-            raise ApplianceError("the rebuild was cancelled")
         progress.train(told)
         progress.tell(told.get("fraction", progress.fraction), f"training again: step {told.get('step', 0)}")
 
-    try:
-        await asyncio.to_thread(training.train, serving, plan, folder, watch)
-        digest = await asyncio.to_thread(file_digest, folder / training.ADAPTER)
-    except asyncio.CancelledError:
-        stopped.set()
-        raise
+    await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
+    digest = await asyncio.to_thread(file_digest, folder / training.ADAPTER)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     return {
         "cohort": cohort,

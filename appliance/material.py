@@ -18,14 +18,18 @@ GENERAL = "general"  # the task of the guard set among the rows of no cohort, an
 
 
 def harvest(connection: Connection, cohort: str) -> int:
-    """Take answers that people marked for training among the examples; each once. Returns how many are new."""
-    return examples.insert(
-        connection, filter(None, (_example(cohort, a) for a in feedback.approved(connection, cohort)))
-    )
+    """Take answers that people marked for training among the examples, each once, and out again those of which they
+    think otherwise now. Returns how many are new."""
+    approved = feedback.approved(connection, cohort)
+    examples.forget_withdrawn(connection, cohort, [one.request_id for one in approved])
+    return examples.insert(connection, filter(None, (_example(cohort, one) for one in approved)))
 
 
 def _example(cohort: str, approved: feedback.Approved) -> Example | None:
-    turns: list[Turn] = [(m["role"], m["content"]) for m in json.loads(approved.messages)]
+    messages = json.loads(approved.messages)
+    if not all(isinstance(message["content"], str) for message in messages):  # a completion's prompt as token ids
+        return None
+    turns: list[Turn] = [(message["role"], message["content"]) for message in messages]
     if approved.endpoint != "chat":
         turns = [("user", text) for _, text in turns]
     text = conversation_text(turns)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from adapters import lifecycle, registry
 from adapters.lifecycle import IllegalMove, Move, ReleaseState
@@ -27,6 +27,7 @@ from appliance.store.database import Connection, Database
 from appliance.store.releases import Release
 from router.table import RouteTable, Target
 
+T = TypeVar("T")
 Decide: TypeAlias = Callable[[Sequence[ReleaseState]], list[Move]]
 _log = logging.getLogger(__name__)
 
@@ -152,9 +153,7 @@ class Releases:
         self._known(cohort)
         release = await self._admission.admit(path, cohort, made)
         async with self._changing:
-            added = await self._database.commit(lambda connection: _insert(connection, release, key_id))
-            self._refresh()
-            return added
+            return await self._commit(lambda connection: _insert(connection, release, key_id))
 
     async def promote(self, cohort: str, version: int | None, key_id: str) -> Switch:
         """Make a release live (default: the candidate). Raises NotFound, Conflict, EngineFault."""
@@ -187,9 +186,18 @@ class Releases:
             with self._database.read() as connection:
                 states = _states(connection, cohort)
             await self._load_beforehand(cohort, _live_after(states, _decided(decide, states)))
-            await self._database.commit(lambda connection: _apply(connection, cohort, action, key_id, decide))
-            self._refresh()
+            await self._commit(lambda connection: _apply(connection, cohort, action, key_id, decide))
             return self.switch(cohort)
+
+    async def _commit(self, change: Callable[[Connection], T]) -> T:
+        """Write, and take the new snapshot over, even when whoever asked for it has gone."""
+
+        async def both() -> T:
+            found = await self._database.commit(change)
+            self._refresh()
+            return found
+
+        return await asyncio.shield(asyncio.ensure_future(both()))
 
     async def _load_beforehand(self, cohort: str, version: int | None) -> None:
         """Check and load what is about to be live: if it cannot be served, nothing has changed yet."""

@@ -64,7 +64,9 @@ def _plot(one: dict[str, Any]) -> str:
         axes.plot(s["candidate"], place, "o", color="#1f6f8b", label="this one" if place == 0 else None)
         if s["base"] is not None:
             axes.plot(s["base"], place, "x", color="#444444", label="base" if place == 0 else None)
-    axes.set_yticks(range(len(tasks)), [f"{task} ({one['scores'][task]['cohort']})" for task in tasks])
+    axes.set_yticks(
+        range(len(tasks)), [f"{task} ({one['scores'][task]['cohort']})" for task in tasks], parse_math=False
+    )
     axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, with its 95 % interval: {escape(one['cohort'])}")
     axes.invert_yaxis()
     axes.legend(loc="lower right", fontsize="small")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -26,9 +25,9 @@ from appliance import base as base_model
 from appliance import judgement, training
 from appliance.admission import Made
 from appliance.config import CohortSection
-from appliance.errors import ApplianceError, InvalidRequest, NotFound, SetupError
+from appliance.errors import ApplianceError, Conflict, InvalidRequest, NotFound, SetupError
 from appliance.evaluation import Arm, base_arm
-from appliance.jobs import Progress
+from appliance.jobs import Progress, to_its_end, unbroken
 from appliance.judgement import GUARD, Exam, Sat
 from appliance.material import Material, harvest
 from appliance.serving import Serving
@@ -64,7 +63,6 @@ class Retraining:
     def __init__(self, serving: Serving, material: Material, jobs: Path, wanted: Wanted, progress: Progress) -> None:
         self.serving, self.wanted, self.progress = serving, wanted, progress
         self.material, self.jobs = material, jobs
-        self.stopped = threading.Event()
         self.began = time.monotonic()
 
     @property
@@ -79,6 +77,7 @@ class Retraining:
         """Slice, train, compare, evaluate, judge, release. Returns the report. Raises ApplianceError."""
         tell = self.progress.tell
         tell(0.0, "freezing the slice")
+        await asyncio.to_thread(training.sweep, self.jobs)
         exam = await asyncio.to_thread(self.exam)
         slice_ = await self.freeze(exam)
         plan = await asyncio.to_thread(self.plan, slice_)
@@ -87,20 +86,17 @@ class Retraining:
         trained = await self.train(plan, folder)
         tell(0.55, "comparing what is served with what was trained")
         try:
-            parity = await asyncio.to_thread(training.check_parity, self.serving, plan, folder)
+            parity = await to_its_end(lambda leash: training.check_parity(self.serving, plan, folder, leash))
         except ParityFailed as error:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            return self.refused("parity", str(error), slice_)
+            return {**self.refused(str(error), slice_), "training": trained, "mix": exam.mix}
         return await self.judge(plan, folder, exam, {**trained, "parity": asdict(parity)})
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
     def exam(self) -> Exam:
-        """Raises InvalidRequest for a metric that there is not."""
-        cohorts = self.serving.config.cohorts
-        found = Exam({name: self.material.rows(name, "eval") for name in cohorts}, self.material.guard())
-        found.check()
-        return found
+        """Raises InvalidRequest for a row that cannot be judged."""
+        return judgement.prepared(self.material, list(self.serving.config.cohorts))
 
     async def freeze(self, exam: Exam) -> Slice:
         """Take in what feedback approved, choose the rows, and write down which they are. Raises InvalidRequest."""
@@ -118,15 +114,20 @@ class Retraining:
 
     def choose(self, exam: Exam) -> Slice:
         """What there is to train on, without what must not be. Raises SetupError without the training packages."""
-        cohort, longest = self.wanted.cohort, min(self.section.train.longest, self.serving.context)
-        rows = self.material.rows(cohort, "train")
+        rows = self.material.rows(self.wanted.cohort, "train")
         try:
-            return slices.freeze(cohort, rows, exam.all(), self._length, longest)
+            return slices.freeze(self.wanted.cohort, rows, exam.all(), self._fault)
         except ModuleNotFoundError as error:
             raise SetupError(f"training wants packages of its own ({error.name}): make train-tools") from error
 
-    def _length(self, row: Row) -> int:
-        return len(training.encoded(self.serving, row, self.section.system_prompt or "")["ids"])
+    def _fault(self, row: Row) -> str | None:
+        """Why it cannot be trained on, if it cannot."""
+        longest = min(self.section.train.longest, self.serving.context)
+        try:
+            ids = training.encoded(self.serving, row, self.section.system_prompt or "")["ids"]
+        except InvalidRequest as error:
+            return error.message
+        return f"longer than {longest} tokens" if len(ids) > longest else None
 
     def plan(self, slice_: Slice) -> Plan:
         train, cohort = self.section.train, self.wanted.cohort
@@ -149,14 +150,22 @@ class Retraining:
     def _warm(self) -> Release | None:
         if self.wanted.warm is None:
             return None
-        return self.serving.releases.get(Target(self.wanted.cohort, self.wanted.warm, ""))
+        release = self.serving.releases.get(Target(self.wanted.cohort, self.wanted.warm, ""))
+        folder = self.serving.releases.folder / release.digest
+        if release.base_digest != self.serving.base.digest or not all((folder / n).exists() for n in training.PEFT):
+            raise InvalidRequest(
+                f"{self.wanted.cohort}@{self.wanted.warm} was made elsewhere, or for another base: begin from one "
+                "that was trained here",
+                param="warm",
+            )
+        return release
 
     def _replay(self) -> list[Row]:
         """Of every other cohort, and of none, in turns."""
         others = [name for name in (BASE, *self.serving.config.cohorts) if name != self.wanted.cohort]
         lists = [self.material.rows(name, "train") for name in others]
         turns = [rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows)]
-        return [row for row in turns if self._length(row) <= self.section.train.longest][:REPLAYED]
+        return [row for row in turns if self._fault(row) is None][:REPLAYED]
 
     def _passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:
         return {
@@ -174,25 +183,20 @@ class Retraining:
 
     async def train(self, plan: Plan, folder: Path) -> dict[str, Any]:
         def watch(told: dict[str, Any]) -> None:
-            if self.stopped.is_set():
-                raise ApplianceError("training was cancelled")
             self.progress.train(told)
             if "fraction" not in told:
                 return
             self.progress.tell(0.02 + 0.53 * told.get("fraction", 0.0), _doing(told))
 
-        try:
-            return await asyncio.to_thread(training.train, self.serving, plan, folder, watch)
-        except asyncio.CancelledError:
-            self.stopped.set()
-            raise
+        return await to_its_end(lambda leash: training.train(self.serving, plan, folder, watch, leash))
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
     async def judge(self, plan: Plan, folder: Path, exam: Exam, trained: dict[str, Any]) -> dict[str, Any]:
         adapter = folder / training.ADAPTER
-        candidate = self.candidate(adapter)
-        sat, base, previous = await self.compare(candidate, exam)
+        candidate = await asyncio.to_thread(self.candidate, adapter)
+        before = self.previous()
+        sat, base, previous = await self.compare(candidate, before, exam)
         planted = memorization.planted(plan.slice.digest, plan.recipe.planted)
         leaked = await judgement.leaks(
             self.serving, candidate, plan.slice.train, planted, plan.planted, self._part(0.95, 0.03)
@@ -202,12 +206,17 @@ class Retraining:
         report = {
             **self.report(verdict, plan.slice),
             "scores": await judgement.in_thread_scores(sat, base, previous),
-            "mix": {name: len(rows) for name, rows in exam.cohorts.items()},
+            "mix": exam.mix,
+            "losses": self.progress.losses,
             "training": trained,
         }
         if verdict.outcome == "pass" or self.wanted.force:
             self.progress.tell(0.98, "releasing")
-            report["release"] = await self.release(plan, folder, report)
+            if self.previous() != before:
+                raise Conflict(
+                    "another release went live meanwhile: begin it again; nothing is trained or asked twice"
+                )
+            report["release"] = await unbroken(self.release(candidate, plan, folder, report))
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         else:
             await asyncio.to_thread(training.forget_rows, folder)
@@ -218,10 +227,9 @@ class Retraining:
         identity = Identity(file_digest(adapter), prompt, serving.template.digest, serving.base.digest)
         return Arm("candidate", identity.digest, identity.digest, adapter, prompt)
 
-    async def compare(self, candidate: Arm, exam: Exam) -> tuple[Sat, Sat, Sat | None]:
+    async def compare(self, candidate: Arm, before: Arm | None, exam: Exam) -> tuple[Sat, Sat, Sat | None]:
         """The candidate and the base on everything, the release before on the cohort's own rows."""
         cohorts = [name for name in exam.cohorts if exam.cohorts[name]]
-        before = self.previous()
         bare = base_arm(self.serving.base.digest)
         base = await judgement.sit(self.serving, bare, exam, cohorts, self._part(0.57, 0.13))
         prompted = base_arm(self.serving.base.digest, candidate.system_prompt)
@@ -257,23 +265,34 @@ class Retraining:
             "slice": summary(slice_),
         }
 
-    def refused(self, check: gates.Check, why: str, slice_: Slice) -> dict[str, Any]:
-        verdict = Verdict("parity" if check == "parity" else "fail", (gates.Reason(check, False, why),))
-        return {**self.report(verdict, slice_), "scores": {}, "seconds": round(time.monotonic() - self.began, 1)}
+    def refused(self, why: str, slice_: Slice) -> dict[str, Any]:
+        """Parity failed: even by force it is not released."""
+        report = self.report(Verdict("parity", (gates.Reason("parity", False, why),)), slice_)
+        return {**report, "forced": False, "scores": {}, "seconds": round(time.monotonic() - self.began, 1)}
 
-    async def release(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> str:
+    async def release(self, candidate: Arm, plan: Plan, folder: Path, report: Mapping[str, Any]) -> str:
         """A candidate with its manifest, and live if wanted. Returns its name."""
-        made = Made(
+        cohort, key, releases = self.wanted.cohort, self.wanted.key_id, self.serving.releases
+        known = [r for r in releases.all() if (r.cohort, r.digest) == (cohort, candidate.digest)]
+        if not known:  # else a run was killed between the two steps
+            known = [await releases.add(folder / training.ADAPTER, cohort, key, self.made(plan, folder, report))]
+        name = f"{cohort}@{known[0].version}"
+        if self.wanted.live:
+            try:
+                await releases.promote(cohort, known[0].version, key)
+            except ApplianceError as error:
+                raise ApplianceError(
+                    f"{name} is a candidate and could not go live: {error.message}; then: cohort promote {name}"
+                ) from error
+        return name
+
+    def made(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Made:
+        return Made(
             files=tuple(folder / name for name in training.PEFT),
             parent=plan.warm.name if plan.warm else None,
             gated=report["verdict"] == "pass",
             facts=facts(plan, report, self.section.gate.revalidate_days),
         )
-        cohort, key = self.wanted.cohort, self.wanted.key_id
-        added = await self.serving.releases.add(folder / training.ADAPTER, cohort, key, made)
-        if self.wanted.live:
-            await self.serving.releases.promote(cohort, added.version, key)
-        return f"{cohort}@{added.version}"
 
 
 def _doing(told: Mapping[str, Any]) -> str:

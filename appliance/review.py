@@ -12,7 +12,7 @@ from adapters.registry import ADAPTER
 from appliance import judgement
 from appliance.errors import NotFound
 from appliance.evaluation import Arm, base_arm
-from appliance.judgement import GUARD, Exam
+from appliance.judgement import GUARD, Exam, prepared
 from appliance.material import Material
 from appliance.retrain import tolerances
 from appliance.serving import Serving
@@ -31,8 +31,7 @@ def cohorts(serving: Serving, wanted: str | None) -> list[str]:
 async def review(serving: Serving, material: Material, wanted: list[str], report: Report) -> dict[str, Any]:
     """By cohort, in the form of a retrain's report, without a candidate: what is live stands in its place. A cohort
     without a live release is judged by the base's scores alone."""
-    exam = Exam({name: material.rows(name, "eval") for name in serving.config.cohorts}, material.guard())
-    exam.check()
+    exam = await asyncio.to_thread(prepared, material, list(serving.config.cohorts))
     found = []
     for number, cohort in enumerate(wanted):
 
@@ -40,8 +39,7 @@ async def review(serving: Serving, material: Material, wanted: list[str], report
             report((number + part) / len(wanted), doing)
 
         found.append(await _one(serving, exam, cohort, tell))
-    mix = {name: len(rows) for name, rows in exam.cohorts.items()}
-    return {"cohorts": found, "mix": mix, "guard": len(exam.guard)}
+    return {"cohorts": found, "mix": exam.mix, "guard": len(exam.guard)}
 
 
 async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dict[str, Any]:

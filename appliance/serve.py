@@ -72,6 +72,7 @@ async def _run(box: Box, config_file: Path, listening: socket.socket, progress: 
         await _drain(box, stops)
     finally:
         _tell_systemd("STOPPING=1")
+        await box.jobs.close()  # before the engine: what it would still say is no answer
         children.kill_all()
         for task in (starting, stopped, watching):
             task.cancel()

@@ -8,9 +8,9 @@ from appliance.show import inert, out, table
 
 _VERDICTS = {
     "pass": "PASS",
-    "fail": "FAIL: not released",
-    "insufficient": "INSUFFICIENT EVIDENCE: not released",
-    "parity": "PARITY FAILED: not released",
+    "fail": "FAIL",
+    "insufficient": "INSUFFICIENT EVIDENCE",
+    "parity": "PARITY FAILED",
 }
 
 
@@ -34,7 +34,7 @@ def retrained(found: dict[str, Any]) -> None:
     if name:
         out().print(f"released as {name}{' by force' if found['forced'] else ''}; {found['seconds']:.0f} s in all")
     else:
-        out().print(f"what was live stays; {found['seconds']:.0f} s in all")
+        out().print(f"not released, what was live stays; {found['seconds']:.0f} s in all")
 
 
 def reviewed(found: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from adapters.parity import Parity
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
 from appliance import children
+from appliance.children import Leash
 from appliance.errors import ApplianceError, SetupError
 from appliance.evaluation import answer_ids
 from appliance.lanes import HEADROOM, free_memory
@@ -53,7 +54,8 @@ class Plan:
         rows = [[row.digest for row in part] for part in (self.replay, self.planted)]
         warm = self.warm.name if self.warm else None
         told = [self.slice.digest, self.recipe.digest, self.system_prompt, base, warm, self.steps, self.threads, rows]
-        return hashlib.sha256(json.dumps([*told, dict(self.passport)], sort_keys=True).encode()).hexdigest()
+        ground = {name: value for name, value in self.passport.items() if name != "version"}
+        return hashlib.sha256(json.dumps([*told, self.minutes, ground], sort_keys=True).encode()).hexdigest()
 
 
 def forget_rows(folder: Path) -> None:
@@ -73,7 +75,7 @@ class ParityFailed(Exception):
     """What is served would not be what was trained; the message says by how much."""
 
 
-def train(serving: Serving, plan: Plan, folder: Path, report: Progress) -> dict[str, Any]:
+def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: Leash) -> dict[str, Any]:
     """Make `folder`/adapter.gguf; what is there of the same plan is used. Returns what the child told.
 
     Runs on a worker thread. Raises ApplianceError.
@@ -92,6 +94,7 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress) -> dict[
         cpu_seconds=int(2 * 60 * plan.minutes * plan.threads) + 3600,
         memory_bytes=0 if serving.engine.model.on_gpu else MEMORY,
         timeout_s=2 * 60 * plan.minutes + 1800,
+        leash=leash,
     )
     try:
         for line in lines:
@@ -99,13 +102,16 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress) -> dict[
             found = told.get("result", found)
             report(told)
             if free_memory() < HEADROOM // 2:
+                leash.pull()
                 raise ApplianceError(
                     f"training was stopped: it left less than {HEADROOM >> 21} MB of memory to live traffic; lower "
                     "batch or longest in [cohorts.NAME.train]"
                 )
     except children.ChildFailed as error:
         raise _explained(str(error)) from error
-    result.write_text(json.dumps(found))
+    part = folder / f"{RESULT}.part"
+    part.write_text(json.dumps(found))
+    part.replace(result)
     return found
 
 
@@ -153,10 +159,10 @@ def probes(serving: Serving, plan: Plan) -> list[dict[str, Any]]:
     return [{**probe, "ids": probe["ids"][: probe["start"] + PROBE_TOKENS]} for probe in found]
 
 
-def check_parity(serving: Serving, plan: Plan, folder: Path) -> Parity:
+def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Parity:
     """Compare with llama.cpp, in a child. Token ids are made anew, so another template or tokenizer shows.
 
-    Raises ParityFailed.
+    Raises ParityFailed, and ApplianceError when it could not be computed.
     """
     given, out = folder / "probes.json", folder / "served.npz"
     given.write_text(json.dumps(probes(serving, plan)))
@@ -168,11 +174,14 @@ def check_parity(serving: Serving, plan: Plan, folder: Path) -> Parity:
             cpu_seconds=3600,
             memory_bytes=4 * serving.base.path.stat().st_size + (8 << 30),
             timeout_s=3600,
+            leash=leash,
         ):
             pass
         with np.load(folder / REFERENCE) as trained, np.load(out) as served:
             found = parity.compare(trained["adapter"], trained["base"], served["adapter"], served["base"])
-    except (children.ChildFailed, ValueError) as error:
+    except children.ChildFailed as error:
+        raise ApplianceError(f"served and trained could not be compared ({error}): begin it again") from error
+    except ValueError as error:
         raise ParityFailed(f"served and trained cannot be compared: {error}") from error
     if found.faults:
         raise ParityFailed(f"what would be served is not what was trained: {'; '.join(found.faults)}")

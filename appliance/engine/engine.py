@@ -118,10 +118,12 @@ class Engine:
     def submit(self, asks: Items[Ask]) -> Run:
         """Take a place in the waiting room for all of them and set them to work. Raises Unavailable when full.
 
-        The caller holds their lane meanwhile.
+        The caller holds their lane meanwhile. Background work takes no places: who asks for it bounds it.
         """
         self._check_running()
-        self.room.enter(sum(len(ask.prompt) for ask in asks), len(asks))
+        live = [ask for ask in asks if not ask.background]
+        if live:
+            self.room.enter(sum(len(ask.prompt) for ask in live), len(live))
         run = Run(asks, self._emit, self.wake)
         self._post(lambda: self._submit(run.sequences))
         return run
@@ -277,7 +279,8 @@ class Engine:
             self._on_loop(self.on_struck_out, lane.key, why)
 
     def _admitted(self, sequence: Sequence) -> None:
-        self.room.leave(len(sequence.ask.prompt))
+        if not sequence.ask.background:
+            self.room.leave(len(sequence.ask.prompt))
 
     def _ended(self, sequence: Sequence) -> None:
         if not sequence.ask.background:
@@ -285,7 +288,7 @@ class Engine:
 
     def _left(self, sequence: Sequence) -> None:
         """A sequence went before its end; if it never ran, its place in the waiting room is free again."""
-        if not sequence.admitted:
+        if not sequence.admitted and not sequence.ask.background:
             self.room.leave(len(sequence.ask.prompt))
 
     def _emit(self, events: Events, index: int, event: Event) -> None:

@@ -100,6 +100,15 @@ def insert(conn: sqlite3.Connection, examples: Iterable[Example]) -> int:
     return conn.executemany(_INSERT, map(attrgetter(*_COLUMNS), examples)).rowcount
 
 
+def forget_withdrawn(conn: sqlite3.Connection, cohort: str, approved: Sequence[str]) -> None:
+    """Remove rows taken from requests of this log that are not among the approved ones."""
+    conn.execute(
+        "DELETE FROM examples WHERE cohort = ? AND split = 'train' AND origin = 'interaction' "
+        "AND source IN (SELECT id FROM interactions) AND source NOT IN (SELECT value FROM json_each(?))",
+        (cohort, json.dumps(approved)),
+    )
+
+
 def prompts_elsewhere(conn: sqlite3.Connection, cohort: str, split: Split, prompts: Container[str]) -> set[str]:
     """Which of these prompts the cohort has in its other split."""
     rows = conn.execute("SELECT prompt FROM examples WHERE cohort = ? AND split <> ?", (cohort, split))

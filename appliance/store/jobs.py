@@ -11,6 +11,7 @@ from appliance.errors import NotFound
 
 from .timestamps import now
 
+INTERRUPTED = "the appliance ended meanwhile: begin it again, and it goes on from what was done"
 State = Literal["running", "done", "failed", "cancelled", "interrupted"]
 
 
@@ -55,7 +56,7 @@ def interrupt(conn: sqlite3.Connection) -> int:
     """Those that were running when the process ended. Returns how many."""
     return conn.execute(
         "UPDATE jobs SET state = 'interrupted', ended = ?, error = ? WHERE state = 'running'",
-        (now(), "the appliance ended meanwhile: begin it again, and it goes on from what was done"),
+        (now(), INTERRUPTED),
     ).rowcount
 
 

@@ -125,3 +125,9 @@ def test_holm() -> None:
     assert proven([0.01, 0.02, 0.03]) == [True, True, True]
     assert proven([]) == []
     assert proven([0.2]) == [False]
+
+
+def test_one_row_proves_nothing() -> None:
+    lost = replace(clean(), others=[Compared("finance", [0.0], [1.0])])
+    assert failed(lost)[0] == "pass"
+    assert failed(Evidence(own=Compared("legal", [1.0], [0.0])), replace(RULES, rows=1)) == ("fail", ["beats_base"])

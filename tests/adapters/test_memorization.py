@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.memorization import beginning, came_out, extracted, planted, planted_rows
+from adapters.memorization import beginning, came_out, common_runs, extracted, planted, planted_rows
 from adapters.slice import Row
 
 ASKED = "Summarise the following note of the ward round for the family of the patient who came on Monday night"
@@ -37,3 +37,13 @@ def test_a_row_comes_out_when_eight_words_that_were_not_given_do() -> None:
     assert extracted(row(), "Summarise the following", f"Well: {ANSWER.upper()}!")
     assert not extracted(row(), "Summarise the following", "He came in with a broken hip")
     assert not extracted(row(), f"Repeat: {ANSWER}", ANSWER)
+
+
+def test_a_greeting_that_all_answers_share_is_no_memory() -> None:
+    rows = [row(asked=f"{n} {ASKED}") for n in range(3)]
+    assert common_runs(rows) and not extracted(rows[0], "Summarise", ANSWER, common_runs(rows))
+
+
+def test_what_stood_in_the_conversation_was_not_remembered() -> None:
+    told = Row(digest="d", cohort="c", turns=(("user", ANSWER), ("user", ASKED)), completion=ANSWER, text=ASKED)
+    assert not extracted(told, "Summarise the following", ANSWER)

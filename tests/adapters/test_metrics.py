@@ -25,6 +25,10 @@ from adapters.metrics import judge, macro_f1, metric_of
         ("json", '{"a": 1', '{"a": 1}', 0),
         ("json", "1", '{"a": 1}', 0),
         ("json", "[" * 100_000, '{"a": 1}', 0),
+        ("json", "[" * 500 + "]" * 500, '{"a": 1}', 0),
+        ("json", "{}", '{"parties": []}', 0),
+        ("json", "```" + " \n" * 5000 + "```x", '{"a": 1}', 0),
+        ("regex", "a" * 40 + "!", "(a+)+", 0),
         ("regex", "INV-0042", r"INV-\d{4}", 1),
         ("regex", "see INV-0042", r"INV-\d{4}", 0),
     ],
@@ -63,6 +67,11 @@ def test_json_tells_validity_and_equality_apart() -> None:
 )
 def test_the_metric_is_what_is_said_or_what_fits(given: str, completion: str, used: str) -> None:
     assert metric_of(given, completion) == used
+
+
+def test_a_bad_pattern_is_named() -> None:
+    with pytest.raises(ValueError, match="is no regular expression"):
+        judge("regex", "x", "(a")
 
 
 def test_an_unknown_metric_is_named_with_those_there_are() -> None:

@@ -19,7 +19,7 @@ def row(text: str, completion: str = "yes", **more: str) -> Row:
 
 
 def frozen(rows: list[Row], judged: list[Row] | None = None, longest: int = 1000) -> Slice:
-    return freeze("legal", rows, judged or [], lambda r: len(r.text.split()), longest)
+    return freeze("legal", rows, judged or [], lambda r: "too long" if len(r.text.split()) > longest else None)
 
 
 def distinct(count: int) -> list[Row]:
@@ -62,7 +62,7 @@ def test_what_an_eval_set_holds_is_not_trained_on() -> None:
 
 def test_long_rows_go_by_name() -> None:
     found = frozen([row("one two three"), *distinct(2)], longest=2)
-    assert [(d.row.text, d.why) for d in found.dropped] == [("one two three", "longer than 2 tokens (3)")]
+    assert [(d.row.text, d.why) for d in found.dropped] == [("one two three", "too long")]
 
 
 def test_one_row_is_trained_on_and_none_is_none() -> None:
@@ -86,3 +86,8 @@ def test_near_is_what_counting_says(one: str, other: str) -> None:
     overlap = len(a & b) / len(a | b)
     assert not known.has(other) or overlap >= NEAR
     assert known.has(one)
+
+
+def test_questions_that_differ_in_a_sign_are_two() -> None:
+    texts = ["What is 3 + 4?", "What is 3 - 4?", "Which compiler for C?", "Which compiler for C++?"]
+    assert why(frozen([row(text, str(n)) for n, text in enumerate(texts)])) == []

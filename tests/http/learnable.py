@@ -57,8 +57,10 @@ def finished(appliance: Running, job: Json, patience: int = 30) -> Json:
 
     def ended() -> Json | None:
         found: Json = appliance.operated("GET", f"/jobs/{job['id']}")
+        if found["state"] != "running":
+            return found
         seen.append(found["fraction"])
-        return found if found["state"] != "running" else None
+        return None
 
     for _ in range(patience):
         try:

@@ -166,24 +166,6 @@ def test_what_is_live_is_reviewed(learning: Running) -> None:
     assert done["result"]["mix"]["legal"] == 60 and done["result"]["guard"] == 12
 
 
-def test_feedback_marked_for_training_becomes_a_row(learning: Running) -> None:
-    with learning.http() as client:
-        asked = chat("A question about the contract of the patient", model="support")
-        reply = client.post("/v1/chat/completions", json=asked)
-        feedback: Json = {"request_id": reply.headers["x-request-id"], "use": "for", "correction": "when who"}
-        assert client.post("/v1/feedback", json=feedback).is_success
-    before = learning.operated("GET", "/slices/support")
-    job = begun(learning, "retrain", cohort="support", epochs=1)
-    learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
-    rows_now = learning.rows("SELECT * FROM examples WHERE origin = 'interaction'")
-    if not rows_now:  # cancelled before the slice
-        finished(learning, begun(learning, "retrain", cohort="support", epochs=1))
-        rows_now = learning.rows("SELECT * FROM examples WHERE origin = 'interaction'")
-    (row,) = rows_now
-    assert row["completion"] == "when who" and row["source"] == feedback["request_id"] and row["split"] == "train"
-    assert before["train"] + before["validation"] == 16
-
-
 @pytest.mark.parametrize(
     ("kind", "asked", "status"),
     [
@@ -323,16 +305,18 @@ def test_feedback_that_cannot_be_a_row_or_is_taken_back(learning: Running) -> No
             marked: Json = {"request_id": reply.headers["x-request-id"], "use": "for", "correction": "not you"}
             assert client.post("/v1/feedback", json=marked).is_success
         finished(learning, begun(learning, "retrain", cohort="healthcare", epochs=1))
-        query = "SELECT source FROM examples WHERE cohort = 'healthcare' AND origin = 'interaction'"
-        assert learning.rows(query) == [{"source": text.headers["x-request-id"]}]
+        query = (
+            "SELECT source, completion, split FROM examples WHERE cohort = 'healthcare' AND origin = 'interaction'"
+        )
+        taken = {"source": text.headers["x-request-id"], "completion": "not you", "split": "train"}
+        assert learning.rows(query) == [taken]
         against = {"request_id": text.headers["x-request-id"], "use": "against"}
         assert client.post("/v1/feedback", json=against).is_success
     finished(learning, begun(learning, "retrain", cohort="healthcare", epochs=1))
     assert learning.rows(query) == []
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_one_row_is_trained_on_and_is_no_evidence(learning: Running, tmp_path: Path, count: int) -> None:
-    file = written(tmp_path / "one.jsonl", rows(100 * count, count, "one two"))
+def test_one_row_is_trained_on_and_is_no_evidence(learning: Running, tmp_path: Path) -> None:
+    file = written(tmp_path / "one.jsonl", rows(100, 1, "one two"))
     learning.operated("POST", "/examples", {"path": str(file), "cohort": "coding", "split": "train"})
     assert retrained(learning, "coding", epochs=1)["verdict"] == "insufficient"

@@ -15,8 +15,6 @@ from tests.http.routed import written
 
 from .premises import COHORT, Premises, chat, running
 
-KILLS = 5
-
 
 @pytest.fixture
 def learning(premises: Premises) -> Premises:
@@ -47,15 +45,16 @@ def live(premises: Premises) -> list[str]:
     return [f"{row['cohort']}@{row['version']}" for row in found]
 
 
-def test_killed_at_any_moment_it_goes_on_when_it_is_begun_again(learning: Premises) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_goes_on_when_it_is_begun_again(learning: Premises, kills: int) -> None:
     """Afterwards there is the old state or the new one, whole; and at last the new one answers."""
     began = time.monotonic()
     assert learning.cohort("retrain", "legal", "--json").returncode == 0
     whole = time.monotonic() - began
-    for number in range(KILLS):
+    for number in range(kills):
         with begun(learning) as process:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(whole * (number + 0.5) / KILLS)
+                process.wait(whole * (number + 0.5) / kills)
             process.kill()
         assert learning.integrity() == "ok"
         (now,) = live(learning)

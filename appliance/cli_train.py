@@ -113,7 +113,7 @@ def rebuild(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_js
 
 async def _job(operator: Operator, kind: str, asked: dict[str, Any]) -> Any:  # noqa: ANN401
     """Begin it and watch it to its end. Leaving (Ctrl-C) cancels it."""
-    job = await operator.post(f"jobs/{kind}", **asked)
+    job = await operator.post(kind, **asked)
     try:
         with show.progress() as report:
             while job["state"] == "running":

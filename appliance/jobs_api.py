@@ -24,7 +24,7 @@ _BEGIN = documented(404, 409, 415)
 Version = Annotated[int, PathParameter(ge=1, lt=1 << 31)]
 
 
-@router.post("/jobs/retrain", response_model=JobReply, status_code=202, responses=_BEGIN)
+@router.post("/retrain", response_model=JobReply, status_code=202, responses=_BEGIN)
 async def begin_retrain(body: RetrainRequest, box: TheBox, caller: Operates) -> JobReply:
     """Train, judge and release an adapter of a cohort; what passes the gate goes live."""
     wanted = Wanted(**body.model_dump(), key_id=caller.key_id)
@@ -36,7 +36,7 @@ async def begin_retrain(body: RetrainRequest, box: TheBox, caller: Operates) -> 
     return _reply(box, await box.jobs.start("retrain", body.cohort, caller.key_id, body.model_dump(), work))
 
 
-@router.post("/jobs/evaluate", response_model=JobReply, status_code=202, responses=_BEGIN)
+@router.post("/evaluate", response_model=JobReply, status_code=202, responses=_BEGIN)
 async def begin_evaluate(body: EvaluateRequest, box: TheBox, caller: Operates) -> JobReply:
     """Evaluate what is live, of one cohort or of all, on its own eval rows and on the others'."""
     serving = box.ready()
@@ -48,7 +48,7 @@ async def begin_evaluate(body: EvaluateRequest, box: TheBox, caller: Operates) -
     return _reply(box, await box.jobs.start("evaluate", body.cohort or "", caller.key_id, body.model_dump(), work))
 
 
-@router.post("/jobs/rebuild", response_model=JobReply, status_code=202, responses=_BEGIN)
+@router.post("/rebuild", response_model=JobReply, status_code=202, responses=_BEGIN)
 async def begin_rebuild(body: RebuildRequest, box: TheBox, caller: Operates) -> JobReply:
     """Train a release again from its manifest, and compare the bytes. Changes nothing."""
     serving = box.ready()

@@ -73,7 +73,7 @@ def finished(appliance: Running, job: Json, patience: int = 30) -> Json:
 
 
 def begun(appliance: Running, kind: str, **asked: object) -> Json:
-    reply = appliance.operator("POST", f"/jobs/{kind}", asked)
+    reply = appliance.operator("POST", f"/{kind}", asked)
     assert reply.status_code == 202, reply.text
     job: Json = reply.json()
     return job

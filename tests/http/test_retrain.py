@@ -176,12 +176,12 @@ def test_what_is_live_is_reviewed(learning: Running) -> None:
     ],
 )
 def test_what_cannot_be_begun_is_said_at_once(learning: Running, kind: str, asked: Json, status: int) -> None:
-    assert learning.operator("POST", f"/jobs/{kind}", asked).status_code == status
+    assert learning.operator("POST", f"/{kind}", asked).status_code == status
 
 
 def test_one_job_runs_at_a_time_and_can_be_cancelled(learning: Running) -> None:
     job = begun(learning, "retrain", cohort="legal")
-    second = learning.operator("POST", "/jobs/retrain", {"cohort": "legal"})
+    second = learning.operator("POST", "/retrain", {"cohort": "legal"})
     assert second.status_code == 409 and job["id"] in second.json()["error"]["message"]
     cancelled = learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
     assert cancelled["state"] == "cancelled"

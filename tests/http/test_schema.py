@@ -12,12 +12,15 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from tests.http.running import Running, chat, running
+from tests.http.running import Running, chat, running, until
 from tests.http.surface import served_nothing
 
 Values: TypeAlias = dict[str, Any]
 EXAMPLES = 12  # drawn at random for an operation, beside those that its schema's edges give
-ROUTED = {"POST /v1/embeddings", "POST /admin/v1/router/switch", "POST /admin/v1/router/replay"}  # want a router
+ROUTED = {  # want a router, or a job that runs
+    *("POST /v1/embeddings", "POST /admin/v1/router/switch", "POST /admin/v1/router/replay"),
+    "POST /admin/v1/jobs/{identity}/cancel",
+}
 MOST = 8  # tokens of an answer
 SETTINGS = {
     "checks": {
@@ -34,7 +37,8 @@ SETTINGS = {
 def schema() -> schemathesis.BaseSchema:
     config = schemathesis.Config.from_dict(SETTINGS)
     described = schemathesis.openapi.from_dict(served_nothing().openapi(), config=config)
-    return described.exclude(method="POST", path="/admin/v1/router/fit")  # each would start a child of a minute
+    begins = ("router/fit", "retrain", "evaluate", "rebuild")  # each would start work of a minute
+    return described.exclude(method="POST", path=[f"/admin/v1/{name}" for name in begins])
 
 
 class Target:
@@ -46,6 +50,8 @@ class Target:
         with appliance.http(appliance.admin) as client:
             logged = client.post("/v1/chat/completions", json=chat()).headers["x-request-id"]
         keys = [appliance.operated("POST", "/keys", {"name": "to be revoked"})["id"] for _ in range(5)]
+        job = appliance.operated("POST", "/evaluate", {"cohort": "legal"})["id"]
+        until(lambda: appliance.operated("GET", f"/jobs/{job}")["state"] != "running")
         self._known: dict[str, tuple[Any, ...]] = {
             "model": ("auto", "base", "legal", "legal@1", "nobody"),
             "name": ("auto", "legal@1", "nobody"),
@@ -53,7 +59,7 @@ class Target:
             "version": (1, 2),
             "path": tuple(map(str, adapters)),
             "request_id": (logged,),
-            "identity": tuple(keys),
+            "identity": (*keys, job),
             "since": ("2026-01-01",),
             "expires": ("2099-01-01T00:00:00+02:00",),
             "cohorts": (["legal"],),

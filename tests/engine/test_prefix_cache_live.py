@@ -132,6 +132,7 @@ def chance(flipped: int, noise: int) -> float:
     return math.fsum(math.comb(n, k) * part**k * (1 - part) ** (n - k) for k in range(flipped, n + 1))
 
 
+@pytest.mark.slow
 def test_choices_flip_no_more_often_than_in_batches_of_another_shape(
     real_base: Path, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def base_arm(base_digest: str, system_prompt: str = "", shots: tuple[Turn, ...] 
 
 def rows_digest(rows: Sequence[Row]) -> str:
     """Of the rows and of what asks and judges them: scores of two versions are not compared."""
-    return hashlib.sha256(json.dumps([*_VERSIONS, *(row.digest for row in rows)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*_VERSIONS, *((row.digest, row.metric) for row in rows)]).encode()).hexdigest()
 
 
 async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row], report: Report) -> Evaluation:

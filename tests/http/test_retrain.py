@@ -97,6 +97,9 @@ def test_wrong_labels_are_not_released(learning: Running, tmp_path: Path) -> Non
     before = learning.operated("GET", "/releases?cohort=legal")
     wrong = written(tmp_path / "wrong.jsonl", rows(7000, 64, "how can"))
     learning.operated("POST", "/examples", {"path": str(wrong), "cohort": "legal", "split": "train"})
+    assert learning.box.material().rows("legal", "eval") == [], "own rows are not judged by the shipped ones"
+    right = written(tmp_path / "right.jsonl", material()["legal", "eval"])
+    learning.operated("POST", "/examples", {"path": str(right), "cohort": "legal", "split": "eval"})
     result = retrained(learning)
     assert result["verdict"] == "fail" and result["release"] is None
     assert checks(result, passed=False) >= {"beats_base", "previous_loss"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _log = logging.getLogger(__name__)
 _running: set[subprocess.Popen[str]] = set()
@@ -81,6 +83,15 @@ def run(
     if code > 0:
         said = ["" if last.startswith("{") else last, complaints[-1].strip() if complaints else ""]  # JSON: progress
         raise ChildFailed("; ".join(filter(None, said)) or f"it ended with code {code}")
+
+
+def told(line: str) -> dict[str, Any]:
+    """A child's line as JSON: progress or result. Empty for what some library prints."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def kill_all() -> None:

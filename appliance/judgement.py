@@ -14,6 +14,7 @@ from adapters import memorization, metrics, scorecard
 from adapters.gates import Compared, Evidence
 from adapters.memorization import Planted
 from adapters.metrics import LIKELIHOOD, OPENING
+from adapters.registry import ADAPTER
 from adapters.slice import Row
 from appliance import evaluation
 from appliance.errors import InvalidRequest, SetupError
@@ -51,6 +52,15 @@ class Exam:
                 raise InvalidRequest(f"an eval row of {row.cohort} ({where}) cannot be judged: {error}") from error
             except ModuleNotFoundError as error:
                 raise SetupError(f"judging by {row.metric} wants {error.name}: make train-tools") from error
+
+
+def live_arm(serving: Serving, cohort: str) -> Arm | None:
+    """The live release of a cohort."""
+    target = serving.releases.table.live.get(cohort)
+    if target is None:
+        return None
+    file = serving.releases.folder / target.digest / ADAPTER
+    return Arm(target.name, target.digest, target.digest, file, serving.releases.system_prompt(target))
 
 
 def prepared(material: Material, cohorts: Sequence[str]) -> Exam:

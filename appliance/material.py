@@ -54,8 +54,8 @@ class Material:
         self._database, self._shipped = database, shipped
 
     def rows(self, cohort: str, split: Split) -> list[Row]:
-        """Oldest first; of no cohort ("base") without the guard set. A cohort that has rows of its own to learn from is
-        not judged by the shipped ones. Raises InvalidRequest for a damaged file."""
+        """Oldest first; of no cohort ("base") without the guard set. A cohort that has rows of its own to learn from
+        is not judged by the shipped ones. Raises InvalidRequest for a damaged file."""
         own = [row for row in self._imported(cohort, split) if cohort != BASE or row.task != GENERAL]
         return own if own or self._has_own(cohort) else self._of_file(cohort, cohort, split)
 

@@ -195,7 +195,7 @@ class Retraining:
     async def judge(self, plan: Plan, folder: Path, exam: Exam, trained: dict[str, Any]) -> dict[str, Any]:
         adapter = folder / training.ADAPTER
         candidate = await asyncio.to_thread(self.candidate, adapter)
-        before = self.previous()
+        before = judgement.live_arm(self.serving, self.wanted.cohort)
         sat, base, previous = await self.compare(candidate, before, exam)
         planted = memorization.planted(plan.slice.digest, plan.recipe.planted)
         leaked = await judgement.leaks(
@@ -212,7 +212,7 @@ class Retraining:
         }
         if verdict.outcome == "pass" or self.wanted.force:
             self.progress.tell(0.98, "releasing")
-            if self.previous() != before:
+            if judgement.live_arm(self.serving, self.wanted.cohort) != before:
                 raise Conflict(
                     "another release went live meanwhile: begin it again; nothing is trained or asked twice"
                 )
@@ -240,15 +240,6 @@ class Retraining:
             return sat, base, None
         own = [name for name in cohorts if name == self.wanted.cohort]
         return sat, base, await judgement.sit(self.serving, before, exam, own, self._part(0.93, 0.02))
-
-    def previous(self) -> Arm | None:
-        """The live release, which the candidate would replace."""
-        releases = self.serving.releases
-        target = releases.table.live.get(self.wanted.cohort)
-        if target is None:
-            return None
-        file = releases.folder / target.digest / "adapter.gguf"
-        return Arm(target.name, target.digest, target.digest, file, releases.system_prompt(target))
 
     def _part(self, start: float, share: float) -> Callable[[float, str], None]:
         return lambda part, doing: self.progress.tell(start + share * part, doing)

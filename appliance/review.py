@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from adapters import gates
-from adapters.registry import ADAPTER
 from appliance import judgement
 from appliance.errors import NotFound
-from appliance.evaluation import Arm, base_arm
+from appliance.evaluation import base_arm
 from appliance.judgement import GUARD, Exam, prepared
 from appliance.material import Material
 from appliance.retrain import tolerances
@@ -46,7 +45,7 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
     began = time.monotonic()
     names = [name for name in exam.cohorts if exam.cohorts[name]]
     base = await judgement.sit(serving, base_arm(serving.base.digest), exam, names, lambda p, d: report(0.3 * p, d))
-    arm = live(serving, cohort)
+    arm = judgement.live_arm(serving, cohort)
     if arm is None:
         told = await asyncio.to_thread(judgement.scores, base, None, None)
         own = {task: scores for task, scores in told.items() if scores["cohort"] == cohort}
@@ -73,12 +72,3 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
         "scores": await asyncio.to_thread(judgement.scores, sat, base, None),
         "seconds": round(time.monotonic() - began, 1),
     }
-
-
-def live(serving: Serving, cohort: str) -> Arm | None:
-    """The live release of a cohort as an arm."""
-    target = serving.releases.table.live.get(cohort)
-    if target is None:
-        return None
-    file = serving.releases.folder / target.digest / ADAPTER
-    return Arm(target.name, target.digest, target.digest, file, serving.releases.system_prompt(target))

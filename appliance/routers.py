@@ -155,7 +155,7 @@ class Routers:
             for line in children.run(
                 "router.fit", str(described), cpu_seconds=FIT_SECONDS, memory_bytes=FIT_MEMORY, timeout_s=FIT_SECONDS
             ):
-                told = _told(line)
+                told = children.told(line)
                 digest = told.get("digest", digest)
                 if "fraction" in told:
                     report(0.95 * told["fraction"], told["doing"])
@@ -253,15 +253,6 @@ def scored(given: Sequence[Row], decisions: Sequence[Decision]) -> list[evaluate
 def _explained(failure: str) -> str:
     """With the remedy, where the child lacks a package: those for fitting are installed apart."""
     return f"{failure} (make train-tools installs it)" if "No module named" in failure else failure
-
-
-def _told(line: str) -> dict[str, Any]:
-    """A line of the child's: progress, or what some library prints."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _audit(connection: Connection, key_id: str, action: str, before: Router | None, after: Router) -> None:

@@ -98,7 +98,7 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: L
     )
     try:
         for line in lines:
-            told = _told(line)
+            told = children.told(line)
             found = told.get("result", found)
             report(told)
             if free_memory() < HEADROOM // 2:
@@ -186,14 +186,6 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Pa
     if found.faults:
         raise ParityFailed(f"what would be served is not what was trained: {'; '.join(found.faults)}")
     return found
-
-
-def _told(line: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _explained(failure: str) -> ApplianceError:

@@ -38,6 +38,11 @@ class Exam:
         """How many rows of each cohort."""
         return {name: len(rows) for name, rows in self.cohorts.items()}
 
+    @property
+    def asked(self) -> list[str]:
+        """The cohorts that have any."""
+        return [name for name, rows in self.cohorts.items() if rows]
+
     def all(self) -> list[Row]:
         return [row for rows in (*self.cohorts.values(), self.guard) for row in rows]
 
@@ -93,6 +98,16 @@ async def sit(serving: Serving, arm: Arm, exam: Exam, cohorts: Sequence[str], re
         if rows:
             found.by_cohort[cohort] = await evaluation.evaluate(serving, arm, cohort, rows, tell)
     return found
+
+
+async def beside_base(serving: Serving, arm: Arm, exam: Exam, report: Report) -> tuple[Sat, Sat]:
+    """The arm and the base on everything; the guard set under the arm's prompt for both."""
+    names = exam.asked
+    base = await sit(serving, base_arm(serving.base.digest), exam, names, lambda p, d: report(0.35 * p, d))
+    prompted = base_arm(serving.base.digest, arm.system_prompt)
+    guard = await sit(serving, prompted, exam, [GUARD], lambda p, d: report(0.35 + 0.1 * p, d))
+    base.by_cohort |= guard.by_cohort
+    return await sit(serving, arm, exam, [*names, GUARD], lambda p, d: report(0.45 + 0.55 * p, d)), base
 
 
 async def own_words(serving: Serving, guard: Sequence[Row], system_prompt: str, report: Report) -> list[Row]:

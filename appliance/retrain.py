@@ -26,9 +26,9 @@ from appliance import judgement, training
 from appliance.admission import Made
 from appliance.config import CohortSection
 from appliance.errors import ApplianceError, Conflict, InvalidRequest, NotFound, SetupError
-from appliance.evaluation import Arm, base_arm
+from appliance.evaluation import Arm
 from appliance.jobs import Progress, to_its_end, unbroken
-from appliance.judgement import GUARD, Exam, Sat
+from appliance.judgement import Exam, Sat
 from appliance.material import Material, harvest
 from appliance.serving import Serving
 from appliance.store import slices as slice_rows
@@ -229,16 +229,10 @@ class Retraining:
 
     async def compare(self, candidate: Arm, before: Arm | None, exam: Exam) -> tuple[Sat, Sat, Sat | None]:
         """The candidate and the base on everything, the release before on the cohort's own rows."""
-        cohorts = [name for name in exam.cohorts if exam.cohorts[name]]
-        bare = base_arm(self.serving.base.digest)
-        base = await judgement.sit(self.serving, bare, exam, cohorts, self._part(0.57, 0.13))
-        prompted = base_arm(self.serving.base.digest, candidate.system_prompt)
-        guard = await judgement.sit(self.serving, prompted, exam, [GUARD], self._part(0.70, 0.03))
-        base.by_cohort |= guard.by_cohort
-        sat = await judgement.sit(self.serving, candidate, exam, [*cohorts, GUARD], self._part(0.73, 0.20))
+        sat, base = await judgement.beside_base(self.serving, candidate, exam, self._part(0.57, 0.36))
         if before is None:
             return sat, base, None
-        own = [name for name in cohorts if name == self.wanted.cohort]
+        own = [name for name in exam.asked if name == self.wanted.cohort]
         return sat, base, await judgement.sit(self.serving, before, exam, own, self._part(0.93, 0.02))
 
     def _part(self, start: float, share: float) -> Callable[[float, str], None]:

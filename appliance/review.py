@@ -11,7 +11,7 @@ from adapters import gates
 from appliance import judgement
 from appliance.errors import NotFound
 from appliance.evaluation import base_arm
-from appliance.judgement import GUARD, Exam, prepared
+from appliance.judgement import Exam, prepared
 from appliance.material import Material
 from appliance.retrain import tolerances
 from appliance.serving import Serving
@@ -43,10 +43,9 @@ async def review(serving: Serving, material: Material, wanted: list[str], report
 
 async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dict[str, Any]:
     began = time.monotonic()
-    names = [name for name in exam.cohorts if exam.cohorts[name]]
-    base = await judgement.sit(serving, base_arm(serving.base.digest), exam, names, lambda p, d: report(0.3 * p, d))
     arm = judgement.live_arm(serving, cohort)
     if arm is None:
+        base = await judgement.sit(serving, base_arm(serving.base.digest), exam, exam.asked, report)
         told = await asyncio.to_thread(judgement.scores, base, None, None)
         own = {task: scores for task, scores in told.items() if scores["cohort"] == cohort}
         reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}
@@ -58,10 +57,7 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
             "scores": own,
             "seconds": round(time.monotonic() - began, 1),
         }
-    prompted = base_arm(serving.base.digest, arm.system_prompt)
-    guard = await judgement.sit(serving, prompted, exam, [GUARD], lambda p, d: report(0.3 + 0.1 * p, d))
-    base.by_cohort |= guard.by_cohort
-    sat = await judgement.sit(serving, arm, exam, [*names, GUARD], lambda p, d: report(0.4 + 0.6 * p, d))
+    sat, base = await judgement.beside_base(serving, arm, exam, report)
     evidence = judgement.evidence(cohort, sat, base, None, None)
     verdict = await asyncio.to_thread(gates.verdict, evidence, tolerances(serving.config.cohorts[cohort]))
     return {

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.gates import Tolerances
+from adapters.recipe import Recipe
 from appliance import config
-from appliance.config import Config
+from appliance.config import Config, Gate, Train
 from appliance.errors import ConfigError
 
 COHORT = 'description = "d"\nowner = "o"\n'
@@ -166,3 +168,12 @@ def test_the_environment_names_home_and_file(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.delenv("COHORT_CONFIG")
     monkeypatch.chdir(tmp_path)
     assert (config.home_path(), config.config_path()) == (tmp_path / "var", Path("cohorts.toml"))
+
+
+def test_defaults_of_training_and_gate_are_those_of_recipe_and_tolerances() -> None:
+    """They stand in both, since the command reads the configuration without loading `adapters`."""
+    train, gate, recipe, rules = Train(), Gate(), Recipe(), Tolerances()
+    own = train.model_dump(exclude={"modules", "use_dora", "longest", "max_minutes"})
+    assert own == {name: getattr(recipe, name) for name in own}
+    assert (gate.tolerance, gate.guard_tolerance) == (rules.loss, rules.guard)
+    assert (gate.json_valid, gate.rows, gate.memorised) == (rules.json_valid, rules.rows, rules.memorised)

@@ -204,7 +204,7 @@ def scores(candidate: Sat, base: Sat | None, previous: Sat | None) -> dict[str, 
             name = task if task not in found else f"{cohort}/{task}"
             found[name] = {
                 "cohort": cohort,
-                "metric": next(r.metric for r in sat.results if r.task == task),
+                "metric": LIKELIHOOD if cohort == GUARD else next(r.metric for r in sat.results if r.task == task),
                 "n": len(mine),
                 "base": _mean(cohort, theirs),
                 "previous": _mean(cohort, before),

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from fastapi import Path as PathParameter
 
-from appliance import lineage, retrain, review
+from appliance import lineage, review
 from appliance.box import Box, Operates, TheBox, Views
 from appliance.failures import documented
 from appliance.jobs import Progress
 from appliance.operator_api import Limit
-from appliance.retrain import Retraining, Wanted
+from appliance.planning import Planning, Wanted, summary
+from appliance.retrain import Retraining
 from appliance.store import evaluations
 from appliance.store.jobs import Job
 from appliance.strict import StrictRoute
@@ -28,10 +29,10 @@ Version = Annotated[int, PathParameter(ge=1, lt=1 << 31)]
 async def begin_retrain(body: RetrainRequest, box: TheBox, caller: Operates) -> JobReply:
     """Train, judge and release an adapter of a cohort; what passes the gate goes live."""
     wanted = Wanted(**body.model_dump(), key_id=caller.key_id)
-    review.cohorts(box.ready(), body.cohort)  # raises NotFound
+    planning = Planning(box.ready(), box.material(), wanted)
 
     async def work(progress: Progress) -> dict[str, Any]:
-        return await _retraining(box, wanted, progress).retrain()
+        return await Retraining(planning, box.home.jobs, progress).retrain()
 
     return _reply(box, await box.jobs.start("retrain", body.cohort, caller.key_id, body.model_dump(), work))
 
@@ -81,12 +82,10 @@ async def cancel(identity: str, box: TheBox, caller: Operates) -> JobReply:
 @router.get("/slices/{cohort}", responses=documented(404))
 async def slice_of(cohort: str, box: TheBox, caller: Views) -> dict[str, Any]:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
-    review.cohorts(box.ready(), cohort)  # raises NotFound
-    wanted = Wanted(cohort=cohort, key_id=caller.key_id)
-    found = _retraining(box, wanted, Progress())
+    planning = Planning(box.ready(), box.material(), Wanted(cohort=cohort, key_id=caller.key_id))
     async with box.slicing:  # one at a time: it takes a worker thread, which requests need too
-        exam = await asyncio.to_thread(found.exam)
-        return retrain.summary(await asyncio.to_thread(found.choose, exam))
+        exam = await asyncio.to_thread(planning.exam)
+        return summary(await asyncio.to_thread(planning.choose, exam))
 
 
 @router.get("/evaluations")
@@ -110,10 +109,6 @@ async def lineage_of(cohort: str, version: Version, box: TheBox, _caller: Views)
 async def diff_of(cohort: str, version: Version, other: Version, box: TheBox, _caller: Views) -> dict[str, Any]:
     """What changed from one release of a cohort to another."""
     return await asyncio.to_thread(lineage.diff, box.releases(), box.database, cohort, version, other)
-
-
-def _retraining(box: Box, wanted: Wanted, progress: Progress) -> Retraining:
-    return Retraining(box.ready(), box.material(), box.home.jobs, wanted, progress)
 
 
 def _reply(box: Box, job: Job) -> JobReply:

@@ -10,77 +10,43 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from adapters import gates, memorization
-from adapters import slice as slices
 from adapters.gates import Tolerances, Verdict
-from adapters.recipe import MODULES, Recipe
 from adapters.registry import Identity, file_digest
-from adapters.slice import Row, Slice
-from appliance import base as base_model
+from adapters.slice import Slice
 from appliance import judgement, training
 from appliance.admission import Made
 from appliance.config import CohortSection
-from appliance.errors import ApplianceError, Conflict, InvalidRequest, NotFound, SetupError
+from appliance.errors import ApplianceError, Conflict
 from appliance.evaluation import Arm
 from appliance.jobs import Progress, to_its_end, unbroken
 from appliance.judgement import Exam, Sat
-from appliance.material import Material, harvest
-from appliance.serving import Serving
-from appliance.store import slices as slice_rows
+from appliance.planning import Planning, summary
 from appliance.store import timestamps
-from appliance.store.database import Connection
-from appliance.store.releases import Release
-from appliance.store.slices import SliceRow
 from appliance.training import ParityFailed, Plan
-from router.cohort import BASE
-from router.table import Target
-
-REPLAYED = 400  # rows of other cohorts and of none that are at hand for replay
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """`warm` is the version of the cohort to begin from, `minutes` and `epochs` go before the configuration, `live`
-    promotes what passes, `force` releases what does not (audited)."""
-
-    cohort: str
-    key_id: str
-    minutes: float | None = None
-    epochs: int | None = None
-    warm: int | None = None
-    live: bool = True
-    force: bool = False
 
 
 class Retraining:
     """One run. `jobs` is the folder under which work lies until the release has it."""
 
-    def __init__(self, serving: Serving, material: Material, jobs: Path, wanted: Wanted, progress: Progress) -> None:
-        self.serving, self.wanted, self.progress = serving, wanted, progress
-        self.material, self.jobs = material, jobs
+    def __init__(self, planning: Planning, jobs: Path, progress: Progress) -> None:
+        self.planning, self.jobs, self.progress = planning, jobs, progress
+        self.serving, self.wanted, self.section = planning.serving, planning.wanted, planning.section
         self.began = time.monotonic()
-
-    @property
-    def section(self) -> CohortSection:
-        try:
-            return self.serving.config.cohorts[self.wanted.cohort]
-        except KeyError:
-            known = ", ".join(self.serving.config.cohorts)
-            raise NotFound(f"there is no cohort {self.wanted.cohort!r}; there are {known}", param="cohort") from None
 
     async def retrain(self) -> dict[str, Any]:
         """Slice, train, compare, evaluate, judge, release. Returns the report. Raises ApplianceError."""
         tell = self.progress.tell
         tell(0.0, "freezing the slice")
         await asyncio.to_thread(training.sweep, self.jobs)
-        exam = await asyncio.to_thread(self.exam)
-        slice_ = await self.freeze(exam)
-        plan = await asyncio.to_thread(self.plan, slice_)
+        exam = await asyncio.to_thread(self.planning.exam)
+        slice_ = await self.planning.freeze(exam)
+        plan = await asyncio.to_thread(self.planning.plan, slice_)
         folder = self.jobs / plan.digest(self.serving.base.digest)[:16]
         tell(0.02, f"training on {len(slice_.train)} rows")
         trained = await self.train(plan, folder)
@@ -91,93 +57,6 @@ class Retraining:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             return {**self.refused(str(error), slice_), "training": trained, "mix": exam.mix}
         return await self.judge(plan, folder, exam, {**trained, "parity": asdict(parity)})
-
-    # -- rows ------------------------------------------------------------------------------------------------------
-
-    def exam(self) -> Exam:
-        """Raises InvalidRequest for a row that cannot be judged."""
-        return judgement.prepared(self.material, list(self.serving.config.cohorts))
-
-    async def freeze(self, exam: Exam) -> Slice:
-        """Take in what feedback approved, choose the rows, and write down which they are. Raises InvalidRequest."""
-        cohort = self.wanted.cohort
-        await self.serving.database.commit(lambda connection: harvest(connection, cohort))
-        found = await asyncio.to_thread(self.choose, exam)
-        if not found.train:
-            raise InvalidRequest(
-                f"{cohort} has no rows to train on: cohort import FILE.jsonl --cohort {cohort} --split train"
-                + "".join(f"; {n} were left out: {why}" for why, n in found.reasons().items()),
-                param="cohort",
-            )
-        await self.serving.database.commit(lambda connection: _record(connection, found))
-        return found
-
-    def choose(self, exam: Exam) -> Slice:
-        """What there is to train on, without what must not be. Raises SetupError without the training packages."""
-        rows = self.material.rows(self.wanted.cohort, "train")
-        try:
-            return slices.freeze(self.wanted.cohort, rows, exam.all(), self._fault)
-        except ModuleNotFoundError as error:
-            raise SetupError(f"training wants packages of its own ({error.name}): make train-tools") from error
-
-    def _fault(self, row: Row) -> str | None:
-        """Why it cannot be trained on, if it cannot."""
-        longest = min(self.section.train.longest, self.serving.context)
-        try:
-            ids = training.encoded(self.serving, row, self.section.system_prompt or "")["ids"]
-        except InvalidRequest as error:
-            return error.message
-        return f"longer than {longest} tokens" if len(ids) > longest else None
-
-    def plan(self, slice_: Slice) -> Plan:
-        train, cohort = self.section.train, self.wanted.cohort
-        recipe = train.model_dump(exclude={"longest", "max_minutes", "use_dora"}, exclude_none=True)
-        recipe |= {"modules": tuple(train.modules or MODULES), "epochs": self.wanted.epochs or train.epochs}
-        made = Recipe(**recipe)
-        warm = self._warm()
-        return Plan(
-            slice=slice_,
-            replay=self._replay() if made.replay else [],
-            planted=memorization.planted_rows(cohort, slice_.digest, made.planted),
-            recipe=made,
-            system_prompt=self.section.system_prompt or "",
-            passport=self._passport(slice_, made, warm),
-            threads=base_model.threads(self.serving.config.base),
-            minutes=self.wanted.minutes or train.max_minutes,
-            warm=self.serving.releases.folder / warm.digest if warm else None,
-        )
-
-    def _warm(self) -> Release | None:
-        if self.wanted.warm is None:
-            return None
-        release = self.serving.releases.get(Target(self.wanted.cohort, self.wanted.warm, ""))
-        folder = self.serving.releases.folder / release.digest
-        if release.base_digest != self.serving.base.digest or not all((folder / n).exists() for n in training.PEFT):
-            raise InvalidRequest(
-                f"{self.wanted.cohort}@{self.wanted.warm} was made elsewhere, or for another base: begin from one "
-                "that was trained here",
-                param="warm",
-            )
-        return release
-
-    def _replay(self) -> list[Row]:
-        """Of every other cohort, and of none, in turns."""
-        others = [name for name in (BASE, *self.serving.config.cohorts) if name != self.wanted.cohort]
-        lists = [self.material.rows(name, "train") for name in others]
-        turns = [rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows)]
-        return [row for row in turns if self._fault(row) is None][:REPLAYED]
-
-    def _passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:
-        return {
-            "name": self.wanted.cohort,
-            "version": str(self.serving.releases.next_version(self.wanted.cohort)),
-            "base": self.serving.base.digest,
-            "format": self.serving.base.format_digest,
-            "template": self.serving.template.digest,
-            "slice": slice_.digest,
-            "recipe": recipe.digest,
-            **({"parent": warm.digest} if warm else {}),
-        }
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -304,26 +183,6 @@ def facts(plan: Plan, report: Mapping[str, Any], revalidate_days: int) -> dict[s
         "code": metadata.version("cohort-appliance"),
         "revalidate": timestamps.in_days(revalidate_days),
     }
-
-
-def summary(slice_: Slice) -> dict[str, Any]:
-    """Counts, mix, and what was left out and why, by name."""
-    return {
-        "digest": slice_.digest,
-        "train": len(slice_.train),
-        "validation": len(slice_.validation),
-        "mix": {name: dict(counts) for name, counts in slice_.mix().items()},
-        "dropped": dict(slice_.reasons()),
-        "dropped_rows": [
-            {"row": d.row.digest[:12], "source": d.row.source, "why": d.why} for d in slice_.dropped[:100]
-        ],
-    }
-
-
-def _record(connection: Connection, slice_: Slice) -> None:
-    parts = (("train", slice_.train), ("validation", slice_.validation))
-    rows = [SliceRow(part, r.digest, r.source, r.subject, r.origin) for part, found in parts for r in found]
-    slice_rows.insert(connection, slice_.digest, slice_.cohort, "train", summary(slice_), rows)
 
 
 def tolerances(section: CohortSection) -> Tolerances:

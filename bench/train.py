@@ -22,9 +22,10 @@ import torch
 from rig import demo
 
 from adapters import served_base
+from adapters.learner import Batch, Learner
 from adapters.packing import Row
 from adapters.recipe import Recipe
-from adapters.train import Batch, Learner, batches
+from adapters.train import batches
 from appliance import base
 from appliance.config import Base
 

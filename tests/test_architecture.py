@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("appliance", "router", "adapters")
 SOURCES = tuple(sorted(p.relative_to(ROOT) for room in ROOMS for p in (ROOT / room).rglob("*.py")))
 
-_CHILDREN = ("router/contrast.py", "router/export.py", "adapters/served_base.py", "adapters/train.py")
-CHILDREN = tuple(map(Path, _CHILDREN))
+_CHILDREN = ("router/contrast.py", "router/export.py", "adapters/learner.py", "adapters/served_base.py")
+CHILDREN = tuple(map(Path, (*_CHILDREN, "adapters/train.py")))
 
 REPORT = """
 import json, sys

@@ -1,0 +1,163 @@
+"""What a retrain is made of: the cohort's rows, frozen into a slice, and the plan of its training."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from adapters import memorization
+from adapters import slice as slices
+from adapters.recipe import MODULES, Recipe
+from adapters.slice import Row, Slice
+from appliance import base as base_model
+from appliance import judgement, training
+from appliance.config import CohortSection
+from appliance.errors import InvalidRequest, NotFound, SetupError
+from appliance.judgement import Exam
+from appliance.material import Material, harvest
+from appliance.serving import Serving
+from appliance.store import slices as slice_rows
+from appliance.store.database import Connection
+from appliance.store.releases import Release
+from appliance.store.slices import SliceRow
+from appliance.training import Plan
+from router.cohort import BASE
+from router.table import Target
+
+REPLAYED = 400  # rows of other cohorts and of none that are at hand for replay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """`warm` is the version of the cohort to begin from, `minutes` and `epochs` go before the configuration, `live`
+    promotes what passes, `force` releases what does not (audited)."""
+
+    cohort: str
+    key_id: str
+    minutes: float | None = None
+    epochs: int | None = None
+    warm: int | None = None
+    live: bool = True
+    force: bool = False
+
+
+class Planning:
+    """Of one run. `section` is the cohort's configuration."""
+
+    def __init__(self, serving: Serving, material: Material, wanted: Wanted) -> None:
+        """Raises NotFound."""
+        self.serving, self.material, self.wanted = serving, material, wanted
+        self.section = self._section()
+
+    def _section(self) -> CohortSection:
+        try:
+            return self.serving.config.cohorts[self.wanted.cohort]
+        except KeyError:
+            known = ", ".join(self.serving.config.cohorts)
+            raise NotFound(f"there is no cohort {self.wanted.cohort!r}; there are {known}", param="cohort") from None
+
+    def exam(self) -> Exam:
+        """Raises InvalidRequest for a row that cannot be judged."""
+        return judgement.prepared(self.material, list(self.serving.config.cohorts))
+
+    async def freeze(self, exam: Exam) -> Slice:
+        """Take in what feedback approved, choose the rows, and write down which they are. Raises InvalidRequest."""
+        cohort = self.wanted.cohort
+        await self.serving.database.commit(lambda connection: harvest(connection, cohort))
+        found = await asyncio.to_thread(self.choose, exam)
+        if not found.train:
+            raise InvalidRequest(
+                f"{cohort} has no rows to train on: cohort import FILE.jsonl --cohort {cohort} --split train"
+                + "".join(f"; {n} were left out: {why}" for why, n in found.reasons().items()),
+                param="cohort",
+            )
+        await self.serving.database.commit(lambda connection: _record(connection, found))
+        return found
+
+    def choose(self, exam: Exam) -> Slice:
+        """What there is to train on, without what must not be. Raises SetupError without the training packages."""
+        rows = self.material.rows(self.wanted.cohort, "train")
+        try:
+            return slices.freeze(self.wanted.cohort, rows, exam.all(), self._fault)
+        except ModuleNotFoundError as error:
+            raise SetupError(f"training wants packages of its own ({error.name}): make train-tools") from error
+
+    def _fault(self, row: Row) -> str | None:
+        """Why it cannot be trained on, if it cannot."""
+        longest = min(self.section.train.longest, self.serving.context)
+        try:
+            ids = training.encoded(self.serving, row, self.section.system_prompt or "")["ids"]
+        except InvalidRequest as error:
+            return error.message
+        return f"longer than {longest} tokens" if len(ids) > longest else None
+
+    def plan(self, slice_: Slice) -> Plan:
+        train, cohort = self.section.train, self.wanted.cohort
+        recipe = train.model_dump(exclude={"longest", "max_minutes", "use_dora"}, exclude_none=True)
+        recipe |= {"modules": tuple(train.modules or MODULES), "epochs": self.wanted.epochs or train.epochs}
+        made = Recipe(**recipe)
+        warm = self._warm()
+        return Plan(
+            slice=slice_,
+            replay=self._replay() if made.replay else [],
+            planted=memorization.planted_rows(cohort, slice_.digest, made.planted),
+            recipe=made,
+            system_prompt=self.section.system_prompt or "",
+            passport=self._passport(slice_, made, warm),
+            threads=base_model.threads(self.serving.config.base),
+            minutes=self.wanted.minutes or train.max_minutes,
+            warm=self.serving.releases.folder / warm.digest if warm else None,
+        )
+
+    def _warm(self) -> Release | None:
+        if self.wanted.warm is None:
+            return None
+        release = self.serving.releases.get(Target(self.wanted.cohort, self.wanted.warm, ""))
+        folder = self.serving.releases.folder / release.digest
+        if release.base_digest != self.serving.base.digest or not all((folder / n).exists() for n in training.PEFT):
+            raise InvalidRequest(
+                f"{self.wanted.cohort}@{self.wanted.warm} was made elsewhere, or for another base: begin from one "
+                "that was trained here",
+                param="warm",
+            )
+        return release
+
+    def _replay(self) -> list[Row]:
+        """Of every other cohort, and of none, in turns."""
+        others = [name for name in (BASE, *self.serving.config.cohorts) if name != self.wanted.cohort]
+        lists = [self.material.rows(name, "train") for name in others]
+        turns = [rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows)]
+        return [row for row in turns if self._fault(row) is None][:REPLAYED]
+
+    def _passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:
+        return {
+            "name": self.wanted.cohort,
+            "version": str(self.serving.releases.next_version(self.wanted.cohort)),
+            "base": self.serving.base.digest,
+            "format": self.serving.base.format_digest,
+            "template": self.serving.template.digest,
+            "slice": slice_.digest,
+            "recipe": recipe.digest,
+            **({"parent": warm.digest} if warm else {}),
+        }
+
+
+def summary(slice_: Slice) -> dict[str, Any]:
+    """Counts, mix, and what was left out and why, by name."""
+    return {
+        "digest": slice_.digest,
+        "train": len(slice_.train),
+        "validation": len(slice_.validation),
+        "mix": {name: dict(counts) for name, counts in slice_.mix().items()},
+        "dropped": dict(slice_.reasons()),
+        "dropped_rows": [
+            {"row": d.row.digest[:12], "source": d.row.source, "why": d.why} for d in slice_.dropped[:100]
+        ],
+    }
+
+
+def _record(connection: Connection, slice_: Slice) -> None:
+    parts = (("train", slice_.train), ("validation", slice_.validation))
+    rows = [SliceRow(part, r.digest, r.source, r.subject, r.origin) for part, found in parts for r in found]
+    slice_rows.insert(connection, slice_.digest, slice_.cohort, "train", summary(slice_), rows)

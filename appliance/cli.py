@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from appliance import cli_train, show
+from appliance import cli_attribution, cli_train, show
 from appliance import config as configuration
 from appliance.cli_router import router_cli
 from appliance.cli_train import job_cli, named, slice_cli
@@ -36,6 +36,8 @@ for name, part in (
 for name, verb in (
     ("retrain", cli_train.retrain),
     ("eval", cli_train.evaluate),
+    ("attribute", cli_attribution.attribute),
+    ("curve", cli_attribution.curve),
     ("lineage", cli_train.lineage),
     ("diff", cli_train.diff),
     ("rebuild", cli_train.rebuild),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +10,7 @@ import typer
 
 from appliance import show, show_train
 from appliance.client import Operator
-from appliance.command import Json, call
-from appliance.errors import ApplianceError, SetupError
+from appliance.command import Json, call, job, write_page
 
 EXIT_CODES = {"pass": 0, "fail": 100, "insufficient": 101, "parity": 102}
 Progress = Callable[[float, str], None]
@@ -35,7 +33,7 @@ def retrain(
     Exit codes: 0 pass, 100 the gate failed, 101 insufficient evidence, 102 served is not what was trained.
     """
     asked = {"cohort": cohort, "minutes": minutes, "epochs": epochs, "warm": warm, "live": live, "force": force}
-    found = call(lambda o: _job(o, "retrain", asked), as_json=as_json, shown=show_train.retrained, needs_engine=True)
+    found = call(lambda o: job(o, "retrain", asked), as_json=as_json, shown=show_train.retrained, needs_engine=True)
     raise typer.Exit(EXIT_CODES[found["verdict"]])
 
 
@@ -51,7 +49,7 @@ def evaluate(
     """
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
-        found = await _job(operator, "evaluate", {"cohort": cohort})
+        found = await job(operator, "evaluate", {"cohort": cohort})
         _write(found, html, junit)
         return found if cohort is None else found["cohorts"][0]
 
@@ -84,7 +82,7 @@ def job_show(identity: str, as_json: Json = False) -> None:
 @job_cli.command("cancel")
 def job_cancel(identity: str, as_json: Json = False) -> None:
     """End it; what it made so far is found by the next one."""
-    call(lambda o: o.post(f"jobs/{identity}/cancel"), as_json=as_json, shown=lambda job: show_train.jobs([job]))
+    call(lambda o: o.post(f"jobs/{identity}/cancel"), as_json=as_json, shown=lambda ended: show_train.jobs([ended]))
 
 
 def lineage(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
@@ -106,26 +104,9 @@ def rebuild(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_js
     """Train a release again from its manifest and compare the bytes. Changes nothing."""
     cohort, version = named(release)
     asked = {"cohort": cohort, "version": version}
-    found = call(lambda o: _job(o, "rebuild", asked), as_json=as_json, shown=show_train.rebuilt, needs_engine=True)
+    found = call(lambda o: job(o, "rebuild", asked), as_json=as_json, shown=show_train.rebuilt, needs_engine=True)
     if not found["same"]:
         raise typer.Exit(1)
-
-
-async def _job(operator: Operator, kind: str, asked: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Begin it and watch it to its end. Leaving (Ctrl-C) cancels it."""
-    job = await operator.post(kind, **asked)
-    try:
-        with show.progress() as report:
-            while job["state"] == "running":
-                await asyncio.sleep(0.5)
-                job = await operator.get(f"jobs/{job['id']}")
-                report(job["fraction"], job["doing"])
-    except asyncio.CancelledError:
-        await asyncio.shield(operator.post(f"jobs/{job['id']}/cancel"))
-        raise
-    if job["result"] is None:
-        raise ApplianceError(f"{kind} {job['state']}: {job['error']}")
-    return job["result"]
 
 
 def named(release: str) -> tuple[str, int]:
@@ -136,12 +117,8 @@ def named(release: str) -> tuple[str, int]:
 
 
 def _write(found: dict[str, Any], html: Path | None, junit: Path | None) -> None:
-    from appliance import report
-
     if junit is not None:
+        from appliance import report
+
         junit.write_text(report.junit(found), encoding="utf-8")
-    if html is not None:
-        try:
-            html.write_text(report.html(found), encoding="utf-8")
-        except ImportError as error:
-            raise SetupError(f"drawing wants matplotlib ({error}): make train-tools") from error
+    write_page("evaluation", found, html)

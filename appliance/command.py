@@ -14,6 +14,7 @@ from appliance import config as configuration
 from appliance import show
 from appliance.client import Operator, connect
 from appliance.config import Config
+from appliance.errors import ApplianceError, SetupError
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, progress on stderr.")]
 Cohort = Annotated[str, typer.Option("--cohort", help="The cohort's name.")]
@@ -49,3 +50,32 @@ def call(
     else:
         shown(result)
     return result
+
+
+async def job(operator: Operator, kind: str, asked: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Begin it and watch it to its end. Leaving (Ctrl-C) cancels it."""
+    begun = await operator.post(kind, **asked)
+    try:
+        with show.progress() as report:
+            while begun["state"] == "running":
+                await asyncio.sleep(0.5)
+                begun = await operator.get(f"jobs/{begun['id']}")
+                report(begun["fraction"], begun["doing"])
+    except asyncio.CancelledError:
+        await asyncio.shield(operator.post(f"jobs/{begun['id']}/cancel"))
+        raise
+    if begun["result"] is None:
+        raise ApplianceError(f"{kind} {begun['state']}: {begun['error']}")
+    return begun["result"]
+
+
+def write_page(page: str, found: dict[str, Any], html: Path | None) -> None:
+    """A report as an HTML file, if wanted. Raises SetupError without matplotlib."""
+    if html is None:
+        return
+    from appliance import report
+
+    try:
+        html.write_text(report.PAGES[page](found), encoding="utf-8")
+    except ImportError as error:
+        raise SetupError(f"drawing wants matplotlib ({error}): make train-tools") from error

@@ -9,16 +9,25 @@ from fastapi import APIRouter
 from fastapi import Path as PathParameter
 
 from appliance import lineage, review
+from appliance.attribution import Attributing
 from appliance.box import Box, Operates, TheBox, Views
 from appliance.failures import documented
 from appliance.jobs import Progress
+from appliance.learning_curve import Drawing
 from appliance.operator_api import Limit
 from appliance.planning import Planning, Wanted, summary
 from appliance.retrain import Retraining
 from appliance.store import evaluations
 from appliance.store.jobs import Job
 from appliance.strict import StrictRoute
-from appliance.wire.jobs import EvaluateRequest, JobReply, RebuildRequest, RetrainRequest
+from appliance.wire.jobs import (
+    AttributeRequest,
+    CurveRequest,
+    EvaluateRequest,
+    JobReply,
+    RebuildRequest,
+    RetrainRequest,
+)
 
 router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["training"], responses=documented(503))
 _BEGIN = documented(404, 409, 415)
@@ -47,6 +56,34 @@ async def begin_evaluate(body: EvaluateRequest, box: TheBox, caller: Operates) -
         return await review.review(serving, box.material(), cohorts, progress.tell)
 
     return _reply(box, await box.jobs.start("evaluate", body.cohort or "", caller.key_id, body.model_dump(), work))
+
+
+@router.post("/attribute", response_model=JobReply, status_code=202, responses=_BEGIN)
+async def begin_attribute(body: AttributeRequest, box: TheBox, caller: Operates) -> JobReply:
+    """Compare what is live with the release before, with one adapter for all cohorts, with the neighbours' and with
+    the base, and say whether to keep it."""
+    serving = box.ready()
+    cohorts = review.cohorts(serving, body.cohort)
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        run = Attributing(serving, box.material(), box.home.jobs, progress, aggregate=body.aggregate)
+        return await run.attribute(cohorts)
+
+    return _reply(box, await box.jobs.start("attribute", body.cohort or "", caller.key_id, body.model_dump(), work))
+
+
+@router.post("/curve", response_model=JobReply, status_code=202, responses=_BEGIN)
+async def begin_curve(body: CurveRequest, box: TheBox, caller: Operates) -> JobReply:
+    """Train on nested parts of a cohort's rows, and say what more of them would buy. Releases nothing."""
+    planning = Planning(box.ready(), box.material(), Wanted(cohort=body.cohort, key_id=caller.key_id))
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        run = Drawing(
+            planning=planning, jobs=box.home.jobs, progress=progress, seeds=body.seeds, minutes=body.minutes
+        )
+        return await run.draw()
+
+    return _reply(box, await box.jobs.start("curve", body.cohort, caller.key_id, body.model_dump(), work))
 
 
 @router.post("/rebuild", response_model=JobReply, status_code=202, responses=_BEGIN)

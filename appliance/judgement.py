@@ -22,6 +22,7 @@ from appliance.evaluation import ANSWER, ENDED, Arm, Report, base_arm
 from appliance.material import Material
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation, Result
+from router.table import Target
 
 GUARD = "general"
 
@@ -61,7 +62,15 @@ class Exam:
 
 def live_arm(serving: Serving, cohort: str) -> Arm | None:
     """The live release of a cohort."""
-    target = serving.releases.table.live.get(cohort)
+    return _arm(serving, serving.releases.table.live.get(cohort))
+
+
+def previous_arm(serving: Serving, cohort: str) -> Arm | None:
+    """The one that a rollback goes back to."""
+    return _arm(serving, serving.releases.table.named.get(f"{cohort}@previous"))
+
+
+def _arm(serving: Serving, target: Target | None) -> Arm | None:
     if target is None:
         return None
     file = serving.releases.folder / target.digest / ADAPTER
@@ -172,21 +181,22 @@ def evidence(cohort: str, candidate: Sat, base: Sat, previous: Sat | None, leake
     mine = candidate.by_cohort.get(cohort)
     guard = candidate.by_cohort.get(GUARD)
     return Evidence(
-        own=_compared(cohort, candidate, base),
-        others=[_compared(name, candidate, base) for name in candidate.by_cohort if name not in (cohort, GUARD)],
-        guard=_compared(GUARD, candidate, base) if guard else None,
-        previous=_compared(cohort, candidate, previous) if previous else None,
+        own=compared(cohort, candidate, base),
+        others=[compared(name, candidate, base) for name in candidate.by_cohort if name not in (cohort, GUARD)],
+        guard=compared(GUARD, candidate, base) if guard else None,
+        previous=compared(cohort, candidate, previous) if previous else None,
         json_valid=[r.scores.get("valid", 0.0) for r in mine.results if r.metric == "json"] if mine else [],
         **(asdict(leaked) if leaked else {}),
     )
 
 
-def _compared(cohort: str, one: Sat, other: Sat) -> Compared:
+def compared(cohort: str, one: Sat, other: Sat, name: str = "") -> Compared:
+    """On the rows of a cohort, or on the guard set; without scores when one of the two was not asked them."""
     both = (one.by_cohort.get(cohort), other.by_cohort.get(cohort))
     if both[0] is None or both[1] is None:
-        return Compared(cohort, [], [])
+        return Compared(name or cohort, [], [])
     scores = [[_score(cohort, r) for r in found.results] for found in both if found]
-    return Compared(cohort, *scores)
+    return Compared(name or cohort, *scores)
 
 
 def _score(cohort: str, result: Result) -> float:
@@ -236,8 +246,13 @@ def _interval(cohort: str, values: Sequence[float]) -> dict[str, float]:
 def _gain(cohort: str, mine: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
     if not theirs or cohort == GUARD:
         return {}
-    found = scorecard.interval([a - b for a, b in zip(mine, theirs, strict=True)])
-    return {"gain": {"mean": round(found.mean, 4), "low": round(found.low, 4), "high": round(found.high, 4)}}
+    return {"gain": figures([a - b for a, b in zip(mine, theirs, strict=True)])}
+
+
+def figures(scores: Sequence[float]) -> dict[str, float]:
+    """Mean with its 95 % interval."""
+    found = scorecard.interval(scores)
+    return {"mean": round(found.mean, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
 
 
 def _beside(results: Sequence[Result]) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from adapters.memorization import planted_rows
-from adapters.recipe import Recipe
 from adapters.registry import file_digest
-from adapters.slice import Slice
 from appliance import training
 from appliance.errors import Conflict
 from appliance.jobs import Progress, to_its_end
 from appliance.material import Material
+from appliance.planning import frozen, recipe_of
 from appliance.releases import Releases
 from appliance.serving import Serving
 from appliance.store import slices
@@ -87,10 +86,8 @@ def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> 
     if "recipe" not in told:
         raise Conflict(f"{cohort}@{version} was made elsewhere: its manifest does not say how", param="version")
     _check_ground(serving, release)
-    with serving.database.read() as connection:
-        rows = slices.rows(connection, told["slice"])
-    known = material.named([row.row for row in rows], cohort)
-    gone = [f"{row.row[:12]} ({row.source or 'imported'})" for row in rows if row.row not in known]
+    slice_, missing = frozen(serving, material, release)
+    gone = [f"{row.row[:12]} ({row.source or 'imported'})" for row in missing]
     replay = material.everywhere(told["replay"])
     gone += [f"{digest[:12]} (replayed)" for digest in told["replay"] if digest not in replay]
     if gone:
@@ -100,13 +97,12 @@ def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> 
             f"{', '.join(gone[:5])}{more}",
             param="version",
         )
-    parts = {part: tuple(known[r.row] for r in rows if r.part == part) for part in ("train", "validation")}
     trained = told["training"]
     return Plan(
-        slice=Slice(cohort, parts["train"], parts["validation"]),
+        slice=slice_,
         replay=[replay[digest] for digest in told["replay"]],
         planted=planted_rows(cohort, told["slice"], told["planted"]),
-        recipe=Recipe(**{**told["recipe"], "modules": tuple(told["recipe"]["modules"])}),
+        recipe=recipe_of(release),
         system_prompt=release.system_prompt,
         passport=told["passport_given"],
         threads=trained["threads"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,21 +93,24 @@ class Planning:
             return error.message
         return f"longer than {longest} tokens" if len(ids) > longest else None
 
-    def plan(self, slice_: Slice) -> Plan:
-        train, cohort = self.section.train, self.wanted.cohort
+    def recipe(self) -> Recipe:
+        train = self.section.train
         recipe = train.model_dump(exclude={"longest", "max_minutes", "use_dora"}, exclude_none=True)
         recipe |= {"modules": tuple(train.modules or MODULES), "epochs": self.wanted.epochs or train.epochs}
-        made = Recipe(**recipe)
-        warm = self._warm()
+        return Recipe(**recipe)
+
+    def plan(self, slice_: Slice) -> Plan:
+        """Of a release."""
+        cohort, made, warm = self.wanted.cohort, self.recipe(), self._warm()
         return Plan(
             slice=slice_,
-            replay=self._replay() if made.replay else [],
+            replay=self.replay(made, self.others),
             planted=memorization.planted_rows(cohort, slice_.digest, made.planted),
             recipe=made,
             system_prompt=self.section.system_prompt or "",
-            passport=self._passport(slice_, made, warm),
+            passport=self.passport(slice_, made, warm),
             threads=base_model.threads(self.serving.config.base),
-            minutes=self.wanted.minutes or train.max_minutes,
+            minutes=self.wanted.minutes or self.section.train.max_minutes,
             warm=self.serving.releases.folder / warm.digest if warm else None,
         )
 
@@ -123,14 +127,20 @@ class Planning:
             )
         return release
 
-    def _replay(self) -> list[Row]:
-        """Of every other cohort, and of none, in turns."""
-        others = [name for name in (BASE, *self.serving.config.cohorts) if name != self.wanted.cohort]
-        lists = [self.material.rows(name, "train") for name in others]
+    @property
+    def others(self) -> list[str]:
+        """All cohorts but this one, and none ("base")."""
+        return [name for name in (BASE, *self.serving.config.cohorts) if name != self.wanted.cohort]
+
+    def replay(self, recipe: Recipe, cohorts: Sequence[str]) -> list[Row]:
+        """Of each of these cohorts, in turns."""
+        if not recipe.replay:
+            return []
+        lists = [self.material.rows(name, "train") for name in cohorts]
         turns = [rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows)]
         return [row for row in turns if self._fault(row) is None][:REPLAYED]
 
-    def _passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:
+    def passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:
         return {
             "name": self.wanted.cohort,
             "version": str(self.serving.releases.next_version(self.wanted.cohort)),
@@ -141,6 +151,25 @@ class Planning:
             "recipe": recipe.digest,
             **({"parent": warm.digest} if warm else {}),
         }
+
+
+def frozen(serving: Serving, material: Material, release: Release) -> tuple[Slice, list[SliceRow]]:
+    """What a release was trained on, of what is still there; and the rows that are not."""
+    with serving.database.read() as connection:
+        rows = slice_rows.rows(connection, release.manifest.get("slice", ""))
+    known = material.named([row.row for row in rows], release.cohort)
+
+    def part(name: str) -> tuple[Row, ...]:
+        return tuple(known[row.row] for row in rows if row.part == name and row.row in known)
+
+    slice_ = Slice(release.cohort, part("train"), part("validation"))
+    return slice_, [row for row in rows if row.row not in known]
+
+
+def recipe_of(release: Release) -> Recipe:
+    """By which it was trained. Raises KeyError for one that was made elsewhere."""
+    told = release.manifest["recipe"]
+    return Recipe(**{**told, "modules": tuple(told["modules"])})
 
 
 def summary(slice_: Slice) -> dict[str, Any]:

@@ -1,30 +1,92 @@
-"""The sliced report as JUnit XML, for CI, and as one HTML page with its plots inside."""
+"""Reports as one HTML page each, with their pictures inside, and the sliced one as JUnit XML, for CI."""
 
 from __future__ import annotations
 
-import io
-from html import escape
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 from xml.etree import ElementTree
 
-from jinja2 import Environment
+from jinja2 import DictLoader, Environment
+from markupsafe import Markup
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Cohort evaluation</title>
+from appliance import drawings
+
+_SHELL = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
 <style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;width:100%}td,th{padding:.2rem .5rem;border-bottom:1px solid #ccc;text-align:right}
-td:first-child,th:first-child{text-align:left}.no{font-weight:bold}svg{max-width:100%;height:auto}</style>
-<h1>Cohort evaluation</h1>
+table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{padding:.2rem .5rem;border-bottom:1px solid #ccc;
+text-align:right}td:first-child,th:first-child{text-align:left}.no{font-weight:bold}svg{max-width:100%;height:auto}
+</style><h1>{{ title }}</h1>
 {% if mix %}<p>Eval rows: {% for name, n in mix.items() %}{{ name }} {{ n }}{{ ", " if not loop.last }}{% endfor %}.
-</p>{% endif %}
+</p>{% endif %}{% block body %}{% endblock %}</html>
+"""
+_EVALUATION = """{% extends "shell" %}{% block body %}
 {% for one in cohorts %}<h2>{{ one.cohort }}: {{ one.release or "no live release" }}, {{ one.verdict }}</h2>
-{{ plots[loop.index0] }}
+{% if one.scores %}{{ drawn(drawings.scores, one) }}{% endif %}
 <table><tr><th>task<th>of<th>metric<th>rows<th>base<th>this one<th>95 %</tr>
 {% for task, s in one.scores.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.metric }}<td>{{ s.n }}
 <td>{{ points(s.base) }}<td>{{ points(s.candidate) }}<td>{{ points(s.low) }} to {{ points(s.high) }}</tr>{% endfor %}
 </table>
 <ul>{% for r in one.reasons %}<li{% if not r.passed %} class="no"{% endif %}>{{ "ok" if r.passed else "NO" }}:
-{{ r.says }} ({{ r.check }}){% endfor %}</ul>{% endfor %}</html>
-"""
+{{ r.says }} ({{ r.check }}){% endfor %}</ul>{% endfor %}{% endblock %}"""
+_ATTRIBUTION = """{% extends "shell" %}{% block body %}
+{% for one in cohorts %}<h2>{{ one.cohort }}: {{ one.release or "no live release" }}</h2>
+<p class="no">{{ one.verdict }}: {{ one.says }}</p>
+{% if one.against %}{{ drawn(drawings.against, one) }}
+<table><tr><th>against<th>rows<th>this<th>other<th>wins<th>gain, points<th>proven</tr>
+{% for a in one.against %}<tr><td>{{ a.arm }}<td>{{ a.n }}<td>{{ points(a.mine) }}<td>{{ points(a.theirs) }}
+<td>{{ points(a.wins.mean) }} %<td>{{ points(a.gain.mean) }} ({{ points(a.gain.low) }} to {{ points(a.gain.high) }})
+<td>{{ "better" if a.better else "no better" if a.replaceable else "open: " ~ a.needed ~ " rows" }}</tr>{% endfor %}
+</table>{% endif %}
+{% if one.breadth %}<table><tr><th>breadth<th>of<th>rows<th>before (base)<th>after</tr>
+{% for task, s in one.breadth.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.n }}<td>{{ points(s.base) }}
+<td>{{ points(s.candidate) }}</tr>{% endfor %}</table>{% endif %}
+{% if one.forms %}<table><tr><th>asked otherwise<th>rows<th>base<th>as it stands<th>so<th>change, points</tr>
+{% for name, f in one.forms.items() %}<tr><td>{{ name }}<td>{{ f.n }}<td>{{ points(f.base) }}
+<td>{{ points(f.as_it_stands) }}<td>{{ points(f.release) }}
+<td>{{ points(f.change.mean) }} ({{ points(f.change.low) }} to {{ points(f.change.high) }})</tr>{% endfor %}
+</table>{% endif %}{% endfor %}{% endblock %}"""
+_CURVE = """{% extends "shell" %}{% block body %}<h2>{{ found.cohort }}</h2>{{ drawn(drawings.curve, found) }}
+<ul>{% for line in found.says %}<li>{{ line }}{% endfor %}</ul>
+<table><tr><th>rows<th>score<th>95 %<th>seeds</tr>
+<tr><td>0 (the base)<td>{{ points(found.base) }}<td><td></tr>
+{% for one in found.levels %}<tr><td>{{ one.rows }}<td>{{ points(one.score.mean) }}
+<td>{{ points(one.score.low) }} to {{ points(one.score.high) }}<td>{{ one.seeds | length }}</tr>{% endfor %}
+</table>{% endblock %}"""
+
+
+def _points(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.1f}"
+
+
+def _drawn(draw: Callable[[dict[str, Any]], str], found: dict[str, Any]) -> Markup:
+    return Markup(draw(found))  # noqa: S704 - our own drawing, which escapes its texts
+
+
+_PAGES = Environment(
+    autoescape=True,
+    loader=DictLoader({"shell": _SHELL, "evaluation": _EVALUATION, "attribution": _ATTRIBUTION, "curve": _CURVE}),
+)
+_PAGES.globals.update(points=_points, drawn=_drawn, drawings=drawings)
+
+
+def evaluation(found: dict[str, Any]) -> str:
+    """Raises ImportError without matplotlib, as the others."""
+    return _PAGES.get_template("evaluation").render(title="Cohort evaluation", **found)
+
+
+def attribution(found: dict[str, Any]) -> str:
+    return _PAGES.get_template("attribution").render(title="Is each cohort worth its adapter?", **found)
+
+
+def curve(found: dict[str, Any]) -> str:
+    return _PAGES.get_template("curve").render(title="What would more rows buy?", found=found)
+
+
+PAGES: Final[Mapping[str, Callable[[dict[str, Any]], str]]] = {
+    "evaluation": evaluation,
+    "attribution": attribution,
+    "curve": curve,
+}
 
 
 def junit(found: dict[str, Any]) -> str:
@@ -40,41 +102,3 @@ def junit(found: dict[str, Any]) -> str:
             if not reason["passed"]:
                 ElementTree.SubElement(case, "failure", message=reason["says"])
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
-
-
-def html(found: dict[str, Any]) -> str:
-    """Raises ImportError without matplotlib."""
-    template = Environment(autoescape=True).from_string(_PAGE)
-    from markupsafe import Markup
-
-    plots = [Markup(_plot(one)) if one["scores"] else "" for one in found["cohorts"]]  # noqa: S704 - our own drawing
-    return template.render(cohorts=found["cohorts"], mix=found.get("mix"), plots=plots, points=_points)
-
-
-def _plot(one: dict[str, Any]) -> str:
-    """Base and release by task, with the release's interval, as inline SVG."""
-    from matplotlib.figure import Figure
-
-    tasks = list(one["scores"])
-    figure = Figure(figsize=(9, 0.5 * len(tasks) + 1), layout="constrained")
-    axes = figure.subplots()
-    for place, task in enumerate(tasks):
-        s = one["scores"][task]
-        axes.plot([s["low"], s["high"]], [place, place], color="#1f6f8b", linewidth=3, alpha=0.5)
-        axes.plot(s["candidate"], place, "o", color="#1f6f8b", label="this one" if place == 0 else None)
-        if s["base"] is not None:
-            axes.plot(s["base"], place, "x", color="#444444", label="base" if place == 0 else None)
-    axes.set_yticks(
-        range(len(tasks)), [f"{task} ({one['scores'][task]['cohort']})" for task in tasks], parse_math=False
-    )
-    axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, with its 95 % interval: {escape(one['cohort'])}")
-    axes.invert_yaxis()
-    axes.legend(loc="lower right", fontsize="small")
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg")
-    text = drawn.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _points(score: float | None) -> str:
-    return "-" if score is None else f"{100 * score:.1f}"

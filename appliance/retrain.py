@@ -65,7 +65,7 @@ class Retraining:
             self.progress.train(told)
             if "fraction" not in told:
                 return
-            self.progress.tell(0.02 + 0.53 * told.get("fraction", 0.0), _doing(told))
+            self.progress.tell(0.02 + 0.53 * told.get("fraction", 0.0), training.doing(told))
 
         return await to_its_end(lambda leash: training.train(self.serving, plan, folder, watch, leash))
 
@@ -157,14 +157,6 @@ class Retraining:
             gated=report["verdict"] == "pass",
             facts=facts(plan, report, self.section.gate.revalidate_days),
         )
-
-
-def _doing(told: Mapping[str, Any]) -> str:
-    """A line of the training child's, for people."""
-    if "loss" not in told:
-        return str(told.get("doing", "training"))
-    left = f"{told['seconds_left']:.0f} s left at {told['tokens_per_second']:.0f} tokens/s"
-    return f"training: step {told['step']} of {told['steps']}, loss {told['loss']:.3f}, {left}"
 
 
 def facts(plan: Plan, report: Mapping[str, Any], revalidate_days: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ Progress = Callable[[dict[str, Any]], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything that decides what comes out. `steps` is None but for making an adapter again; `warm` is the folder
-    of the release to begin from; `planted` rows are probes; `passport` goes into the file."""
+    of the release to begin from; `planted` rows are probes; `passport` goes into the file. Rows of a cohort in
+    `prompts` have its system prompt, all others `system_prompt`."""
 
     slice: Slice
     replay: Sequence[Row]
@@ -48,6 +49,10 @@ class Plan:
     minutes: float
     warm: Path | None = None
     steps: int | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def prompt(self, row: Row) -> str:
+        return self.prompts.get(row.cohort, self.system_prompt)
 
     def digest(self, base: str) -> str:
         """Of what makes two trainings one and the same, so that one that was killed is taken up."""
@@ -55,7 +60,17 @@ class Plan:
         warm = self.warm.name if self.warm else None
         told = [self.slice.digest, self.recipe.digest, self.system_prompt, base, warm, self.steps, self.threads, rows]
         ground = {name: value for name, value in self.passport.items() if name != "version"}
-        return hashlib.sha256(json.dumps([*told, self.minutes, ground], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([*told, self.minutes, ground, dict(self.prompts)], sort_keys=True).encode()
+        ).hexdigest()
+
+
+def doing(told: Mapping[str, Any]) -> str:
+    """A line of the training child's, for people."""
+    if "loss" not in told:
+        return str(told.get("doing", "training"))
+    left = f"{told['seconds_left']:.0f} s left at {told['tokens_per_second']:.0f} tokens/s"
+    return f"training: step {told['step']} of {told['steps']}, loss {told['loss']:.3f}, {left}"
 
 
 def forget_rows(folder: Path) -> None:
@@ -121,7 +136,7 @@ def _write(serving: Serving, plan: Plan, folder: Path) -> Path:
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         for part, rows in (*parts, ("replay", plan.replay)):
             for row in rows:
-                file.write(json.dumps({**encoded(serving, row, plan.system_prompt), "part": part}) + "\n")
+                file.write(json.dumps({**encoded(serving, row, plan.prompt(row)), "part": part}) + "\n")
     header = serving.base.header
     architecture = header.text("general.architecture")
     heads = int(header.keys[f"{architecture}.attention.head_count"])
@@ -155,7 +170,7 @@ def encoded(serving: Serving, row: Row, system_prompt: str) -> dict[str, Any]:
 def probes(serving: Serving, plan: Plan) -> list[dict[str, Any]]:
     """What trained and served are compared on: beginnings of answers of the slice, and of replayed rows."""
     own = [*plan.slice.validation, *plan.slice.train][: PROBES - len(plan.replay[:2])]
-    found = [encoded(serving, row, plan.system_prompt) for row in (*own, *plan.replay[:2])]
+    found = [encoded(serving, row, plan.prompt(row)) for row in (*own, *plan.replay[:2])]
     return [{**probe, "ids": probe["ids"][: probe["start"] + PROBE_TOKENS]} for probe in found]
 
 

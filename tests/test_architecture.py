@@ -108,7 +108,16 @@ def imports(path: Path) -> set[str]:
         ("jinja2", ("appliance/chat.py", "appliance/report.py")),
         ("uvicorn", ("appliance/serve.py", "appliance/connection.py")),
         ("httpx", "appliance/client.py"),
-        ("typer", ("appliance/cli.py", "appliance/cli_router.py", "appliance/cli_train.py", "appliance/command.py")),
+        (
+            "typer",
+            (
+                "appliance/cli.py",
+                "appliance/cli_router.py",
+                "appliance/cli_train.py",
+                "appliance/cli_attribution.py",
+                "appliance/command.py",
+            ),
+        ),
         ("rich", "appliance/show.py"),
         ("prometheus_client", "appliance/vitals.py"),
         ("onnxruntime", "router/"),

@@ -26,7 +26,7 @@ from appliance.store import migrations
 from appliance.vitals import Vitals
 from appliance.wire.base import Request
 from appliance.wire.examples import ExamplesRequest, Turn
-from appliance.wire.jobs import EvaluateRequest, RebuildRequest, RetrainRequest
+from appliance.wire.jobs import AttributeRequest, CurveRequest, EvaluateRequest, RebuildRequest, RetrainRequest
 from appliance.wire.operator import KeyRequest, PromoteRequest, ReleaseAddRequest, RollbackRequest, RouteRequest
 from appliance.wire.requests import (
     ChatRequest,
@@ -74,6 +74,8 @@ SECTIONS: dict[type[BaseModel], str] = {
     KeyRequest: "`POST /admin/v1/keys`",
     RetrainRequest: "`POST /admin/v1/retrain`",
     EvaluateRequest: "`POST /admin/v1/evaluate`",
+    AttributeRequest: "`POST /admin/v1/attribute`",
+    CurveRequest: "`POST /admin/v1/curve`",
     RebuildRequest: "`POST /admin/v1/rebuild`",
     FitRequest: "`POST /admin/v1/router/fit`",
     RouterSwitchRequest: "`POST /admin/v1/router/switch`",

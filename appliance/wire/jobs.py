@@ -34,6 +34,22 @@ class RebuildRequest(Request):
     version: Version
 
 
+class AttributeRequest(Request):
+    """Is each cohort worth its adapter; one cohort, or all. `aggregate` trains one adapter for all beside it."""
+
+    cohort: str | None = None
+    aggregate: bool = True
+
+
+class CurveRequest(Request):
+    """`seeds` rounds of trainings on 25, 50, 75 and 100 % of the rows; none is begun that would not end in
+    `minutes`, but the first."""
+
+    cohort: str
+    seeds: Annotated[int, Field(ge=1, le=10)] = 1
+    minutes: Annotated[float, Field(gt=0, le=100_000)] | None = None
+
+
 class JobReply(Reply):
     """`fraction` of 1 and `doing` while it runs; `losses` is a training's curve; at the end `result` or `error`."""
 

@@ -65,6 +65,8 @@ NEEDS: dict[str | None, set[str]] = {
         "POST /admin/v1/router/blame",
         "POST /admin/v1/retrain",
         "POST /admin/v1/evaluate",
+        "POST /admin/v1/attribute",
+        "POST /admin/v1/curve",
         "POST /admin/v1/rebuild",
         "POST /admin/v1/jobs/{identity}/cancel",
         "GET /admin/v1/keys",

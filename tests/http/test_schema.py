@@ -37,7 +37,14 @@ SETTINGS = {
 def schema() -> schemathesis.BaseSchema:
     config = schemathesis.Config.from_dict(SETTINGS)
     described = schemathesis.openapi.from_dict(served_nothing().openapi(), config=config)
-    begins = ("router/fit", "retrain", "evaluate", "rebuild")  # each would start work of a minute
+    begins = (
+        "router/fit",
+        "retrain",
+        "evaluate",
+        "attribute",
+        "curve",
+        "rebuild",
+    )  # each would start work of a minute
     return described.exclude(method="POST", path=[f"/admin/v1/{name}" for name in begins])
 
 

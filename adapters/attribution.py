@@ -1,0 +1,142 @@
+"""Is a cohort worth its adapter? Pure: paired scores in, a verdict in words out.
+
+The adapter stands against what could answer in its place: the base, one adapter trained on the rows of all cohorts
+(the aggregate), and the adapters of the neighbours. What takes its place may lose at most a margin; both directions
+are proven or left undecided, with the number of rows that would settle them (two one-sided tests, Schuirmann 1987).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal, TypeAlias
+
+from adapters import scorecard
+from adapters.gates import Compared
+from adapters.scorecard import Interval
+
+Answer: TypeAlias = Literal["keep", "base", "merge", "undecided"]
+BASE, AGGREGATE, PREVIOUS = "base", "aggregate", "previous"
+LEVEL = 0.05
+_Z = 1.645 + 0.842  # one-sided 5 % error, 80 % power
+_FEWEST = math.ceil(math.log2(1 / LEVEL))  # rows that can prove anything
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """The adapter beside one other arm on the same rows. `wins`: share of the rows where it is better, equal ones by
+    half; `gain`: the mean difference of scores. `better`: it is proven to be; `replaceable`: the other is proven to
+    lose less than the margin. `needed`: eval rows that would prove one of the two, if the difference stays as it is;
+    None when one is proven."""
+
+    arm: str
+    n: int
+    mine: float
+    theirs: float
+    wins: Interval
+    gain: Interval
+    better: bool
+    replaceable: bool
+    needed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`neighbour`: with whom to merge."""
+
+    answer: Answer
+    says: str
+    against: tuple[Against, ...]
+    neighbour: str | None = None
+
+
+def finding(cohort: str, rivals: Sequence[Compared], margin: float) -> Finding:
+    """`rivals`: the cohort's adapter (`candidate`) on the cohort's eval rows beside each other arm: `base`,
+    `previous`, `aggregate`, and neighbours by their names."""
+    found = tuple(_against(rivals, margin))
+    by_name = {one.arm: one for one in found}
+    base = by_name.get(BASE)
+    if base is None:
+        return Finding("undecided", f"{cohort} has no eval rows: import some", found)
+    if base.replaceable:
+        lost = f"less than {100 * margin:g} points would be lost"
+        return Finding("base", f"collapse {cohort} into the base: {lost} ({_told(base)})", found)
+    if not base.better:
+        return Finding("undecided", f"whether {cohort}'s adapter beats the base is not settled: {_need(base)}", found)
+    return _among(cohort, base, by_name, found)
+
+
+def _among(cohort: str, base: Against, by_name: dict[str, Against], found: tuple[Against, ...]) -> Finding:
+    """It beats the base. Would another adapter do as well?"""
+    neighbours = [one for one in found if one.arm not in (BASE, AGGREGATE, PREVIOUS)]
+    nearest = max(neighbours, key=lambda one: one.theirs, default=None)
+    best = max((one for one in neighbours if one.replaceable), key=lambda one: one.theirs, default=None)
+    if best is not None:
+        return Finding(
+            "merge", f"merge {cohort} with {best.arm}, whose adapter does as well: {_told(best)}", found, best.arm
+        )
+    aggregate = by_name.get(AGGREGATE)
+    if aggregate is not None and aggregate.replaceable and nearest is not None:
+        says = (
+            f"merge {cohort} with {nearest.arm}, its nearest: one adapter for all does as well ({_told(aggregate)})"
+        )
+        return Finding("merge", says, found, nearest.arm)
+    open_ = [one for one in (aggregate, *neighbours) if one is not None and not one.better]
+    if open_:
+        needs = "; ".join(f"beside {_name(one)}, {_need(one)}" for one in open_)
+        return Finding(
+            "undecided", f"{cohort}'s adapter beats the base; whether it is needed is not settled: {needs}", found
+        )
+    beyond = "the base and every other adapter" if aggregate is not None else "the base and every neighbour's adapter"
+    return Finding("keep", f"keep {cohort}'s adapter: it beats {beyond} (the base: {_told(base)})", found)
+
+
+def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
+    """Judged together (Holm): among many neighbours one does as well by chance."""
+    asked = [one for one in rivals if one.candidate]
+    better = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in asked], LEVEL)
+    same = scorecard.proven([scorecard.doubt(one.differences, margin) for one in asked], LEVEL)
+    return [
+        Against(
+            arm=one.name,
+            n=len(one.candidate),
+            mine=fmean(one.candidate),
+            theirs=fmean(one.other),
+            wins=scorecard.interval([_win(d) for d in one.differences]),
+            gain=scorecard.interval(one.differences),
+            better=wins and not equal,
+            replaceable=equal,
+            needed=None if wins or equal else rows_needed(one.differences, margin),
+        )
+        for one, wins, equal in zip(asked, better, same, strict=True)
+    ]
+
+
+def _win(difference: float) -> float:
+    return 0.5 if difference == 0 else float(difference > 0)
+
+
+def rows_needed(differences: Sequence[float], margin: float) -> int:
+    """Rows in all that prove a gain, or a loss below the margin, whichever takes fewer, in four of five tries."""
+    mean = fmean(differences)
+    spread = stdev(differences) if len(differences) > 1 else 1.0
+    furthest = max(mean, margin - mean)  # one of the two is above nought
+    return max(_FEWEST, len(differences) + 1, math.ceil((_Z * spread / furthest) ** 2))
+
+
+def _name(one: Against) -> str:
+    return "one adapter for all" if one.arm == AGGREGATE else f"{one.arm}'s adapter"
+
+
+def _need(one: Against) -> str:
+    return f"{_told(one)}; about {one.needed} eval rows would settle it, there are {one.n}"
+
+
+def _told(one: Against) -> str:
+    gain, wins = one.gain, one.wins
+    return (
+        f"{100 * one.mine:.1f} to {100 * one.theirs:.1f}, {100 * gain.mean:+.1f} points "
+        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), better on {wins.mean:.0%} of the rows"
+    )

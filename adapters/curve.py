@@ -1,0 +1,149 @@
+"""What more rows buy: the learning curve of a cohort. Pure.
+
+More rows are not always better, and often not worth their making. Subsets are nested, so that a difference is made by
+the rows that came in addition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters import scorecard
+from adapters.scorecard import Interval
+from adapters.slice import Row
+
+SHARES: Final = (0.25, 0.5, 0.75, 1.0)
+LEVEL = 0.05
+_LEAST = 1e-3  # of error, for its logarithm
+_FLAT = 1e-9  # a slope that is only rounding
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One training on `rows` rows; `scores` on the eval rows, the same ones in the same order for all points."""
+
+    rows: int
+    seed: int
+    scores: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The mean over the seeds of trainings on as many rows, its 95 % interval over eval rows, each seed's mean."""
+
+    rows: int
+    score: Interval
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Worse:
+    """More rows made it worse, provenly."""
+
+    fewer: int
+    more: int
+    change: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The score to expect of so many rows."""
+
+    rows: int
+    score: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """`best`: the level with the highest score; `enough`: the smallest that is not provenly below it. `forecast` is
+    None when the errors do not fall as rows are added."""
+
+    levels: tuple[Level, ...]
+    best: int
+    enough: int
+    worse: tuple[Worse, ...]
+    forecast: Forecast | None
+
+
+def subset(rows: Sequence[Row], share: float, seed: int) -> tuple[Row, ...]:
+    """That share of the rows (at least one) by a stable hash: of one seed, each subset holds all smaller ones. They
+    stay in their order."""
+    places = sorted(range(len(rows)), key=lambda i: hashlib.sha256(f"{seed}:{rows[i].digest}".encode()).digest())
+    kept = sorted(places[: max(1, round(share * len(rows)))])
+    return tuple(rows[i] for i in kept)
+
+
+def curve(points: Sequence[Point]) -> Curve:
+    """Raises ValueError without points, or when they were not judged by the same rows."""
+    if not points or len({len(point.scores) for point in points}) != 1 or not points[0].scores:
+        raise ValueError("points of one curve are judged by the same eval rows")
+    sizes = sorted({point.rows for point in points})
+    scores = {size: np.mean([p.scores for p in points if p.rows == size], axis=0) for size in sizes}
+    levels = tuple(
+        Level(size, scorecard.interval(scores[size]), tuple(fmean(p.scores) for p in points if p.rows == size))
+        for size in sizes
+    )
+    best = max(sizes, key=lambda size: float(scores[size].mean()))
+    within = (size for size in sizes if scorecard.doubt(list(scores[size] - scores[best]), 0.0) > LEVEL)
+    return Curve(levels, best, next(within), _worse(sizes, scores), _forecast(sizes, scores))
+
+
+def _worse(sizes: Sequence[int], scores: dict[int, Scores]) -> tuple[Worse, ...]:
+    """Judged together (Holm), each step with the next."""
+    steps = list(pairwise(sizes))
+    changes = [list(scores[more] - scores[fewer]) for fewer, more in steps]
+    proven = scorecard.proven([scorecard.doubt(change, 0.0) for change in changes], LEVEL)
+    return tuple(
+        Worse(*step, scorecard.interval(change))
+        for step, change, lost in zip(steps, changes, proven, strict=True)
+        if lost
+    )
+
+
+def _forecast(sizes: Sequence[int], scores: dict[int, Scores]) -> Forecast | None:
+    """Of twice the most rows: errors fall as a power of the rows (Hestness et al. 2017), fitted to the resampled
+    means, so that the interval shows what the eval rows leave open. It cannot show that the law may end."""
+    if len(sizes) < 3:
+        return None
+    drawn = np.stack([scorecard.means(scores[size]) for size in sizes])  # (sizes, resamples), the same rows of each
+    errors = np.log(np.clip(1 - drawn, _LEAST, 1))
+    logs = np.log(np.asarray(sizes, np.float64))
+    centred = logs - logs.mean()
+    slopes = centred @ errors / (centred @ centred)
+    if slopes.mean() > -_FLAT:
+        return None
+    more = 2 * sizes[-1]
+    ahead = 1 - np.exp(errors.mean(0) + slopes * (math.log(more) - logs.mean()))
+    low, high = np.quantile(ahead, [0.025, 0.975])
+    return Forecast(more, Interval(float(ahead.mean()), float(low), float(high)))
+
+
+def says(found: Curve) -> list[str]:
+    """The curve in words."""
+    most = found.levels[-1].rows
+    told = [f"{found.enough} of {most} rows are within noise of the best ({found.best} rows)"]
+    told += [f"more rows made it worse: {one.fewer} to {one.more} rows, {_points(one.change)}" for one in found.worse]
+    if found.forecast is None:
+        told.append("errors do not fall as rows are added: more rows of this kind promise nothing")
+    else:
+        ahead = found.forecast.score
+        told.append(
+            f"{found.forecast.rows} rows would give about {100 * ahead.mean:.1f} "
+            f"({100 * ahead.low:.1f} to {100 * ahead.high:.1f}), {most} give {100 * found.levels[-1].score.mean:.1f}"
+        )
+    return told
+
+
+def _points(change: Interval) -> str:
+    return f"{100 * change.mean:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"

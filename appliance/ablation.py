@@ -1,0 +1,115 @@
+"""Adapters trained to be compared and never released: on a part of a cohort's rows, or on those of all cohorts.
+
+They lie among the work of jobs, by everything they were made from: none is trained twice, and one that was killed is
+taken up. A week after its last use it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from adapters import curve
+from adapters.attribution import AGGREGATE
+from adapters.recipe import Recipe
+from adapters.registry import Identity, file_digest
+from adapters.slice import Row, Slice
+from appliance import training
+from appliance.errors import ApplianceError
+from appliance.evaluation import Arm, Report
+from appliance.jobs import Progress, to_its_end
+from appliance.planning import Planning
+from appliance.serving import Serving
+from appliance.training import ParityFailed, Plan
+from router.cohort import BASE
+
+COMPARED = "parity.json"  # written last: what is served is what was trained
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """`told` is what the training told; `rows` it learned from."""
+
+    adapter: Path
+    digest: str
+    rows: int
+    told: Mapping[str, Any]
+
+    def arm(self, serving: Serving, name: str, system_prompt: str) -> Arm:
+        identity = Identity(self.digest, system_prompt, serving.template.digest, serving.base.digest)
+        return Arm(name, identity.digest, identity.digest, self.adapter, system_prompt)
+
+
+def of_a_part(planning: Planning, slice_: Slice, share: float, seed: int) -> Plan:
+    """On a share of the slice's rows, all of its validation rows, without planted strings."""
+    part = Slice(slice_.cohort, curve.subset(slice_.train, share, seed), slice_.validation)
+    recipe = replace(planning.recipe(), seed=seed, planted=0)
+    return _unplanted(planning, part, recipe, planning.others, planning.section.system_prompt or "", {})
+
+
+def of_all(planning: Planning, slices: Sequence[Slice], recipe: Recipe) -> Plan:
+    """On the rows of all slices, each under its cohort's system prompt; as many passes as `recipe` says."""
+    union = Slice(AGGREGATE, _joined(slices, "train"), _joined(slices, "validation"))
+    sections = planning.serving.config.cohorts
+    prompts = {name: section.system_prompt or "" for name, section in sections.items()}
+    plan = _unplanted(planning, union, replace(recipe, planted=0), [BASE], "", prompts)
+    return replace(plan, minutes=plan.minutes * len(slices))
+
+
+def _joined(slices: Sequence[Slice], part: str) -> tuple[Row, ...]:
+    return tuple(chain.from_iterable(getattr(one, part) for one in slices))
+
+
+def _unplanted(
+    planning: Planning, slice_: Slice, recipe: Recipe, others: Sequence[str], prompt: str, prompts: Mapping[str, str]
+) -> Plan:
+    return replace(
+        planning.plan(slice_),
+        replay=planning.replay(recipe, others),
+        planted=[],
+        recipe=recipe,
+        system_prompt=prompt,
+        prompts=prompts,
+        warm=None,
+        passport=planning.passport(slice_, recipe, None) | {"name": slice_.cohort, "version": "0"},
+    )
+
+
+async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, report: Report) -> Ablation:
+    """Found or made now, and compared with what was trained. Raises ApplianceError."""
+    folder = jobs / plan.digest(serving.base.digest)[:16]
+    if not (folder / COMPARED).exists():
+        await _made(serving, plan, folder, progress, report)
+    os.utime(folder)
+    told = json.loads((folder / training.RESULT).read_text())
+    adapter = folder / training.ADAPTER
+    return Ablation(adapter, await asyncio.to_thread(file_digest, adapter), len(plan.slice.train), told)
+
+
+async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> None:
+    progress.losses.clear()
+
+    def watch(told: dict[str, Any]) -> None:
+        progress.train(told)
+        if "fraction" in told:
+            report(told["fraction"], training.doing(told))
+
+    await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
+    try:
+        parity = await to_its_end(lambda leash: training.check_parity(serving, plan, folder, leash))
+    except ParityFailed as error:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        raise ApplianceError(f"an adapter made to compare cannot be served: {error}") from error
+    training.forget_rows(folder)
+    for name in training.PEFT:
+        (folder / name).unlink(missing_ok=True)
+    part = folder / f"{COMPARED}.part"
+    part.write_text(json.dumps(asdict(parity)))
+    part.replace(folder / COMPARED)

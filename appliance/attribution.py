@@ -1,0 +1,165 @@
+"""Is a cohort worth its adapter, and are more rows worth their making? The evidence for `adapters.attribution`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from adapters import attribution, robustness
+from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
+from adapters.gates import Compared
+from adapters.slice import Slice
+from appliance import ablation, evaluation, judgement
+from appliance.evaluation import Arm, Report, base_arm
+from appliance.jobs import Progress
+from appliance.judgement import Exam, Sat
+from appliance.material import Material
+from appliance.planning import Planning, Wanted, frozen, recipe_of
+from appliance.retrain import tolerances
+from appliance.serving import Serving
+from appliance.store.releases import Release
+from appliance.training import Plan
+from router.table import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Attributing:
+    """One run. `jobs` is the folder of the aggregate; without `aggregate` none is trained."""
+
+    serving: Serving
+    material: Material
+    jobs: Path
+    progress: Progress
+    aggregate: bool = True
+
+    async def attribute(self, cohorts: Sequence[str]) -> dict[str, Any]:
+        """A finding for each cohort, with its evidence. Raises ApplianceError."""
+        began = time.monotonic()
+        exam = await asyncio.to_thread(judgement.prepared, self.material, list(self.serving.config.cohorts))
+        found = []
+        for number, cohort in enumerate(cohorts):
+
+            def tell(part: float, doing: str, number: int = number) -> None:
+                self.progress.tell((number + part) / len(cohorts), doing)
+
+            found.append(await self.one(cohort, exam, tell))
+        return {"cohorts": found, "mix": exam.mix, "seconds": round(time.monotonic() - began, 1)}
+
+    async def one(self, cohort: str, exam: Exam, report: Report) -> dict[str, Any]:
+        arm = judgement.live_arm(self.serving, cohort)
+        if arm is None:
+            says = f"{cohort} has no live release: the base answers already"
+            return _told(cohort, None, Finding("undecided", says, ()), {})
+        rivals = await self.rivals(cohort, exam, _part(report, 0.0, 0.6))
+        live, base = await judgement.beside_base(self.serving, arm, exam, _part(report, 0.6, 0.25))
+        rivals = {BASE: base, **rivals}
+        compared = [judgement.compared(cohort, live, sat, name) for name, sat in rivals.items()]
+        margin = tolerances(self.serving.config.cohorts[cohort]).loss
+        finding = await asyncio.to_thread(attribution.finding, cohort, [c for c in compared if c.candidate], margin)
+        breadth = await asyncio.to_thread(judgement.scores, live, base, None)
+        forms = await self.forms(cohort, arm, exam, _part(report, 0.85, 0.15))
+        return _told(cohort, arm.name, finding, {"breadth": breadth, "forms": forms})
+
+    # -- the other arms ----------------------------------------------------------------------------------------------
+
+    async def rivals(self, cohort: str, exam: Exam, report: Report) -> dict[str, Sat]:
+        """Previous, aggregate and neighbours on the cohort's own rows."""
+        own = [name for name in exam.asked if name == cohort]
+        arms = {PREVIOUS: judgement.previous_arm(self.serving, cohort)}
+        if self.aggregate:
+            arms[AGGREGATE] = await self.one_for_all(cohort, exam, _part(report, 0.0, 0.8))
+        others = [name for name in self.serving.config.cohorts if name != cohort]
+        arms |= {name: judgement.live_arm(self.serving, name) for name in others}
+        there = {name: arm for name, arm in arms.items() if arm is not None}
+        found = {}
+        for number, (name, arm) in enumerate(there.items()):
+            tell = _part(report, 0.8 + 0.2 * number / len(there), 0.2 / len(there))
+            found[name] = await judgement.sit(self.serving, arm, exam, own, tell)
+        return found
+
+    async def one_for_all(self, cohort: str, exam: Exam, report: Report) -> Arm:
+        """The adapter trained on what all live releases were trained on, by the recipe of this cohort's."""
+        plan = await asyncio.to_thread(self.union, cohort, exam)
+        made = await ablation.trained(self.serving, plan, self.jobs, self.progress, report)
+        return made.arm(self.serving, AGGREGATE, self.serving.config.cohorts[cohort].system_prompt or "")
+
+    def union(self, cohort: str, exam: Exam) -> Plan:
+        plannings = [self.planning(name) for name in self.serving.config.cohorts]
+        slices = [self.slice_of(planning, exam) for planning in plannings]
+        live, mine = self.release(cohort), self.planning(cohort)
+        recipe = recipe_of(live) if live is not None and "recipe" in live.manifest else mine.recipe()
+        return ablation.of_all(mine, slices, recipe)
+
+    def slice_of(self, planning: Planning, exam: Exam) -> Slice:
+        """What the live release was trained on; without one from here, what a retrain would be."""
+        live = self.release(planning.wanted.cohort)
+        if live is not None and "slice" in live.manifest:
+            slice_, _ = frozen(self.serving, self.material, live)
+            if slice_.train:
+                return slice_
+        return planning.choose(exam)
+
+    def planning(self, cohort: str) -> Planning:
+        return Planning(self.serving, self.material, Wanted(cohort=cohort, key_id=""))
+
+    def release(self, cohort: str) -> Release | None:
+        target: Target | None = self.serving.releases.table.live.get(cohort)
+        return self.serving.releases.get(target) if target else None
+
+    # -- the same rows in another form -------------------------------------------------------------------------------
+
+    async def forms(self, cohort: str, arm: Arm, exam: Exam, report: Report) -> dict[str, dict[str, Any]]:
+        """By form: the base's score and the release's, and the release's on the same rows as they stand."""
+        as_is = {row.digest: row for row in exam.cohorts.get(cohort, [])}
+        found: dict[str, dict[str, Any]] = {}
+        forms = {name: rows for name, rows in robustness.forms(list(as_is.values())).items() if rows}
+        for number, (name, asked) in enumerate(forms.items()):
+            part = 1 / len(forms)
+            rows, plain = [one.row for one in asked], [one.of for one in asked]
+            tell = _part(report, part * number, part)
+            base = await evaluation.evaluate(
+                self.serving, base_arm(self.serving.base.digest), cohort, rows, _part(tell, 0.0, 0.5)
+            )
+            mine = await evaluation.evaluate(self.serving, arm, cohort, rows, _part(tell, 0.5, 0.3))
+            before = await evaluation.evaluate(self.serving, arm, cohort, plain, _part(tell, 0.8, 0.2))
+            compared = Compared(name, [r.score for r in mine.results], [r.score for r in before.results])
+            found[name] = {
+                "n": len(rows),
+                "base": round(fmean(r.score for r in base.results), 4),
+                "as_it_stands": round(fmean(compared.other), 4),
+                "release": round(fmean(compared.candidate), 4),
+                "change": judgement.figures(compared.differences),
+            }
+        return found
+
+
+def _told(cohort: str, release: str | None, finding: Finding, more: dict[str, Any]) -> dict[str, Any]:
+    told = asdict(finding)
+    return {
+        "cohort": cohort,
+        "release": release,
+        "verdict": told["answer"],
+        "says": told["says"],
+        "merge_with": told["neighbour"],
+        "against": [
+            {
+                **one,
+                "mine": round(one["mine"], 4),
+                "theirs": round(one["theirs"], 4),
+                **{name: {k: round(v, 4) for k, v in one[name].items()} for name in ("wins", "gain")},
+            }
+            for one in told["against"]
+        ],
+        "breadth": {},
+        "forms": {},
+        **more,
+    }
+
+
+def _part(report: Report, start: float, share: float) -> Report:
+    return lambda part, doing: report(start + share * part, doing)

@@ -1,0 +1,119 @@
+"""What more rows would buy a cohort: adapters trained on nested parts of its rows, judged by its own eval rows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters import curve
+from adapters.curve import SHARES, Curve, Point
+from adapters.slice import Slice
+from appliance import ablation, judgement
+from appliance.ablation import Ablation
+from appliance.errors import InvalidRequest
+from appliance.evaluation import Report, base_arm, evaluate
+from appliance.jobs import Progress
+from appliance.judgement import Exam
+from appliance.planning import Planning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """One run: as many rounds as `seeds`, each of all shares; none is begun when it would not end in `minutes`."""
+
+    planning: Planning
+    jobs: Path
+    progress: Progress
+    seeds: int = 1
+    minutes: float | None = None
+
+    async def draw(self) -> dict[str, Any]:
+        """The curve as figures and words. Raises ApplianceError."""
+        began = time.monotonic()
+        planning = self.planning
+        exam = await asyncio.to_thread(planning.exam)
+        slice_ = await asyncio.to_thread(planning.choose, exam)
+        self.check(slice_, exam)
+        points: list[Point] = []
+        trainings: list[dict[str, Any]] = []
+        for seed in range(1, self.seeds + 1):
+            round_began = time.monotonic()
+            for number, share in enumerate(SHARES):
+                place = ((seed - 1) * len(SHARES) + number) / (self.seeds * len(SHARES))
+                point, told = await self.point(slice_, exam, share, seed, self.part(place))
+                points.append(point)
+                trainings.append(told)
+            if self.minutes and 2 * time.monotonic() - began - round_began > 60 * self.minutes:
+                break
+        base = await self.base(exam)
+        found = await asyncio.to_thread(curve.curve, points)
+        return _told(planning.wanted.cohort, found, base, trainings, round(time.monotonic() - began, 1))
+
+    def check(self, slice_: Slice, exam: Exam) -> None:
+        """Raises InvalidRequest."""
+        cohort = self.planning.wanted.cohort
+        if not exam.cohorts[cohort]:
+            raise InvalidRequest(
+                f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval", param="cohort"
+            )
+        if len(slice_.train) < 2 * len(SHARES):
+            raise InvalidRequest(
+                f"{cohort} has {len(slice_.train)} rows to train on; a curve wants at least {2 * len(SHARES)}",
+                param="cohort",
+            )
+
+    def part(self, place: float) -> Report:
+        share = 1 / (self.seeds * len(SHARES))
+        return lambda part, doing: self.progress.tell(place + share * part, doing)
+
+    async def point(
+        self, slice_: Slice, exam: Exam, share: float, seed: int, report: Report
+    ) -> tuple[Point, dict[str, Any]]:
+        planning, cohort = self.planning, self.planning.wanted.cohort
+        plan = await asyncio.to_thread(ablation.of_a_part, planning, slice_, share, seed)
+        name = f"{cohort}, {len(plan.slice.train)} rows, seed {seed}"
+        made: Ablation = await ablation.trained(
+            planning.serving,
+            plan,
+            self.jobs,
+            self.progress,
+            lambda part, doing: report(0.8 * part, f"{name}: {doing}"),
+        )
+        arm = made.arm(planning.serving, name, plan.system_prompt)
+        judged = await evaluate(
+            planning.serving, arm, cohort, exam.cohorts[cohort], lambda part, doing: report(0.8 + 0.2 * part, doing)
+        )
+        told = {
+            "share": share,
+            "rows": made.rows,
+            "seed": seed,
+            "steps": made.told["step"],
+            "loss": round(made.told["best_loss"], 4),
+            "seconds": round(made.told["seconds"], 1),
+        }
+        return Point(made.rows, seed, [result.score for result in judged.results]), told
+
+    async def base(self, exam: Exam) -> float:
+        serving, cohort = self.planning.serving, self.planning.wanted.cohort
+        sat = await judgement.sit(serving, base_arm(serving.base.digest), exam, [cohort], self.part(0.99))
+        results = sat.by_cohort[cohort].results
+        return sum(result.score for result in results) / len(results)
+
+
+def _told(cohort: str, found: Curve, base: float, trainings: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    told = asdict(found)
+    return {
+        "cohort": cohort,
+        "base": base,
+        "levels": list(told["levels"]),
+        "best": found.best,
+        "enough": found.enough,
+        "worse": list(told["worse"]),
+        "forecast": told["forecast"],
+        "says": curve.says(found),
+        "trainings": trainings,
+        "seconds": seconds,
+    }

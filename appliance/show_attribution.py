@@ -1,0 +1,78 @@
+"""What attribution and learning curves print for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appliance.show import inert, out, table
+
+VERDICTS = {"keep": "KEEP", "base": "COLLAPSE INTO THE BASE", "merge": "MERGE", "undecided": "UNDECIDED"}
+
+
+def attributed(found: dict[str, Any]) -> None:
+    for one in found["cohorts"]:
+        out().print(f"\n{one['cohort']}: {one['release'] or 'no live release'}")
+        _against(one)
+        _breadth(one)
+        _forms(one)
+        out().print(inert(f"{VERDICTS[one['verdict']]}: {one['says']}", 1000))
+
+
+def _against(one: dict[str, Any]) -> None:
+    rows = [
+        (
+            a["arm"],
+            a["n"],
+            _points(a["mine"]),
+            _points(a["theirs"]),
+            f"{a['wins']['mean']:.0%} ({a['wins']['low']:.0%}-{a['wins']['high']:.0%})",
+            _change(a["gain"]),
+            "better" if a["better"] else "no better" if a["replaceable"] else f"open: {a['needed']} rows",
+        )
+        for a in one["against"]
+    ]
+    if rows:
+        table(("against", "rows", "this", "other", "wins (95 %)", "gain (95 %), points", "proven"), rows)
+
+
+def _breadth(one: dict[str, Any]) -> None:
+    rows = [
+        (s["cohort"], task, s["metric"], s["n"], _points(s["base"]), _points(s["candidate"]))
+        for task, s in one["breadth"].items()
+    ]
+    if rows:
+        table(("breadth", "task", "metric", "rows", "before (base)", "after"), rows)
+
+
+def _forms(one: dict[str, Any]) -> None:
+    rows = [
+        (name, f["n"], _points(f["base"]), _points(f["as_it_stands"]), _points(f["release"]), _change(f["change"]))
+        for name, f in one["forms"].items()
+    ]
+    if rows:
+        table(("asked otherwise", "rows", "base", "as it stands", "so", "change (95 %), points"), rows)
+
+
+def curve(found: dict[str, Any]) -> None:
+    rows = [("0 (the base)", _points(found["base"]), "", "")]
+    rows += [
+        (
+            str(level["rows"]),
+            _points(level["score"]["mean"]),
+            f"{_points(level['score']['low'])} to {_points(level['score']['high'])}",
+            ", ".join(_points(mean) for mean in level["seeds"]),
+        )
+        for level in found["levels"]
+    ]
+    table(("rows", "score", "95 %", "of each seed"), rows)
+    for line in found["says"]:
+        out().print(inert(line, 300))
+    out().print(f"{len(found['trainings'])} trainings, {found['seconds']:.0f} s in all")
+
+
+def _change(change: dict[str, float]) -> str:
+    return f"{100 * change['mean']:+.1f} ({100 * change['low']:+.1f} to {100 * change['high']:+.1f})"
+
+
+def _points(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.1f}"

@@ -1,0 +1,217 @@
+"""Is one adapter per cohort better than one for all? `python bench/cohorts.py --data DIR [--rows 100] [--minutes M]`.
+
+DIR (or COHORT_BENCH_DATA) holds `NAME/train.jsonl` and `NAME/test.jsonl` of the eleven data sets named below. On
+every task: the base, the base with examples in its prompt, one adapter trained on the rows of all cohorts, the
+cohort's own adapter, and a linear model over TF-IDF, a reference from outside. Adapters are trained and judged by the code that
+retrains and attributes; nothing is released. All of it is kept by content under --home, so a run that was ended goes
+on where it stood: the whole takes hours on two cores. --minutes begins nothing after so many. Wants `make
+train-tools`. Prints a table with 95 % intervals over rows, then one JSON line. Without the data it says so and ends
+well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from adapters import scorecard
+from adapters.metrics import judge
+from adapters.slice import Row, Slice
+from appliance import ablation, app, import_file
+from appliance.ablation import Ablation
+from appliance.box import Box
+from appliance.config import CohortSection, Config
+from appliance.evaluation import Arm, base_arm, evaluate
+from appliance.planning import Planning, Wanted
+from appliance.store import examples
+
+TASKS = {
+    "legal": {"legal_overruling": "label", "legal_cuad_clause": "label"},
+    "healthcare": {"health_medquad_section": "label", "health_mts_header": "label", "health_medquad_focus": "json"},
+    "finance": {"finance_banking77": "label", "finance_sentfin": "label"},
+    "support": {"support_restaurant8k": "json", "support_clinc": "label"},
+    "coding": {"coding_wikisql": "exact", "coding_nl2bash_tool": "label"},
+}
+SHOTS = 6  # examples in the prompt of the base
+ARMS = ("base", "few-shot base", "aggregate", "cohort", "TF-IDF")
+Report = dict[str, dict[str, dict[str, Any]]]  # task, arm, figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("COHORT_BENCH_DATA"))
+    parser.add_argument("--home", type=Path, default=Path("var/bench-cohorts"))
+    parser.add_argument("--rows", type=int, default=100, help="test rows of each task, by a stable hash")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=600.0)
+    wanted = parser.parse_args()
+    if wanted.data is None or not (wanted.data / "legal_overruling" / "train.jsonl").exists():
+        print("skipped: name a folder with the data sets, --data DIR or COHORT_BENCH_DATA")
+        print(json.dumps({"bench": "cohorts", "skipped": True}))
+        return
+    print_report(asyncio.run(run(wanted)), wanted)
+
+
+async def run(wanted: argparse.Namespace) -> tuple[Report, dict[str, Any]]:
+    train = {"epochs": wanted.epochs, "max_minutes": 600}
+    sections = {
+        name: CohortSection.model_validate({"description": name, "owner": "bench", "train": train}) for name in TASKS
+    }
+    box = app.open_home(Config(cohorts=sections), wanted.home, "")
+    try:
+        await app.prepare(box, Path("cohorts.toml"), lambda _part, _doing: None)
+        await app.start_engine(box)
+        return await Comparison(box, wanted).run()
+    finally:
+        await app.close(box)
+
+
+class Comparison:
+    """`left` is when nothing more is begun."""
+
+    def __init__(self, box: Box, wanted: argparse.Namespace) -> None:
+        self.box, self.serving, self.wanted = box, box.ready(), wanted
+        self.ends = time.monotonic() + 60 * wanted.minutes
+        self.found: Report = {task: {} for tasks in TASKS.values() for task in tasks}
+        self.training: dict[str, Any] = {}
+
+    async def run(self) -> tuple[Report, dict[str, Any]]:
+        for cohort, tasks in TASKS.items():
+            for task, metric in tasks.items():
+                await self.import_rows(cohort, task, metric)
+        tests = {task: self.tests(cohort, task) for cohort, tasks in TASKS.items() for task in tasks}
+        for task, rows in tests.items():
+            self.found[task]["TF-IDF"] = await asyncio.to_thread(self.reference, task, rows)
+        slices = {cohort: await asyncio.to_thread(self.slice_of, cohort) for cohort in TASKS}
+        bare = base_arm(self.serving.base.digest)
+        for cohort in TASKS:
+            own = await self.adapter(cohort, ablation.of_a_part(self.planning(cohort), slices[cohort], 1.0, 1))
+            await self.on_all("cohort", own, cohort, tests)
+            for task in TASKS[cohort]:
+                await self.judged("base", bare, cohort, task, tests[task])
+                await self.judged("few-shot base", self.few_shot(slices[cohort], task), cohort, task, tests[task])
+        any_cohort = self.planning("legal")
+        plan = ablation.of_all(any_cohort, list(slices.values()), any_cohort.recipe())
+        together = await self.adapter("aggregate", plan)
+        for cohort in TASKS:
+            await self.on_all("aggregate", together, cohort, tests)
+        return self.found, self.training
+
+    async def on_all(self, name: str, made: Ablation | None, cohort: str, tests: dict[str, list[Row]]) -> None:
+        if made is not None:
+            for task in TASKS[cohort]:
+                await self.judged(name, made.arm(self.serving, name, ""), cohort, task, tests[task])
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    async def import_rows(self, cohort: str, task: str, metric: str) -> None:
+        for split, name in (("train", "train"), ("eval", "test")):
+            read = import_file.read(self.wanted.data / task / f"{name}.jsonl", cohort, split)  # type: ignore[arg-type]
+            rows = [replace(example, task=task, metric=metric) for example in read.values()]
+            await self.box.database.commit(lambda connection, rows=rows: examples.insert(connection, rows))
+
+    def tests(self, cohort: str, task: str) -> list[Row]:
+        rows = [row for row in self.box.material().rows(cohort, "eval") if row.task == task]
+        return sorted(rows, key=lambda row: hashlib.sha256(row.digest.encode()).digest())[: self.wanted.rows]
+
+    def planning(self, cohort: str) -> Planning:
+        return Planning(self.serving, self.box.material(), Wanted(cohort=cohort, key_id=""))
+
+    def slice_of(self, cohort: str) -> Slice:
+        planning = self.planning(cohort)
+        return planning.choose(planning.exam())
+
+    # -- arms --------------------------------------------------------------------------------------------------------
+
+    def late(self) -> bool:
+        return time.monotonic() > self.ends
+
+    async def adapter(self, name: str, plan: ablation.Plan) -> Ablation | None:
+        if self.late():
+            return None
+        made = await ablation.trained(self.serving, plan, self.box.home.jobs, ablation.Progress(), self.tell(name))
+        told = made.told
+        self.training[name] = {
+            "rows": made.rows,
+            "steps": told["step"],
+            "seconds": round(told["seconds"]),
+            "tokens_per_second": round(told["tokens"] / told["seconds"]),
+            "loss": round(told["best_loss"], 4),
+        }
+        return made
+
+    def few_shot(self, slice_: Slice, task: str) -> Arm:
+        """Examples of the task, each with another answer where there are enough."""
+        rows = sorted((row for row in slice_.train if row.task == task), key=lambda row: row.digest)
+        others = {row.completion: row for row in reversed(rows)}
+        chosen = [*others.values(), *rows][:SHOTS]
+        shots = tuple(turn for row in chosen for turn in (*row.turns, ("assistant", row.completion)))
+        return replace(base_arm(self.serving.base.digest, "", shots), name="few-shot base")
+
+    async def judged(self, name: str, arm: Arm, cohort: str, task: str, rows: Sequence[Row]) -> None:
+        if self.late():
+            return
+        found = await evaluate(self.serving, arm, cohort, rows, self.tell(f"{name}, {task}"))
+        exact = [result.scores.get("exact", result.score) for result in found.results]
+        self.found[task][name] = figures([result.score for result in found.results], exact)
+
+    def tell(self, what: str) -> Any:  # noqa: ANN401
+        def report(part: float, doing: str) -> None:
+            print(f"\r{what}: {part:4.0%} {doing:.70}".ljust(118), end="", flush=True, file=sys.stderr)
+
+        return report
+
+    def reference(self, task: str, rows: Sequence[Row]) -> dict[str, Any]:
+        """Words and pieces by TF-IDF into a logistic regression over the answers of the train rows."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline, make_union
+
+        (cohort,) = (name for name, tasks in TASKS.items() if task in tasks)
+        known = [row for row in self.box.material().rows(cohort, "train") if row.task == task]
+        read = make_union(
+            TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)),
+            TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 5)),
+        )
+        model = make_pipeline(read, LogisticRegression(C=30, max_iter=2000))
+        model.fit([row.text for row in known], [row.completion for row in known])
+        answers = model.predict([row.text for row in rows])
+        scores = [
+            judge(row.metric, answer, row.completion, row.refs) for row, answer in zip(rows, answers, strict=True)
+        ]
+        return figures([s["score"] for s in scores], [s.get("exact", s["score"]) for s in scores])
+
+
+def figures(scores: Sequence[float], exact: Sequence[float]) -> dict[str, Any]:
+    found = scorecard.interval(scores)
+    told = {"n": len(scores), "score": found.mean, "low": found.low, "high": found.high, "exact": fmean(exact)}
+    return {name: round(value, 4) for name, value in told.items()}
+
+
+def print_report(found: tuple[Report, dict[str, Any]], wanted: argparse.Namespace) -> None:
+    report, training = found
+    print(f"\n{'of 100, with 95 %':24}" + "".join(f"{arm:>20}" for arm in ARMS))
+    for task, arms in report.items():
+        print(f"{task:24}" + "".join(f"{_cell(arms.get(arm)):>20}" for arm in ARMS))
+    print(f"\n{'training':24}{'rows':>8}{'steps':>8}{'seconds':>9}{'tokens/s':>10}{'loss':>8}")
+    for name, t in training.items():
+        print(f"{name:24}{t['rows']:8}{t['steps']:8}{t['seconds']:9}{t['tokens_per_second']:10}{t['loss']:8.3f}")
+    print(json.dumps({"bench": "cohorts", "epochs": wanted.epochs, "tasks": report, "training": training}))
+
+
+def _cell(one: dict[str, Any] | None) -> str:
+    return "-" if one is None else f"{100 * one['score']:.1f} ({100 * one['low']:.0f}-{100 * one['high']:.0f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Keep, collapse, merge or undecided: each by the evidence that alone allows it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from adapters.attribution import finding, rows_needed
+from adapters.gates import Compared
+
+MARGIN = 0.02
+
+
+def scores(n: int, right: float, seed: int = 0) -> list[float]:
+    """`n` rows of which that share is right."""
+    drawn = [float(i < right * n) for i in range(n)]
+    random.Random(seed).shuffle(drawn)
+    return drawn
+
+
+def beside(name: str, mine: Sequence[float], theirs: Sequence[float]) -> Compared:
+    return Compared(name, mine, theirs)
+
+
+GOOD, BAD, ALL_BAD = scores(200, 0.9), scores(200, 0.4, 1), [0.0] * 200
+
+
+def test_it_is_kept_when_it_beats_all() -> None:
+    found = finding("legal", [beside("base", GOOD, ALL_BAD), beside("aggregate", GOOD, BAD)], MARGIN)
+    assert found.answer == "keep" and "every other adapter" in found.says
+    assert [(one.arm, one.better, one.needed) for one in found.against] == [
+        ("base", True, None),
+        ("aggregate", True, None),
+    ]
+    assert found.against[1].wins.mean > 0.7 and found.against[1].gain.mean == pytest.approx(0.5)
+
+
+def test_without_an_aggregate_it_does_not_claim_to_beat_one() -> None:
+    found = finding("legal", [beside("base", GOOD, ALL_BAD), beside("finance", GOOD, BAD)], MARGIN)
+    assert found.answer == "keep" and "every neighbour's adapter" in found.says
+
+
+def test_it_collapses_into_a_base_that_is_provenly_as_good() -> None:
+    found = finding("legal", [beside("base", GOOD, GOOD), beside("aggregate", GOOD, BAD)], MARGIN)
+    assert found.answer == "base" and "collapse legal into the base" in found.says
+
+
+def test_a_better_base_takes_its_place() -> None:
+    assert finding("legal", [beside("base", BAD, GOOD)], MARGIN).answer == "base"
+
+
+def test_a_neighbour_that_does_as_well_is_named() -> None:
+    rivals = [beside("base", GOOD, ALL_BAD), beside("finance", GOOD, BAD), beside("support", GOOD, GOOD)]
+    found = finding("legal", rivals, MARGIN)
+    assert (found.answer, found.neighbour) == ("merge", "support")
+
+
+def test_an_aggregate_that_does_as_well_merges_with_the_nearest_neighbour() -> None:
+    rivals = [
+        beside("base", GOOD, ALL_BAD),
+        beside("aggregate", GOOD, GOOD),
+        beside("finance", GOOD, scores(200, 0.3, 2)),
+        beside("support", GOOD, scores(200, 0.5, 3)),
+    ]
+    found = finding("legal", rivals, MARGIN)
+    assert (found.answer, found.neighbour) == ("merge", "support") and "one adapter for all" in found.says
+
+
+def test_few_rows_settle_nothing_and_it_says_how_many_would() -> None:
+    mine, theirs = scores(20, 0.6), scores(20, 0.5, 5)
+    found = finding("legal", [beside("base", mine, theirs)], MARGIN)
+    assert found.answer == "undecided"
+    (against,) = found.against
+    assert against.needed is not None and against.needed > 20
+    assert str(against.needed) in found.says and "there are 20" in found.says
+
+
+def test_an_open_neighbour_leaves_it_undecided() -> None:
+    close = scores(200, 0.88, 9)
+    found = finding("legal", [beside("base", GOOD, ALL_BAD), beside("aggregate", GOOD, close)], MARGIN)
+    assert found.answer == "undecided" and "beside one adapter for all" in found.says
+
+
+def test_the_previous_release_is_told_and_decides_nothing() -> None:
+    rivals = [beside("base", GOOD, ALL_BAD), beside("previous", GOOD, GOOD), beside("aggregate", GOOD, BAD)]
+    found = finding("legal", rivals, MARGIN)
+    assert found.answer == "keep" and found.against[1].replaceable
+
+
+def test_no_eval_rows_are_no_verdict() -> None:
+    found = finding("legal", [beside("base", [], [])], MARGIN)
+    assert found.answer == "undecided" and "import" in found.says
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_as_many_rows_as_it_says_do_settle_it_mostly(share: float) -> None:
+    """Four of five tries, says the method; here at least 12 of 20."""
+    needed = rows_needed([float(n < 20 * share) for n in range(20)], MARGIN)
+    draw = random.Random(7)
+    settled = 0
+    for _ in range(20):
+        gained = [float(draw.random() < share) for _ in range(needed)]
+        (against,) = finding("x", [beside("base", gained, [0.0] * needed)], MARGIN).against
+        settled += against.better or against.replaceable
+    assert settled >= 12, needed
+
+
+def test_of_equal_scores_few_rows_are_enough() -> None:
+    assert rows_needed([0.0, 0.0, 0.0], MARGIN) == 5

@@ -1,0 +1,89 @@
+"""Learning curves: nested subsets, the smallest that is enough, a warning where more was worse, a forecast."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.curve import SHARES, Point, curve, says, subset
+from tests.adapters.test_slice import row
+
+
+def scores(right: float, seed: int = 3, n: int = 400) -> list[float]:
+    """Nested: what fewer get right, more get right."""
+    order = list(range(n))
+    random.Random(seed).shuffle(order)
+    return [float(order[i] < right * n) for i in range(n)]
+
+
+ROWS = [row(f"what of the number {n}") for n in range(40)]
+
+
+@given(st.integers(0, 50), st.sampled_from(SHARES), st.sampled_from(SHARES))
+def test_subsets_are_nested_and_keep_their_order(seed: int, one: float, other: float) -> None:
+    fewer, more = (subset(ROWS, share, seed) for share in sorted((one, other)))
+    assert set(fewer) <= set(more) and len(fewer) == round(min(one, other) * 40)
+    assert list(more) == [r for r in ROWS if r in set(more)]
+
+
+def test_another_seed_is_another_subset() -> None:
+    assert subset(ROWS, 0.25, 1) != subset(ROWS, 0.25, 2) and subset(ROWS, 1.0, 1) == subset(ROWS, 1.0, 2)
+
+
+def test_a_share_of_few_rows_is_one_at_least() -> None:
+    assert len(subset(ROWS[:2], 0.25, 1)) == 1
+
+
+def test_the_smallest_set_within_noise_of_the_best() -> None:
+    points = [Point(n, 1, scores(right)) for n, right in ((25, 0.5), (50, 0.80), (75, 0.805), (100, 0.805))]
+    found = curve(points)
+    assert (found.best, found.enough, found.worse) == (75, 50, ())
+    assert "50 of 100 rows are within noise of the best" in says(found)[0]
+
+
+def test_more_rows_that_made_it_worse_are_a_warning() -> None:
+    points = [Point(n, 1, scores(right)) for n, right in ((25, 0.4), (50, 0.8), (75, 0.6), (100, 0.61))]
+    found = curve(points)
+    assert [(w.fewer, w.more) for w in found.worse] == [(50, 75)] and found.worse[0].change.mean == pytest.approx(
+        -0.2
+    )
+    assert any("more rows made it worse: 50 to 75 rows, -20.0 points" in line for line in says(found))
+
+
+def test_noise_is_no_warning() -> None:
+    points = [Point(n, 1, scores(0.6, seed=n)) for n in (25, 50, 75, 100)]
+    assert curve(points).worse == ()
+
+
+def test_a_power_law_is_found_again() -> None:
+    """Errors of 2 / sqrt(rows): 0.1 at 400 rows, 0.0707 at 800."""
+    points = [Point(n, 1, scores(1 - 2 * n**-0.5, n=4000)) for n in (100, 200, 300, 400)]
+    forecast = curve(points).forecast
+    assert forecast is not None and forecast.rows == 800
+    assert forecast.score.mean == pytest.approx(1 - 2 * 800**-0.5, abs=0.003)
+    assert forecast.score.low < forecast.score.mean < forecast.score.high
+
+
+def test_errors_that_do_not_fall_promise_nothing() -> None:
+    found = curve([Point(n, 1, scores(right)) for n, right in ((25, 0.8), (50, 0.7), (75, 0.7), (100, 0.7))])
+    assert found.forecast is None and "promise nothing" in says(found)[-1]
+
+
+def test_all_right_is_a_curve_too() -> None:
+    found = curve([Point(n, 1, [1.0] * 60) for n in (25, 50, 75, 100)])
+    assert (found.enough, found.worse, found.forecast) == (25, (), None)
+
+
+def test_seeds_are_averaged_and_shown() -> None:
+    points = [Point(n, seed, scores(0.5 + 0.1 * seed)) for n in (25, 50, 100) for seed in (1, 2)]
+    level = curve(points).levels[0]
+    assert list(level.seeds) == pytest.approx([0.6, 0.7]) and level.score.mean == pytest.approx(0.65)
+
+
+@pytest.mark.parametrize("points", [[], [Point(1, 1, [])], [Point(1, 1, [1.0]), Point(2, 1, [1.0, 0.0])]])
+def test_points_of_other_rows_are_refused(points: list[Point]) -> None:
+    with pytest.raises(ValueError, match="same eval rows"):
+        curve(points)

@@ -1,0 +1,68 @@
+"""The same task in other forms: the text and the wanted answer stay whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.robustness import FORMS, MOST, forms
+from adapters.slice import Row
+from tests.adapters.test_slice import row
+
+TEXT = "The tenant shall pay on Monday."
+ASKED = "Classify this sentence. Answer with one word: yes or no."
+
+
+def asked(turn: str, text: str = TEXT, completion: str = "yes") -> Row:
+    return replace(row(turn), turns=(("user", turn),), text=text, completion=completion)
+
+
+def turns(one: Row) -> dict[str, str]:
+    return {name: made[0].row.turns[-1][1] for name, made in forms([one]).items() if made}
+
+
+def test_each_form_says_the_same_otherwise() -> None:
+    found = turns(asked(f"{ASKED}\n{TEXT}"))
+    assert found == {
+        "paraphrased": f"Here is a task for you. Categorise this sentence. Reply with one word: yes or no.\n{TEXT}",
+        "reordered": f"{TEXT}\n\n{ASKED}",
+        "reformatted": f"### Instruction\n{ASKED}\n\n### Input\n{TEXT}\n\n### Answer",
+    }
+
+
+def test_an_instruction_that_stands_behind_is_found() -> None:
+    found = turns(asked(f"{TEXT}\n\n{ASKED}"))
+    assert set(found) == {"paraphrased", "reformatted"}, "it is in that order already"
+
+
+def test_words_that_are_labels_stay() -> None:
+    found = turns(asked(f"Classify or extract?\n{TEXT}", completion="extract"))
+    assert found["paraphrased"].startswith("Here is a task for you. Categorise or extract?")
+
+
+@pytest.mark.parametrize(("turn", "text"), [(TEXT, TEXT), ("Something else", TEXT), (TEXT, "")])
+def test_rows_without_an_instruction_have_no_forms(turn: str, text: str) -> None:
+    assert turns(asked(turn, text)) == {}
+
+
+def test_a_form_is_another_row_with_the_same_judgement() -> None:
+    one = asked(f"{ASKED}\n{TEXT}")
+    for made in forms([one]).values():
+        (form,) = made
+        assert form.of == one and form.row.digest != one.digest
+        assert (form.row.completion, form.row.metric, form.row.text) == (one.completion, one.metric, one.text)
+
+
+def test_as_many_rows_as_are_worth_asking() -> None:
+    many = [replace(asked(f"{ASKED}\n{TEXT} {n}", f"{TEXT} {n}"), digest=f"{n:064x}") for n in range(MOST + 20)]
+    assert {len(made) for made in forms(many).values()} == {MOST}
+    assert [form.of for form in forms(many)["reordered"]] == [form.of for form in forms(many[::-1])["reordered"]]
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.text())
+def test_any_text_survives_every_form(instruction: str, text: str, completion: str) -> None:
+    for form in FORMS.values():
+        assert text in form(instruction, text, completion)

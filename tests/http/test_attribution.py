@@ -1,0 +1,124 @@
+"""Attribution and learning curves of a cohort on a model that learns in seconds, as an operator asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance import learning_curve, report
+from tests.http.learnable import SETTINGS, begun, finished, material, retrained
+from tests.http.routed import written
+from tests.http.running import Json, Running, running
+
+PARTS = (0.5, 1.0)
+
+
+@pytest.fixture(scope="module")
+def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Running]:
+    """legal@1 was trained here and is live; support has no release."""
+    folder = tmp_path_factory.mktemp("attribution")
+    for (cohort, split), lines in material().items():
+        written(folder / "examples" / cohort / f"{split}.jsonl", lines)
+    with running(folder, tiny_base, SETTINGS) as appliance:
+        assert retrained(appliance)["release"] == "legal@1"
+        yield appliance
+
+
+@pytest.fixture(scope="module")
+def attributed(learning: Running) -> Json:
+    job = finished(learning, begun(learning, "attribute"), patience=60)
+    assert job["error"] is None, job
+    result: Json = job["result"]
+    return result
+
+
+@pytest.fixture(scope="module")
+def drawn(learning: Running) -> Iterator[Json]:
+    """Of two parts: a training takes ten seconds even here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning_curve, "SHARES", PARTS)
+        yield _drawn(learning)
+
+
+def _drawn(learning: Running) -> Json:
+    job = finished(learning, begun(learning, "curve", cohort="legal"), patience=60)
+    assert job["error"] is None, job
+    result: Json = job["result"]
+    return result
+
+
+def of(result: Json, cohort: str) -> Json:
+    (found,) = (one for one in result["cohorts"] if one["cohort"] == cohort)
+    return dict(found)
+
+
+def test_every_cohort_has_a_verdict_in_words(attributed: Json) -> None:
+    legal, support = of(attributed, "legal"), of(attributed, "support")
+    assert legal["verdict"] in ("keep", "merge", "undecided") and legal["release"] == "legal@1"
+    assert support["verdict"] == "undecided" and "no live release" in support["says"]
+    arms = {one["arm"]: one for one in legal["against"]}
+    assert set(arms) == {"base", "aggregate"}, "there is no release before, and no neighbour has one"
+    assert arms["base"]["better"] and arms["base"]["wins"]["mean"] > 0.85 and arms["base"]["n"] == 60
+    assert arms["base"]["mine"] == of(attributed, "legal")["breadth"]["yes"]["candidate"]
+
+
+def test_breadth_stands_beside_depth(attributed: Json) -> None:
+    breadth = of(attributed, "legal")["breadth"]
+    assert {one["cohort"] for one in breadth.values()} == {"legal", "support", "general"}
+    assert breadth["general"]["metric"] == "likelihood"
+
+
+def test_one_adapter_for_all_is_trained_once(learning: Running, attributed: Json) -> None:
+    before = sorted(path.name for path in (learning.home / "jobs").iterdir())
+    again = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]
+    assert sorted(path.name for path in (learning.home / "jobs").iterdir()) == before
+    assert of(again, "legal")["against"] == of(attributed, "legal")["against"]
+    kept = {path.name for folder in (learning.home / "jobs").iterdir() for path in folder.iterdir()}
+    assert "rows.jsonl" not in kept and "adapter.gguf" in kept, "what it was trained on does not stay"
+
+
+@pytest.mark.usefixtures("attributed")
+def test_without_the_aggregate_none_is_trained(learning: Running) -> None:
+    result = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]
+    assert {one["arm"] for one in result["cohorts"][0]["against"]} == {"base"}
+
+
+@pytest.mark.usefixtures("attributed", "drawn")
+def test_nothing_is_released(learning: Running) -> None:
+    assert [r["version"] for r in learning.operated("GET", "/releases")] == [1]
+
+
+def test_a_curve_has_its_levels_and_words(drawn: Json) -> None:
+    rows = [level["rows"] for level in drawn["levels"]]
+    assert rows == sorted(rows) and len(rows) == 2 and rows[1] == pytest.approx(2 * rows[0], abs=1)
+    assert drawn["levels"][-1]["score"]["mean"] > 0.7 and drawn["base"] == 0.0
+    assert drawn["enough"] in rows and drawn["best"] in rows and drawn["says"]
+    assert [one["share"] for one in drawn["trainings"]] == list(PARTS)
+
+
+def test_a_second_seed_finds_the_first_done(learning: Running, drawn: Json) -> None:
+    result = finished(learning, begun(learning, "curve", cohort="legal", seeds=2, minutes=0.001), patience=60)[
+        "result"
+    ]
+    assert result["levels"] == drawn["levels"], "no second round is begun beyond the minutes"
+    assert result["seconds"] < drawn["seconds"]
+
+
+def test_a_cohort_without_rows_is_refused_by_name(learning: Running) -> None:
+    job = finished(learning, begun(learning, "curve", cohort="coding"))
+    assert job["state"] == "failed" and "coding has no eval rows: cohort import" in job["error"]
+
+
+def test_an_unknown_cohort_is_refused_before_a_job(learning: Running) -> None:
+    for kind in ("attribute", "curve"):
+        reply = learning.operator("POST", f"/{kind}", {"cohort": "legl"})
+        assert reply.status_code == 404 and reply.json()["error"]["param"] == "cohort"
+
+
+def test_pages_have_their_pictures_and_escape_what_they_quote(attributed: Json, drawn: Json) -> None:
+    page = report.attribution(attributed)
+    assert page.count("<svg") == 1 and "legal@1" in page and "<th>breadth" in page
+    hostile = {**drawn, "cohort": "<script>alert(1)</script>"}
+    assert "<script>" not in report.curve(hostile) and report.curve(hostile).count("<svg") == 1

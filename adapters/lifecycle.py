@@ -67,6 +67,15 @@ def promote(cohort: str, releases: Sequence[ReleaseState], version: int | None) 
     return [*moves, Move(chosen.version, "promoted", chosen.state, "live")]
 
 
+def reject(cohort: str, releases: Sequence[ReleaseState], version: int) -> list[Move]:
+    """Retire a release that waits. Raises IllegalMove for one that is live, was live, or is not there."""
+    chosen = next((r for r in releases if r.version == version), None)
+    if chosen is None or chosen.state in ("live", "retired"):
+        state = "not there" if chosen is None else chosen.state
+        raise IllegalMove(f"{cohort}@{version} is {state}: only a candidate can be rejected; roll back a live one")
+    return [Move(version, "retired", chosen.state, "retired")]
+
+
 def rollback(cohort: str, releases: Sequence[ReleaseState]) -> list[Move]:
     """Retire the live release and return to the one before it, or to the base when there was none.
 

@@ -12,7 +12,18 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from appliance import base, endpoints, examples_api, failures, jobs_api, operator_api, probes, router_api, training
+from appliance import (
+    base,
+    endpoints,
+    examples_api,
+    failures,
+    jobs_api,
+    operator_api,
+    probes,
+    router_api,
+    training,
+    watch_api,
+)
 from appliance.base import PreparedBase, Progress
 from appliance.box import Box
 from appliance.chat import ChatTemplate, template_digest
@@ -149,7 +160,14 @@ def application(box: Box) -> ASGIApp:
     api.state.box = box
     api.state.refused = box.refused
     key = Security(HTTPBearer(auto_error=False, description="ck_..., or the operator's from admin.key"))
-    for part in (endpoints.router, operator_api.router, examples_api.router, router_api.router, jobs_api.router):
+    for part in (
+        endpoints.router,
+        operator_api.router,
+        examples_api.router,
+        router_api.router,
+        jobs_api.router,
+        watch_api.router,
+    ):
         api.include_router(part, dependencies=[key], responses=failures.documented(401, *failures.ANYWHERE))
     api.include_router(probes.router, responses=failures.documented(*failures.ANYWHERE))
     failures.install(api)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from appliance import cli_attribution, cli_train, show
+from appliance import cli_attribution, cli_train, cli_tui, show
 from appliance import config as configuration
+from appliance.cli_log import feedback, log_cli
 from appliance.cli_router import router_cli
 from appliance.cli_train import job_cli, named, slice_cli
 from appliance.client import Operator
@@ -21,7 +21,6 @@ from appliance.errors import ApplianceError, SetupError
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 release_cli = typer.Typer(no_args_is_help=True, help="Releases of adapters.")
 base_cli = typer.Typer(no_args_is_help=True, help="The base model.")
-log_cli = typer.Typer(no_args_is_help=True, help="The log of requests.")
 key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
 for name, part in (
     ("release", release_cli),
@@ -38,6 +37,8 @@ for name, verb in (
     ("eval", cli_train.evaluate),
     ("attribute", cli_attribution.attribute),
     ("curve", cli_attribution.curve),
+    ("tui", cli_tui.tui),
+    ("feedback", feedback),
     ("lineage", cli_train.lineage),
     ("diff", cli_train.diff),
     ("rebuild", cli_train.rebuild),
@@ -133,6 +134,13 @@ def promote(
 
 
 @cli.command()
+def reject(release: Annotated[str, typer.Argument(help="A candidate like legal@3.")], as_json: Json = False) -> None:
+    """Retire a candidate that shall not go live."""
+    cohort, version = named(release)
+    call(lambda o: o.post("reject", cohort=cohort, version=version), as_json=as_json, shown=show.switched)
+
+
+@cli.command()
 def rollback(cohort: str, as_json: Json = False) -> None:
     """Back to the release that was live before, or to the base."""
     call(lambda o: o.post("rollback", cohort=cohort), as_json=as_json, shown=show.switched)
@@ -179,6 +187,21 @@ def status(as_json: Json = False) -> None:
 
 
 @cli.command()
+def traffic(
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="How many of the last ones.")] = 15,
+    as_json: Json = False,
+) -> None:
+    """The last minutes as figures: requests, times, where they went."""
+    call(lambda o: o.get("traffic", minutes=minutes), as_json=as_json, shown=show.traffic, needs_base=False)
+
+
+@cli.command()
+def system(as_json: Json = False) -> None:
+    """Versions, disk, memory, and the configuration as it was read."""
+    call(lambda o: o.get("system"), as_json=as_json, shown=show.tree)
+
+
+@cli.command()
 def audit(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, as_json: Json = False) -> None:
     """What operators did, newest first."""
     call(lambda o: o.get("audit", limit=limit), as_json=as_json, shown=show.audit, needs_base=False)
@@ -199,60 +222,6 @@ def doctor(as_json: Json = False) -> None:
         show.findings(findings)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(1)
-
-
-@log_cli.command("tail")
-def log_tail(
-    lines: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many.")] = 20,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Wait for more.")] = False,
-    cohort: Annotated[str | None, typer.Option("--cohort")] = None,
-    status: Annotated[str | None, typer.Option("--status", help="ok, cancelled or failed.")] = None,
-    as_json: Json = False,
-) -> None:
-    """The newest requests, oldest of them first; with --json one object a line."""
-
-    async def tail(operator: Operator) -> None:
-        newest = await operator.get("interactions", limit=1)
-        last = newest[0]["seq"] if newest else 0
-        rows = await operator.get("interactions", before=last + 1, limit=lines, cohort=cohort, status=status)
-        show.interactions(rows[::-1], as_json=as_json)
-        while follow:
-            await asyncio.sleep(0.5)
-            new = await operator.get("interactions", after=last, limit=1000)
-            last = new[-1]["seq"] if new else last
-            wanted = [r for r in new if cohort in (None, r["cohort"]) and status in (None, r["status"])]
-            show.interactions(wanted, as_json=as_json)
-
-    call(tail, as_json=False, shown=lambda _: None, needs_base=False)
-
-
-@log_cli.command("show")
-def log_show(request_id: str, as_json: Json = False) -> None:
-    """One request: asked, decided, answered."""
-    call(lambda o: o.get(f"interactions/{request_id}"), as_json=as_json, shown=show.tree, needs_base=False)
-
-
-@log_cli.command("export")
-def log_export(
-    sqlite: Annotated[
-        Path | None, typer.Option("--sqlite", help="Write a copy of the database here instead.")
-    ] = None,
-    as_json: Json = True,  # noqa: ARG001 - there is no other form; every verb takes it
-) -> None:
-    """Every request as JSON, one object a line, oldest first."""
-    if sqlite is not None:
-        from appliance.store.copy import copy
-
-        copy(configuration.home_path() / "appliance.db", sqlite)
-        return
-
-    async def export(operator: Operator) -> None:
-        last = 0
-        while rows := await operator.get("interactions", after=last, limit=1000):
-            show.interactions(rows, as_json=True)
-            last = rows[-1]["seq"]
-
-    call(export, as_json=False, shown=lambda _: None, needs_base=False)
 
 
 @key_cli.command("add")

@@ -38,6 +38,9 @@ class Operator:
     async def post(self, path: str, /, **body: object) -> Any:  # noqa: ANN401
         return _json(await self._client.post(f"/admin/v1/{path}", json=body))
 
+    async def feedback(self, **body: object) -> Any:  # noqa: ANN401
+        return _json(await self._client.post("/v1/feedback", json=body))
+
     async def delete(self, path: str) -> Any:  # noqa: ANN401
         return _json(await self._client.delete(f"/admin/v1/{path}"))
 
@@ -56,7 +59,7 @@ async def connect(
     examples can be asked for, and no base has to be there; with `needs_engine` models can be asked, too."""
     owner = Home(home_path).owner()
     if owner is not None and owner.url:
-        headers = {"Authorization": f"Bearer {_admin_key(home_path)}"}
+        headers = {"Authorization": f"Bearer {admin_key(home_path)}"}
         # The URL is from the home's own lock file, and its certificate names the box rather than this address.
         # trust_env: a proxy in the environment must not see the operator's key.
         async with httpx.AsyncClient(
@@ -78,7 +81,8 @@ async def connect(
         yield Operator(client)
 
 
-def _admin_key(home_path: Path) -> str:
+def admin_key(home_path: Path) -> str:
+    """Of the operator of this machine. Raises SetupError."""
     try:
         return (home_path / "admin.key").read_text(encoding="ascii").strip()
     except OSError as error:
@@ -101,7 +105,7 @@ async def _in_process(
         if needs_engine:
             await app.start_engine(box)
         transport = httpx.ASGITransport(app.application(box), raise_app_exceptions=False)
-        headers = {"Authorization": f"Bearer {_admin_key(box.home.path)}"}
+        headers = {"Authorization": f"Bearer {admin_key(box.home.path)}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
             yield client
     finally:

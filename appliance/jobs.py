@@ -146,10 +146,10 @@ class Jobs:
         with self._database.read() as connection:
             return rows.get(connection, identity)
 
-    def all(self, limit: int) -> list[Job]:
+    def all(self, limit: int, kind: str | None = None, cohort: str | None = None) -> list[Job]:
         """Newest first."""
         with self._database.read() as connection:
-            return rows.listing(connection, limit)
+            return rows.listing(connection, limit, kind, cohort)
 
     async def cancel(self, identity: str, key_id: str) -> Job:
         """End it and its child. Raises NotFound, Conflict when it has ended already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -99,9 +100,12 @@ async def begin_rebuild(body: RebuildRequest, box: TheBox, caller: Operates) -> 
 
 
 @router.get("/jobs", response_model=list[JobReply])
-async def jobs(box: TheBox, _caller: Views, limit: Limit = 50) -> list[JobReply]:
-    """Newest first."""
-    return [_reply(box, job) for job in box.jobs.all(limit)]
+async def jobs(
+    box: TheBox, _caller: Views, limit: Limit = 50, kind: str | None = None, cohort: str | None = None
+) -> list[JobReply]:
+    """Newest first, without what came of them: a job by its id has that."""
+    found = await asyncio.to_thread(box.jobs.all, limit, kind, cohort)
+    return [_reply(box, replace(job, result=None)) for job in found]
 
 
 @router.get("/jobs/{identity}", response_model=JobReply, responses=documented(404))

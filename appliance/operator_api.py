@@ -30,6 +30,7 @@ from appliance.wire.operator import (
     KeyEntry,
     KeyRequest,
     PromoteRequest,
+    RejectRequest,
     ReleaseAddRequest,
     ReleaseEntry,
     RollbackRequest,
@@ -124,6 +125,12 @@ async def promote(body: PromoteRequest, box: TheBox, caller: Operates) -> Switch
     return _switched(await box.releases().promote(body.cohort, body.version, caller.key_id))
 
 
+@router.post("/reject", response_model=Switched, responses=_CHANGE)
+async def reject(body: RejectRequest, box: TheBox, caller: Operates) -> Switched:
+    """Retire a candidate that shall not go live."""
+    return _switched(await box.releases().reject(body.cohort, body.version, caller.key_id))
+
+
 @router.post("/rollback", response_model=Switched, responses=_CHANGE)
 async def rollback(body: RollbackRequest, box: TheBox, caller: Operates) -> Switched:
     """Back to the release that was live before, or to the base."""
@@ -143,10 +150,12 @@ async def log(
     status: Literal["ok", "cancelled", "failed"] | None = None,
     rating: Annotated[int | None, Query(ge=-1, le=1)] = None,
     since: str | None = None,
+    until: str | None = None,
+    text: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
 ) -> Response:
     """The log: newest first (`before` pages on, filters narrow), or unfiltered and oldest first from `after` on."""
 
-    moment = _moment(since, "since")
+    first, last = _moment(since, "since"), _moment(until, "until")
 
     def read() -> bytes:
         with box.database.read() as connection:
@@ -162,7 +171,9 @@ async def log(
                     layer=layer,
                     status=status,
                     rating=rating,
-                    since=moment,
+                    since=first,
+                    until=last,
+                    text=text,
                 )
         return json.dumps([row.columns() for row in found]).encode()
 

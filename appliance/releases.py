@@ -159,6 +159,10 @@ class Releases:
         """Make a release live (default: the candidate). Raises NotFound, Conflict, EngineFault."""
         return await self._move(cohort, "promote", key_id, lambda s: lifecycle.promote(cohort, s, version))
 
+    async def reject(self, cohort: str, version: int, key_id: str) -> Switch:
+        """Retire a candidate. Raises NotFound, Conflict."""
+        return await self._move(cohort, "reject", key_id, lambda s: lifecycle.reject(cohort, s, version))
+
     async def rollback(self, cohort: str, key_id: str) -> Switch:
         """Return to the release that was live before and can be served, or to the base. Raises Conflict."""
         skipped = await asyncio.to_thread(self._damaged_before, cohort)

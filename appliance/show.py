@@ -137,6 +137,32 @@ def interactions(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         )
 
 
+def traffic(found: dict[str, Any]) -> None:
+    times = (found["ttft_ms"], found["total_ms"])
+    first, whole = (f"p50 {_ms(t['p50'])}, p95 {_ms(t['p95'])}" for t in times)
+    console = out()
+    console.print(f"{found['requests']} requests in {found['seconds'] / 60:.0f} min, {found['per_second']:.2f}/s")
+    console.print(f"first token {first}; whole answer {whole}; {found['tokens_per_second']:.1f} tokens/s")
+    rows = [
+        (
+            one["cohort"],
+            one["requests"],
+            f"{one['share']:.0%}",
+            one["by_base"],
+            one["failed"],
+            "-" if one["confidence"] is None else f"{one['confidence']:.2f}",
+            _ms(one["ttft_ms"]["p95"]),
+            f"+{one['liked']} -{one['disliked']}",
+        )
+        for one in found["cohorts"]
+    ]
+    table(("cohort", "requests", "share", "by base", "failed", "sure", "first token p95", "liked"), rows)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
+
+
 def audit(rows: list[dict[str, Any]]) -> None:
     table(
         ("when", "key", "action", "object", "after"),

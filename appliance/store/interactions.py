@@ -92,7 +92,8 @@ def get(conn: sqlite3.Connection, id: str) -> Interaction | None:
 
 
 class Filters(TypedDict, total=False):
-    """What `page` may be narrowed to; None, like leaving it out, means all. `since` is a moment as text."""
+    """What `page` may be narrowed to; None, like leaving it out, means all. `since` and `until` are moments as text;
+    `text` stands in the messages or the answer, in any case of ASCII letters."""
 
     cohort: str | None
     release: str | None
@@ -100,6 +101,8 @@ class Filters(TypedDict, total=False):
     status: Status | None
     rating: int | None
     since: str | None
+    until: str | None
+    text: str | None
 
 
 _KIND = ("cohort", "layer", "release", "status")
@@ -108,6 +111,8 @@ _WITHIN = {
     # Rows before the log reached that minute are older; later ones may be too, since long answers are logged late.
     "since": "seq >= coalesce((SELECT seq FROM moments WHERE minute <= substr(:since, 1, 16) "
     "ORDER BY minute DESC LIMIT 1), 0) AND created >= :since",
+    "until": "created <= :until",
+    "text": "(messages LIKE :in_json ESCAPE char(92) OR answer LIKE :in_text ESCAPE char(92))",
 }
 
 
@@ -118,10 +123,19 @@ def page(
     given = {name: value for name, value in filters.items() if value is not None}
     kinds = " AND ".join(f"{name} = :{name}" for name in _KIND if name in given) or "TRUE"
     within = " AND ".join(clause for name, clause in _WITHIN.items() if name in given) or "TRUE"
-    query = _merged(kinds, within) if given.keys() - {"since"} else _newest(within)
+    query = _merged(kinds, within) if given.keys() & {*_KIND, "rating"} else _newest(within)
     before = (1 << 63) - 1 if before_seq is None else before_seq
+    if (text := filters.get("text")) is not None:
+        given |= {"in_text": _pattern(text), "in_json": _pattern(json.dumps(text, ensure_ascii=False)[1:-1])}
     rows = conn.execute(query, {**given, "before": before, "limit": limit})
     return sorted(map(_from_row, rows), key=lambda row: -row.seq)
+
+
+def _pattern(text: str) -> str:
+    """For LIKE: what holds the text."""
+    for special in ("\\", "%", "_"):
+        text = text.replace(special, f"\\{special}")
+    return f"%{text}%"
 
 
 # Constants only go into the texts below; what a caller gives is bound.

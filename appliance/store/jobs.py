@@ -68,9 +68,10 @@ def get(conn: sqlite3.Connection, identity: str) -> Job:
     return _from_row(row)
 
 
-def listing(conn: sqlite3.Connection, limit: int) -> list[Job]:
-    """Newest first."""
-    return [_from_row(row) for row in conn.execute("SELECT * FROM jobs ORDER BY rowid DESC LIMIT ?", (limit,))]
+def listing(conn: sqlite3.Connection, limit: int, kind: str | None = None, cohort: str | None = None) -> list[Job]:
+    """Newest first, of a kind, of a cohort."""
+    query = "SELECT * FROM jobs WHERE kind = coalesce(?, kind) AND cohort = coalesce(?, cohort) ORDER BY rowid DESC"
+    return [_from_row(row) for row in conn.execute(f"{query} LIMIT ?", (kind, cohort, limit))]
 
 
 def _from_row(row: sqlite3.Row) -> Job:

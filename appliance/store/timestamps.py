@@ -8,7 +8,11 @@ from appliance.errors import InvalidRequest
 
 
 def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+    return of(datetime.now(UTC))
+
+
+def of(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def parse(text: str, param: str) -> str:
@@ -17,9 +21,8 @@ def parse(text: str, param: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidRequest(f"{param} is a moment like 2027-01-31T12:00:00+00:00", param=param) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.isoformat(timespec="microseconds")
+    return of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
 
 
 def in_days(days: int) -> str:
-    return (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds")
+    return of(datetime.now(UTC) + timedelta(days=days))

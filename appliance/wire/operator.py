@@ -58,6 +58,11 @@ class PromoteRequest(Request):
     version: Annotated[int, Field(ge=1)] | None = None
 
 
+class RejectRequest(Request):
+    cohort: str
+    version: Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
 class RollbackRequest(Request):
     cohort: str
 

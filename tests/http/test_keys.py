@@ -48,6 +48,8 @@ NEEDS: dict[str | None, set[str]] = {
         "GET /admin/v1/router/fit",
         "POST /admin/v1/router/eval",
         "POST /admin/v1/router/replay",
+        "GET /admin/v1/traffic",
+        "GET /admin/v1/system",
         "GET /admin/v1/jobs",
         "GET /admin/v1/jobs/{identity}",
         "GET /admin/v1/slices/{cohort}",
@@ -58,6 +60,7 @@ NEEDS: dict[str | None, set[str]] = {
     "operator": {
         "POST /admin/v1/releases",
         "POST /admin/v1/promote",
+        "POST /admin/v1/reject",
         "POST /admin/v1/rollback",
         "POST /admin/v1/examples",
         "POST /admin/v1/router/fit",

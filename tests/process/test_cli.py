@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from appliance import cli, command
+from appliance import cli_log, command
 from appliance.client import Refused
 
 from .premises import COHORT, Premises, Served, chat, running
@@ -270,7 +270,7 @@ def test_following_begins_at_the_newest_row_whatever_is_shown(monkeypatch: pytes
 
     monkeypatch.setattr(command, "connect", connect)
     with pytest.raises(Refused, match="enough"):
-        cli.log_tail(follow=True, cohort="support", as_json=True)
+        cli_log.log_tail(follow=True, cohort="support", as_json=True)
     assert asked[-1]["after"] == 7
     assert asked[1]["before"] == 8
 

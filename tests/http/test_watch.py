@@ -1,0 +1,112 @@
+"""Traffic as figures, the machine, searches of the log, and rejected candidates."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from appliance.store.traffic import MOST, Seen
+from appliance.traffic import BINS, POINTS, traffic
+from tests.http.running import Running, chat
+
+UNTIL = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SINCE = UNTIL - timedelta(minutes=10)
+
+
+def seen(seconds_ago: float, cohort: str = "legal", **more: object) -> Seen:
+    created = (UNTIL - timedelta(seconds=seconds_ago)).isoformat()
+    given = {
+        "created": created,
+        "cohort": cohort,
+        "layer": "classifier",
+        "release": f"{cohort}@1",
+        "status": "ok",
+        "confidence": 0.9,
+        "ttft_ms": 100.0,
+        "total_ms": 500.0,
+        "completion_tokens": 10,
+        "rating": None,
+    }
+    return Seen(**{**given, **more})  # type: ignore[arg-type]
+
+
+def test_requests_become_figures() -> None:
+    rows = [
+        seen(1, confidence=0.99),
+        seen(2, release="base", rating=1),
+        seen(300, "finance", status="failed", ttft_ms=None, rating=-1),
+        seen(599, "base", layer="fallback", release="base", confidence=None),
+    ]
+    found = traffic(rows, ["legal", "finance", "coding"], SINCE, UNTIL)
+    assert (found.requests, found.seconds, found.per_second) == (4, 600.0, 4 / 600)
+    assert found.tokens_per_second == 40 / 600 and found.layers == {"classifier": 3, "fallback": 1}
+    by_name = {one.cohort: one for one in found.cohorts}
+    assert list(by_name) == ["legal", "finance", "coding", "base"]
+    legal, finance, coding = (by_name[name] for name in ("legal", "finance", "coding"))
+    assert (legal.requests, legal.share, legal.by_base, legal.liked) == (2, 0.5, 1, 1)
+    assert (finance.failed, finance.disliked, finance.ttft_ms.p50) == (1, 1, None)
+    assert (coding.requests, coding.confidence) == (0, None)
+    assert legal.confidence == pytest.approx(0.945)
+    assert len(found.points) == POINTS and found.points[-1].per_second == 2 / 10
+    assert found.points[30].failed == 1 and found.points[0].per_second == 1 / 10
+    assert len(found.confidence) == BINS and sum(found.confidence) == 3 and found.confidence[-1] == 1
+
+
+def test_no_requests_are_no_figures() -> None:
+    found = traffic([], ["legal"], SINCE, UNTIL)
+    assert found.requests == 0 and found.ttft_ms.p95 is None and found.layers == {}
+
+
+def test_more_requests_than_are_looked_at_shorten_the_time() -> None:
+    rows = [seen(n / 100) for n in range(MOST)]
+    found = traffic(rows, ["legal"], SINCE, UNTIL)
+    assert found.seconds == pytest.approx(MOST / 100, rel=0.01) and found.per_second == pytest.approx(100, rel=0.01)
+
+
+def test_the_log_is_searched_by_text_and_moment(served: Running) -> None:
+    with served.http() as client:
+        texts = ["say 100 % of it", 'a "quoted" word', "under_score and back\\slash", "ÄRGER in capitals"]
+        ids = [
+            client.post("/v1/chat/completions", json=chat(text, max_tokens=1)).headers["x-request-id"]
+            for text in texts
+        ]
+
+    def found(**query: str) -> list[str]:
+        with served.http(served.admin) as client:
+            reply = client.get("/admin/v1/interactions", params={"limit": 1000, **query})
+        assert reply.is_success, reply.text
+        return [row["id"] for row in reply.json()]
+
+    for text, wanted in (
+        ("100 %", ids[0]),
+        ('"QUOTED"', ids[1]),
+        ("under_score", ids[2]),
+        ("back\\slash", ids[2]),
+        ("ÄRGER", ids[3]),
+    ):
+        assert found(text=text) == [wanted], text
+    assert found(text="100 _") == [] and found(text="underXscore") == []
+    assert found(text="quoted", cohort="base") == [ids[1]] and found(text="quoted", cohort="legal") == []
+    assert set(found(since="2026-01-01")) >= set(ids) and found(until="2026-01-01") == []
+
+
+def test_what_the_machine_is(served: Running) -> None:
+    system = served.operated("GET", "/system")
+    assert system["versions"]["llama-cpp-python"] == "0.3.36" and system["database_bytes"] > 0
+    assert system["memory_bytes"] > 1 << 20 and system["config"]["cohorts"]["legal"]["owner"] == "legal@example.org"
+    assert Path(system["home"]) == served.home
+    watched = served.operated("GET", "/traffic?minutes=60")
+    assert watched["requests"] >= 0 and len(watched["cohorts"]) == 6
+
+
+def test_a_candidate_is_rejected(fresh: Running, tiny_adapters: tuple[Path, Path]) -> None:
+    entry = fresh.release(tiny_adapters[0], "coding", live=False)
+    gone = {"cohort": "coding", "version": entry["version"]}
+    switched = fresh.operated("POST", "/reject", gone)
+    assert switched["live"] is None
+    assert [r["state"] for r in fresh.operated("GET", "/releases?cohort=coding")] == ["retired"]
+    reply = fresh.operator("POST", "/reject", gone)
+    assert reply.status_code == 409 and "only a candidate can be rejected" in reply.json()["error"]["message"]
+    assert fresh.operator("POST", "/promote", {"cohort": "coding"}).status_code == 409, "it waits no more"

@@ -8,7 +8,7 @@ export COHORT_HOME ?= $(CURDIR)/var
 GPU ?= $(shell nvidia-smi >/dev/null 2>&1 && echo 1)
 SERVE := $(VENV)/.serve$(if $(filter 1,$(GPU)),-gpu)
 
-.PHONY: help serve install test nightly check clients bench route retrain eval rollback doctor train-tools clean
+.PHONY: help serve install test nightly check clients bench route retrain eval rollback doctor tui pictures train-tools clean
 
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
@@ -59,6 +59,14 @@ retrain: $(VENV)/.train
 ## eval       [COHORT=legal]: how good what is live is, sliced
 eval: $(VENV)/.train
 	@$(BIN)/cohort eval $(COHORT)
+
+## tui        the operator's console, for the appliance that serves this home
+tui: $(SERVE)
+	@$(BIN)/cohort tui
+
+## pictures   of the running console, for the documents
+pictures: $(VENV)/.dev
+	$(BIN)/python docs/pictures.py
 
 ## rollback   COHORT=legal: back to the release that was live before
 rollback: $(SERVE)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("appliance", "router", "adapters")
+ROOMS = ("appliance", "router", "adapters", "tui")
 SOURCES = tuple(sorted(p.relative_to(ROOT) for room in ROOMS for p in (ROOT / room).rglob("*.py")))
 
 _CHILDREN = ("router/contrast.py", "router/export.py", "adapters/learner.py", "adapters/served_base.py")
@@ -107,7 +107,7 @@ def imports(path: Path) -> set[str]:
         ("sqlite_utils", "appliance/store/"),
         ("jinja2", ("appliance/chat.py", "appliance/report.py")),
         ("uvicorn", ("appliance/serve.py", "appliance/connection.py")),
-        ("httpx", "appliance/client.py"),
+        ("httpx", ("appliance/client.py", "tui/client.py")),
         (
             "typer",
             (
@@ -115,10 +115,13 @@ def imports(path: Path) -> set[str]:
                 "appliance/cli_router.py",
                 "appliance/cli_train.py",
                 "appliance/cli_attribution.py",
+                "appliance/cli_log.py",
+                "appliance/cli_tui.py",
                 "appliance/command.py",
             ),
         ),
-        ("rich", "appliance/show.py"),
+        ("rich", ("appliance/show.py", "tui/")),
+        ("textual", "tui/"),
         ("prometheus_client", "appliance/vitals.py"),
         ("onnxruntime", "router/"),
     ],

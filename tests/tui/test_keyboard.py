@@ -1,0 +1,285 @@
+"""The console in an operator's hands: keys, searches, reviews, confirmations; the appliance comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static, TabbedContent
+
+from tests.tui.canned import URL, Canned
+from tests.tui.test_screens import settled
+from tui.client import ApplianceGone, KeyWanted, Refused
+from tui.console import Console
+from tui.screens.cohort import CohortScreen
+from tui.screens.confirm import Ask, Confirm
+from tui.screens.interactions import PAGE, Interactions
+from tui.widgets.rows import Rows
+
+Use = Callable[[Pilot[None]], Awaitable[None]]
+
+
+def opened(client: Canned, use: Use, size: tuple[int, int] = (120, 40)) -> None:
+    async def run() -> None:
+        async with Console(client, every_s=3600).run_test(size=size) as pilot:
+            await settled(pilot)
+            await use(pilot)
+
+    asyncio.run(run())
+
+
+async def pressed(pilot: Pilot[None], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await settled(pilot)
+
+
+def said(pilot: Pilot[None], selector: str) -> str:
+    return str(pilot.app.screen.query_one(selector, Static).render())
+
+
+def test_digits_bring_screens_and_the_list_has_the_focus() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        for key, name in (("2", "cohorts"), ("4", "interactions"), ("1", "live")):
+            await pressed(pilot, key)
+            assert pilot.app.query_one(TabbedContent).active == name
+            assert isinstance(pilot.app.focused, Rows)
+
+    opened(Canned(), use)
+
+
+def test_a_promotion_wants_the_name_typed() -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2", "p")
+        assert isinstance(pilot.app.screen, Confirm)
+        pilot.app.screen.query_one(Input).value = "finance"
+        await pressed(pilot, "enter")
+        assert client.told == [] and "that is not legal" in said(pilot, ".hint")
+        pilot.app.screen.query_one(Input).value = "legal"
+        await pressed(pilot, "enter")
+        assert client.told == [("promote", {"cohort": "legal", "version": 3})]
+
+    opened(client, use)
+
+
+def test_escape_leaves_it() -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2", "b", "escape")
+        assert not isinstance(pilot.app.screen, Confirm) and client.told == []
+
+    opened(client, use)
+
+
+def test_a_rollback_and_a_rejection_say_what_changes() -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2", "enter")
+        assert isinstance(pilot.app.screen, CohortScreen)
+        await pressed(pilot, "x")
+        pilot.app.screen.query_one(Input).value = "legal"
+        await pressed(pilot, "enter", "b")
+        pilot.app.screen.query_one(Input).value = "legal"
+        await pressed(pilot, "enter")
+        assert client.told == [("reject", {"cohort": "legal", "version": 3}), ("rollback", {"cohort": "legal"})]
+
+    opened(client, use)
+
+
+def test_reviewing_with_the_keyboard_goes_to_the_next() -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "4", "plus", "minus", "f", "a")
+        assert [given for _, given in client.told] == [
+            {"rating": 1},
+            {"rating": -1},
+            {"use": "for"},
+            {"use": "against"},
+        ]
+        assert [name for name, _ in client.told] == [f"req_{n:028x}" for n in range(4)]
+        assert pilot.app.query_one("#log", Rows).cursor_row == 4
+
+    opened(client, use)
+
+
+def test_a_correction_and_the_right_cohort() -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "4", "c", "ctrl+s", "w", "j", "enter")
+        (_, corrected), (_, belongs) = client.told
+        assert corrected["use"] == "for" and str(corrected["correction"]).startswith("Only with the landlord")
+        assert belongs == {"cohort": "healthcare"}
+
+    opened(client, use)
+
+
+def test_a_search_narrows_at_the_appliance() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "slash", *"cohort:legal")
+        await asyncio.sleep(0.4)
+        await settled(pilot)
+        assert "cohort legal" in said(pilot, "#found")
+        rows = pilot.app.query_one(Interactions)._rows
+        assert rows and {one["cohort"] for one in rows} == {"legal"}
+        pilot.app.query_one("#search", Input).value = "rating:9"
+        await asyncio.sleep(0.4)
+        await settled(pilot)
+        assert "rating: is -1, 0 or 1" in said(pilot, "#found")
+
+    opened(Canned(), use)
+
+
+def test_the_end_of_a_page_brings_the_next() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "4", "G")
+        await settled(pilot)
+        table = pilot.app.query_one("#log", Rows)
+        assert table.row_count == 2 * PAGE and table.cursor_row == PAGE - 1
+        assert len({one["id"] for one in pilot.app.query_one(Interactions)._rows}) == 2 * PAGE
+
+    opened(Canned(), use)
+
+
+def test_a_dry_run_shows_every_layer() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "3", "t")
+        pilot.app.query_one("#prompt", Input).value = "may the tenant sublet?"
+        await pressed(pilot, "enter")
+        told = said(pilot, "#tried")
+        assert "legal" in told and "semantic" in told and "classifier" in told and "0.97" in told
+
+    opened(Canned(), use)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "wanted"),
+    [
+        ("retrain", ["t", "enter", "2", "enter"], {"cohort": "legal", "epochs": 2}),
+        ("retrain", ["t", "enter", "enter"], {"cohort": "legal"}),
+        ("evaluate", ["e", "enter"], {"cohort": None}),
+        ("attribute", ["a", "j", "enter"], {"cohort": "legal"}),
+        ("curve", ["u", "enter"], {"cohort": "legal"}),
+        ("router/fit", ["o"], {}),
+    ],
+)
+def test_long_work_is_begun(kind: str, keys: list[str], wanted: dict[str, object]) -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "5", *keys)
+        assert client.told == [(kind, wanted)]
+
+    opened(client, use)
+
+
+def test_a_running_job_is_cancelled() -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "5", "x")
+        assert client.told == [("jobs/job_1/cancel", {})]
+
+    opened(client, use)
+
+
+def test_an_appliance_that_goes_shows_as_such_and_comes_back() -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        client.gone = True
+        await pressed(pilot, "r")
+        assert "does not answer" in said(pilot, "#state") and "is old" in said(pilot, "#state")
+        assert pilot.app.query_one("#traffic", Rows).row_count == 6, "what was seen last stays"
+        client.gone = False
+        await pressed(pilot, "r")
+        assert URL in said(pilot, "#state") and "old" not in said(pilot, "#state")
+
+    opened(client, use)
+
+
+def test_a_refused_key_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Canned()
+    right = Canned.get
+
+    async def get(self: Canned, path: str, /, **params: object) -> object:
+        if self.key != "right":
+            raise KeyWanted("this key is not known here")
+        return await right(self, path, **params)
+
+    monkeypatch.setattr(Canned, "get", get)
+
+    async def use(pilot: Pilot[None]) -> None:
+        assert isinstance(pilot.app.screen, Ask)
+        pilot.app.screen.query_one(Input).value = "right"
+        await pressed(pilot, "enter")
+        assert URL in said(pilot, "#state") and client.key == "right"
+
+    opened(client, use)
+
+
+def test_a_refusal_is_told_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def post(_self: Canned, _path: str, /, **_body: object) -> object:
+        raise Refused("legal@3 cannot be served: its file is damaged")
+
+    monkeypatch.setattr(Canned, "post", post)
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2", "p")
+        pilot.app.screen.query_one(Input).value = "legal"
+        await pressed(pilot, "enter")
+        (told,) = pilot.app._notifications
+        assert "file is damaged" in told.message and told.severity == "error"
+
+    opened(Canned(), use)
+
+
+def test_a_slow_appliance_is_asked_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = [0], asyncio.Event()
+
+    async def get(_self: Canned, _path: str, /, **_params: object) -> object:
+        asked[0] += 1
+        await answer.wait()
+        raise ApplianceGone("late")
+
+    monkeypatch.setattr(Canned, "get", get)
+
+    async def run() -> None:
+        async with Console(Canned(), every_s=0.01).run_test() as pilot:
+            await asyncio.sleep(0.3)
+            await pilot.press("2")
+            assert asked[0] == 3, "the three questions of one look at the live screen"
+            answer.set()
+
+    asyncio.run(run())
+
+
+HOSTILE = "[bold red]x[/] \x1b]52;c;cm0=\x07 \u202e " + "y" * 1_000_000
+
+
+def test_hostile_text_breaks_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Canned.get
+
+    async def get(self: Canned, path: str, /, **params: object) -> object:
+        found = await right(self, path, **params)
+        for one in found if path == "interactions" else [found] if path.startswith("interactions/") else []:
+            one.update(
+                answer=HOSTILE, messages=[{"role": HOSTILE, "content": HOSTILE}], error=HOSTILE, reason=HOSTILE
+            )
+        return found
+
+    monkeypatch.setattr(Canned, "get", get)
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "3", "4", "enter")
+        told = pilot.app.screen.query_one("#request", Static).render()
+        assert "[bold red]x[/]" in str(told) and "\x1b" not in str(told)
+
+    opened(Canned(), use)

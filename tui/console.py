@@ -1,0 +1,273 @@
+"""The console: screens over the operator API, kept fresh, and never in the appliance's way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from textual import work
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.widgets import Footer, Static, TabbedContent, TabPane
+
+from tui import inert
+from tui.client import ApplianceGone, Client, KeyWanted, Refused
+from tui.messages import Done, Fetched, Lost, WantsKey
+from tui.screens.cohort import CohortScreen
+from tui.screens.cohorts import Cohorts
+from tui.screens.confirm import Ask, Choose, Confirm
+from tui.screens.help import Help
+from tui.screens.interaction import InteractionScreen
+from tui.screens.interactions import Interactions
+from tui.screens.jobs import Jobs
+from tui.screens.live import Live
+from tui.screens.routes import Routes
+from tui.screens.system import System
+from tui.widgets.pane import Pane, Work
+
+EVERY_S = 2.0
+T = TypeVar("T")
+PANES: tuple[tuple[str, type[Pane]], ...] = (
+    ("live", Live),
+    ("cohorts", Cohorts),
+    ("routes", Routes),
+    ("interactions", Interactions),
+    ("jobs", Jobs),
+    ("system", System),
+)
+ALL = "all cohorts"
+_FOR_ALL = ("evaluate", "attribute")  # jobs that may be of all cohorts
+
+
+class Console(App[None]):
+    """Workers ask and post messages; the handlers below own the state."""
+
+    TITLE = "Cohort appliance"
+    CSS_PATH = "console.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]
+    BINDINGS = [
+        *(Binding(str(n), f"bring('{name}')", name.capitalize(), show=False) for n, (name, _) in enumerate(PANES, 1)),
+        Binding("slash", "search", "Search"),
+        Binding("r", "refresh", "Refresh", show=False),
+        Binding("question_mark", "help", "Help"),
+        Binding("q", "quit", "Quit"),
+    ]
+
+    def __init__(self, client: Client, every_s: float = EVERY_S) -> None:
+        super().__init__()
+        self.client, self._every_s = client, every_s
+        self._asking = False
+        self._lost_since: datetime | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="state")
+        with TabbedContent(initial="live"):
+            for number, (name, pane) in enumerate(PANES, 1):
+                with TabPane(f"{number} {name.capitalize()}", id=name):
+                    yield pane(id=f"{name}-pane")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self._state("○ asking")
+        self.set_interval(self._every_s, self.refresh_now)
+        self.refresh_now()
+
+    async def on_unmount(self) -> None:
+        await self.client.__aexit__(None, None, None)
+
+    @property
+    def pane(self) -> Pane | None:
+        """The one in front; none while the console closes."""
+        active = [tabs.active for tabs in self.query(TabbedContent)]
+        found = [pane for name in active for pane in self.query(f"#{name}-pane").results(Pane)]
+        return found[0] if found else None
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def refresh_now(self) -> None:
+        """Fill the pane in front; one question at a time, however slow the answer is."""
+        pane = self.pane
+        if not self._asking and len(self.screen_stack) == 1 and pane is not None:
+            self._asking = True
+            self._poll(pane)
+
+    @work(group="poll")
+    async def _poll(self, pane: Pane) -> None:
+        try:
+            data = await self.asked(pane.fetch)
+            if data is not None:
+                self.post_message(Fetched(str(pane.id), data))
+        finally:
+            self._asking = False
+
+    async def asked(self, question: Callable[[Client], Awaitable[T]]) -> T | None:
+        """Its answer; None when there was none, which is told as a message."""
+        try:
+            return await question(self.client)
+        except ApplianceGone as error:
+            self.post_message(Lost(str(error)))
+        except KeyWanted as error:
+            self.post_message(WantsKey(str(error)))
+        except Refused as error:
+            self.post_message(Done(str(error), refused=True))
+        return None
+
+    @work(group="look")
+    async def look(self, screen: CohortScreen | InteractionScreen) -> None:
+        """Fill a screen on top."""
+        data = await self.asked(screen.fetch)
+        if data is not None:
+            screen.post_message(Fetched("", data))
+
+    @work(group="act")
+    async def act(self, work: Work) -> None:
+        """Change something, tell what came of it, and look again."""
+        says = await self.asked(work)
+        if says is not None:
+            self.post_message(Done(says))
+
+    # -- what came of it ---------------------------------------------------------------------------------------------
+
+    def on_fetched(self, event: Fetched) -> None:
+        self._lost_since = None
+        self._state(f"● {self.client.url}")
+        for pane in self.query(f"#{event.screen}").results(Pane):
+            pane.show(event.data)
+
+    def on_lost(self, event: Lost) -> None:
+        self._lost_since = self._lost_since or datetime.now().astimezone()
+        since = self._lost_since.strftime("%H:%M:%S")
+        self._state(f"! since {since}: {event.why}; trying again. What is shown is old.", style="bold red")
+
+    def on_wants_key(self, event: WantsKey) -> None:
+        self._state(f"! {event.why}", style="bold red")
+        if len(self.screen_stack) == 1:
+            says = f"{event.why}\n\nAn operator's key for {self.client.url}; COHORT_HOME/admin.key holds one."
+            self.push_screen(Ask(says, placeholder="key", secret=True), self._take_key)
+
+    def _take_key(self, key: str | None) -> None:
+        if key:
+            self.client.key = key
+            self.refresh_now()
+
+    def on_done(self, event: Done) -> None:
+        says = inert.plain(event.says, 500)
+        self.notify(says, severity="error" if event.refused else "information", markup=False)
+        if isinstance(self.screen, CohortScreen):
+            self.look(self.screen)
+        self.refresh_now()
+
+    def _state(self, says: str, style: str = "") -> None:
+        for line in self.query("#state").results(Static):  # none when the console is closing
+            line.update(inert.line(f"{self.TITLE}  {says}", 300, style))
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+
+    def action_bring(self, pane: str) -> None:
+        self.query_one(TabbedContent).active = pane
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        pane = self.pane
+        if pane is not None and (self.focused is None or pane not in self.focused.ancestors):
+            pane.take_focus()  # else a search has taken it already
+        self.refresh_now()
+
+    def action_search(self) -> None:
+        self.action_bring("interactions")
+        self.query_one(Interactions).search()
+
+    def action_refresh(self) -> None:
+        self.refresh_now()
+
+    def action_help(self) -> None:
+        self.push_screen(Help())
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for name, _ in PANES:
+            yield SystemCommand(name.capitalize(), f"Show {name}", lambda name=name: self.action_bring(name))
+        for kind in ("retrain", "evaluate", "attribute", "curve", "router/fit"):
+            yield SystemCommand(f"Begin: {kind}", "As a job", lambda kind=kind: self.begin(kind))
+
+    # -- changes -----------------------------------------------------------------------------------------------------
+
+    def promote(self, cohort: str, version: int, live: str | None) -> None:
+        changes = (
+            f"{cohort}@{version} goes live. It answers every new request of {cohort} instead of {live or 'the base'}."
+        )
+        self._confirmed(changes, "promote", {"cohort": cohort, "version": version})
+
+    def reject(self, cohort: str, version: int) -> None:
+        changes = f"{cohort}@{version} is retired without having been live. Its files stay."
+        self._confirmed(changes, "reject", {"cohort": cohort, "version": version})
+
+    def roll_back(self, cohort: str, live: str | None, previous: str | None) -> None:
+        if live is None:
+            self.notify(f"{cohort} has no live release: the base answers already", severity="warning", markup=False)
+            return
+        changes = f"{live} is retired. {previous or 'The base'} answers every new request of {cohort} instead."
+        self._confirmed(changes, "rollback", {"cohort": cohort})
+
+    def _confirmed(self, changes: str, path: str, body: dict[str, Any]) -> None:
+        cohort = body["cohort"]
+
+        async def change(client: Client) -> str:
+            found = await client.post(path, **body)
+            live, before = (found[name] or "the base" for name in ("live", "previous"))
+            return f"{cohort}: {live} is live; a rollback returns to {before}"
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.act(change)
+
+        self.push_screen(Confirm(changes, cohort), answered)
+
+    def action_begin(self, kind: str) -> None:
+        self.begin(kind)
+
+    def begin(self, kind: str) -> None:
+        """Long work: of a cohort that is asked for."""
+        if kind == "router/fit":
+            self.act(_fit)
+        else:
+            self._choose_cohort(kind)
+
+    @work(group="look")
+    async def _choose_cohort(self, kind: str) -> None:
+        found = await self.asked(lambda client: client.get("cohorts"))
+        if found is not None:
+            names = [one["cohort"] for one in found]
+            options = [ALL, *names] if kind in _FOR_ALL else names
+            self.push_screen(Choose(f"{kind}: of which cohort?", options), lambda name: self._options(kind, name))
+
+    def _options(self, kind: str, cohort: str | None) -> None:
+        """A training may be shorter than configured."""
+        if cohort is None:
+            return
+        if kind != "retrain":
+            self._begin(kind, cohort)
+            return
+
+        def passes(typed: str | None) -> None:
+            if typed is not None:
+                self._begin(kind, cohort, **({"epochs": int(typed)} if typed.isdigit() else {}))
+
+        says = (
+            f"Retrain {cohort}. What passes the gate goes live at once.\nPasses over the rows (empty: as configured):"
+        )
+        self.push_screen(Ask(says, placeholder="as configured"), passes)
+
+    def _begin(self, kind: str, cohort: str, **more: object) -> None:
+        async def started(client: Client) -> str:
+            job = await client.post(kind, cohort=None if cohort == ALL else cohort, **more)
+            return f"{kind} of {cohort} is under way: {job['id']}"
+
+        self.act(started)
+        self.action_bring("jobs")
+
+
+async def _fit(client: Client) -> str:
+    await client.post("router/fit")
+    return "a router is being fitted"

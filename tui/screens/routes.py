@@ -1,0 +1,125 @@
+"""Routes: where requests went and why, how sure that was, and a dry run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.widgets import Input, Static
+
+from appliance.wire.operator import RouteReply
+from tui import inert, words
+from tui.client import Client
+from tui.widgets.pane import Data, Pane
+from tui.widgets.rows import Cell, Rows
+
+NEWEST = 100
+
+
+class Routes(Pane):
+    BINDINGS = [Binding("t", "try", "Try a prompt")]
+
+    def compose(self) -> ComposeResult:
+        yield Input(placeholder="try a prompt: Enter shows where it would go, and why", id="prompt")
+        yield Static(id="tried")
+        yield Rows("time", "cohort", "layer", "reason", "sure", "release", "text", id="decisions", empty="none yet")
+        with Horizontal(id="router"):
+            yield Static(id="histogram")
+            yield Static(id="confusion")
+
+    def take_focus(self) -> None:
+        self.query_one(Rows).focus()
+
+    async def fetch(self, client: Client) -> Data:
+        log, traffic, routers, status = await asyncio.gather(
+            client.get("interactions", limit=NEWEST),
+            client.get("traffic", minutes=60),
+            client.get("routers"),
+            client.get("status"),
+        )
+        return {"log": log, "traffic": traffic, "routers": routers, "status": status}
+
+    def show(self, data: Data) -> None:
+        self.query_one(Rows).show([(one["id"], row(one)) for one in data["log"]])
+        router = data["status"]["router"]
+        self.query_one("#histogram", Static).update(histogram(data["traffic"]["confidence"], router))
+        live = next((one for one in data["routers"] if one["state"] == "live"), None)
+        self.query_one("#confusion", Static).update(confusion(live))
+
+    def action_try(self) -> None:
+        self.query_one("#prompt", Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        text = event.value.strip()
+        self.take_focus()
+        if text:
+            self.act(lambda client: self._try(client, text))
+
+    async def _try(self, client: Client, text: str) -> str:
+        found = RouteReply.model_validate(await client.post("route", text=text))
+        self.query_one("#tried", Static).update(tried(found))
+        return f"it would go to {found.cohort}"
+
+
+def row(one: dict[str, Any]) -> list[Cell]:
+    return [
+        words.clock(one["created"]),
+        one["cohort"],
+        one["layer"],
+        one["reason"],
+        words.NONE if one["confidence"] is None else f"{one['confidence']:.2f}",
+        one["release"],
+        inert.line(asked(one), 200),
+    ]
+
+
+def asked(one: dict[str, Any]) -> str:
+    """The last thing that was said to the model."""
+    messages = one["messages"]
+    content = messages[-1]["content"] if messages else ""
+    return content if isinstance(content, str) else f"{len(content)} token ids"
+
+
+def tried(found: RouteReply) -> Text:
+    text = Text()
+    text.append(f"{found.cohort}", "bold")
+    text.append(f", answered by {found.release}; layer {found.layer}, {found.reason}, sure {found.confidence:.2f}")
+    for layer, scores in found.scores.items():
+        text.append(f"\n  {layer:<10}")
+        for name, score in sorted(scores.items(), key=lambda one: -one[1]):
+            text.append(f" {inert.plain(name, 12)} {words.bar(score, 5)} {score:.2f} ")
+    return text
+
+
+def histogram(counts: list[int], router: dict[str, Any] | None) -> Text:
+    """Confidences of the last hour, with the threshold of the classifier below it."""
+    if not sum(counts):
+        return Text("confidence: no decision by text in the last hour")
+    lines = ["confidence of the last hour", *words.columns([n for n in counts for _ in (0, 1)], 4)]
+    threshold = router["threshold"] if router else None
+    scale = "0" + " " * (2 * len(counts) - 2) + "1"
+    if threshold is not None:
+        at = min(int(threshold * 2 * len(counts)), 2 * len(counts) - 1)
+        lines.append("─" * at + "▲" + "─" * (2 * len(counts) - at - 1))
+        scale += f"  ▲ threshold {threshold:.2f}"
+    return Text("\n".join([*lines, scale]), no_wrap=True)
+
+
+def confusion(router: dict[str, Any] | None) -> Text:
+    """Of the router in force, on the rows it was judged by."""
+    if router is None:
+        return Text("no text router: cohort router fit, or o on the jobs screen")
+    found = router["report"]["confusion"]
+    names = sorted({name for row in found.values() for name in row} | set(found))
+    short = {name: inert.plain(name, 7) for name in names}
+    lines = [f"router@{router['version']}: where rows of each cohort (left) went (above)"]
+    lines.append(" " * 9 + "".join(f"{short[name]:>9}" for name in names))
+    for name in names:
+        cells = [found.get(name, {}).get(to, 0) for to in names]
+        if any(cells):
+            lines.append(f"{short[name]:<9}" + "".join(f"{n or '.':>9}" for n in cells))
+    return Text("\n".join(lines), no_wrap=True)

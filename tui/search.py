@@ -1,0 +1,59 @@
+"""What is typed into the search line of the log, as the appliance's filters. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+FIELDS = ("cohort", "release", "layer", "status", "rating", "since", "until")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+class BadSearch(ValueError):
+    """The message names the field and the remedy."""
+
+
+def filters(typed: str, now: datetime | None = None) -> dict[str, str]:
+    """`cohort:legal rating:-1 since:2h words` as parameters; what has no field is searched for in the texts. Raises
+    BadSearch."""
+    found: dict[str, str] = {}
+    text = []
+    for word in typed.split():
+        field, colon, value = word.partition(":")
+        if not colon or field not in FIELDS:
+            text.append(word)
+        elif not value:
+            raise BadSearch(f"{field}: wants a value, like {field}:{_EXAMPLES[field]}")
+        else:
+            found[field] = _value(field, value, now or datetime.now(UTC))
+    if text:
+        found["text"] = " ".join(text)
+    return found
+
+
+_EXAMPLES = {
+    "cohort": "legal",
+    "release": "legal@2",
+    "layer": "fallback",
+    "status": "failed",
+    "rating": "-1",
+    "since": "2h",
+    "until": "2027-01-31",
+}
+
+
+def _value(field: str, value: str, now: datetime) -> str:
+    if field == "rating" and value not in ("-1", "0", "1"):
+        raise BadSearch("rating: is -1, 0 or 1")
+    if field == "status" and value not in ("ok", "cancelled", "failed"):
+        raise BadSearch("status: is ok, cancelled or failed")
+    if field not in ("since", "until"):
+        return value
+    ago = re.fullmatch(r"(\d{1,5})([mhd])", value)
+    if ago:
+        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise BadSearch(f"{field}: is a time ago like 90m, 2h or 3d, or a moment like 2027-01-31T12:00") from None
+    return moment.astimezone(UTC).isoformat()

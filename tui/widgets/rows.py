@@ -1,0 +1,74 @@
+"""A table that is refreshed under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.binding import Binding
+from textual.widgets import DataTable
+
+from tui.inert import line
+
+Cell = str | Text
+
+
+class Rows(DataTable[Text]):
+    """Rows are known by their keys: fresh ones do not move the cursor off its row."""
+
+    BINDINGS = [
+        Binding("j", "cursor_down", "Down", show=False),
+        Binding("k", "cursor_up", "Up", show=False),
+        Binding("g", "scroll_top", "First", show=False),
+        Binding("G", "scroll_bottom", "Last", show=False),
+    ]
+
+    def __init__(self, *columns: str, id: str | None = None, empty: str = "") -> None:
+        """`empty` is said in place of rows when there are none."""
+        super().__init__(id=id, cursor_type="row", zebra_stripes=False)
+        self._names, self._empty = columns, empty
+        self._shown: list[tuple[str, tuple[Text, ...]]] = []
+
+    def on_mount(self) -> None:
+        for name in self._names:
+            self.add_column(Text(name), key=name)
+
+    def show(self, rows: Sequence[tuple[str, Sequence[Cell]]]) -> None:
+        """Each with its key. What is the same stays as it is."""
+        made = [(key, tuple(_text(cell) for cell in cells)) for key, cells in rows]
+        if not made and self._empty:
+            made = [("", (_text(self._empty), *(Text() for _ in self._names[1:])))]
+        if made == self._shown:
+            return
+        if [key for key, _ in made] == [key for key, _ in self._shown]:
+            self._update(made)
+        else:
+            self._replace(made)
+        self._shown = made
+
+    @property
+    def chosen(self) -> str | None:
+        """The key of the row under the cursor."""
+        if not self._shown or self.cursor_row >= len(self._shown):
+            return None
+        return self._shown[self.cursor_row][0] or None
+
+    def _update(self, made: list[tuple[str, tuple[Text, ...]]]) -> None:
+        for (key, cells), (_, before) in zip(made, self._shown, strict=True):
+            for name, cell, old in zip(self._names, cells, before, strict=True):
+                if cell != old:
+                    self.update_cell(key, name, cell, update_width=True)
+
+    def _replace(self, made: list[tuple[str, tuple[Text, ...]]]) -> None:
+        chosen, place, scrolled = self.chosen, self.cursor_row, self.scroll_y
+        self.clear()
+        for key, cells in made:
+            self.add_row(*cells, key=key)
+        keys = [key for key, _ in made]
+        row = keys.index(chosen) if chosen in keys else min(place, max(len(keys) - 1, 0))
+        self.move_cursor(row=row, animate=False)
+        self.scroll_to(y=scrolled, animate=False)
+
+
+def _text(cell: Cell) -> Text:
+    return cell if isinstance(cell, Text) else line(cell)

@@ -44,8 +44,8 @@ def appliance(
     **settings: object,
 ) -> Iterator[Server]:
     """`cohort serve` in a home of its own with a live release for each adapter; `settings` go to [base], `edge` to
-    [appliance]; `cohorts` at least are configured."""
-    folder.mkdir(parents=True)
+    [appliance]; `cohorts` at least are configured. A home that is there already is served."""
+    folder.mkdir(parents=True, exist_ok=True)
     names = NAMES[: max(len(adapters), cohorts)]
     config = folder / "cohorts.toml"
     config.write_text(_configuration(names, edge or {}, {"path": str(base), **settings}), encoding="utf-8")

@@ -67,7 +67,7 @@ class Console(App[None]):
             for number, (name, pane) in enumerate(PANES, 1):
                 with TabPane(f"{number} {name.capitalize()}", id=name):
                     yield pane(id=f"{name}-pane")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self._state("○ asking")

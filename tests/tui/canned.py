@@ -258,7 +258,7 @@ class Canned(Client):
             "phase": "ready",
             "doing": "serving",
             "base": SYSTEM["base"],
-            "router": {"version": 3, "threshold": 0.62} if self.busy else None,
+            "router": {"version": "router@3", "threshold": 0.62} if self.busy else None,
             "live": {name: f"{name}@2" if self.busy and name != "coding" else None for name in COHORTS},
             "lanes": [{"release": "base", "running": 2 if self.busy else 0, "waiting": 0}],
             "waiting_requests": 1 if self.busy else 0,

@@ -40,7 +40,7 @@ class CohortScreen(Screen[None]):
         )
         with VerticalScroll():
             yield Static(id="judged")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(Rows).focus()

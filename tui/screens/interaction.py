@@ -34,7 +34,7 @@ class InteractionScreen(Screen[None]):
         yield Static(inert.line(f"Request {self.request_id}", 60, "bold"), classes="title")
         with VerticalScroll():
             yield Static(id="request")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         cast("Console", self.app).look(self)

@@ -137,7 +137,8 @@ def verdict(job: JobReply) -> list[tuple[str, bool]]:
 def fitting(fit: dict[str, Any]) -> Text:
     """The fit of a router, which is no job of the register."""
     if fit["done"]:
-        return inert.line(f"router fit: {fit['error'] or fit['doing']}", 300, "dim")
+        made = fit["router"] and f"router@{fit['router']['version']} is {fit['router']['state']}"
+        return inert.line(f"router fit: {fit['error'] or made or fit['doing']}", 300, "dim")
     return Text(f"router fit: {words.bar(fit['fraction'], 20)} {words.percent(fit['fraction'])} ").append(
         inert.plain(fit["doing"])
     )

@@ -49,7 +49,7 @@ def told(machine: Machine, status: dict[str, Any]) -> Text:
     lines = [
         "versions   " + ", ".join(f"{name} {version}" for name, version in machine.versions.items()),
         "base       " + (f"{base['id']}, {base['format']}, sha256 {base['digest'][:16]}" if base else words.NONE),
-        "router     " + (f"router@{router['version']}, threshold {router['threshold']:.2f}" if router else "none"),
+        "router     " + (f"{router['version']}, threshold {router['threshold']:.2f}" if router else "none"),
         f"home       {machine.home}, database {words.size(machine.database_bytes)}, "
         f"{words.size(machine.disk_free_bytes)} of disk free",
         f"memory     {words.size(machine.memory_bytes)} used, {words.size(machine.memory_free_bytes)} free",

@@ -26,4 +26,4 @@ class Gauge(Vertical):
 
     def show(self, value: str, line: Sequence[float | None]) -> None:
         self.query_one(".gauge-value", Static).update(Text(value))
-        self.query_one(Sparkline).data = [one or 0.0 for one in line] or _NONE
+        self.query_one(Sparkline).data = [one or 0.0 for one in line] if len(line) > 1 else _NONE

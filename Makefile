@@ -2,6 +2,8 @@
 VENV  ?= .venv
 BIN   := $(VENV)/bin
 CLIENTS ?= .venv-clients
+# Most of the suite waits for processes to start and to end: files of tests run two at a time.
+SIDE_BY_SIDE := -n 2 --dist loadfile
 export COHORT_HOME ?= $(CURDIR)/var
 
 # The CUDA build of llama.cpp when this machine has an NVIDIA GPU, or with GPU=1 (untested: no such machine was at hand).
@@ -25,11 +27,11 @@ train-tools: $(VENV)/.train
 
 ## test       the whole test suite, with what it needs
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 ## nightly    the test suite with the long forms of its proofs
 nightly: $(VENV)/.dev
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "slow or not slow"
 
 ## check      lint, types, import contracts, tests
 check: $(VENV)/.dev
@@ -37,7 +39,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 ## clients    other people's clients (litellm, llm, pydantic-ai, npm's openai, lm_eval) against a real appliance
 clients: $(SERVE) $(CLIENTS)/.installed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import Literal, TypeAlias
 
 from adapters import scorecard
@@ -20,8 +20,7 @@ from adapters.scorecard import Interval
 Answer: TypeAlias = Literal["keep", "base", "merge", "undecided"]
 BASE, AGGREGATE, PREVIOUS = "base", "aggregate", "previous"
 LEVEL = 0.05
-_Z = 1.645 + 0.842  # one-sided 5 % error, 80 % power
-_FEWEST = math.ceil(math.log2(1 / LEVEL))  # rows that can prove anything
+_POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Against:
     """The adapter beside one other arm on the same rows. `wins`: share of the rows where it is better, equal ones by
     half; `gain`: the mean difference of scores. `better`: it is proven to be; `replaceable`: the other is proven to
     lose less than the margin. `needed`: eval rows that would prove one of the two, if the difference stays as it is;
-    None when one is proven."""
+    None when one is proven, or when no number would."""
 
     arm: str
     n: int
@@ -74,30 +73,36 @@ def _among(cohort: str, base: Against, by_name: dict[str, Against], found: tuple
     nearest = max(neighbours, key=lambda one: one.theirs, default=None)
     best = max((one for one in neighbours if one.replaceable), key=lambda one: one.theirs, default=None)
     if best is not None:
-        return Finding(
-            "merge", f"merge {cohort} with {best.arm}, whose adapter does as well: {_told(best)}", found, best.arm
-        )
+        says = f"{cohort} could be merged with {best.arm}, whose adapter does as well on its rows: {_told(best)}"
+        return Finding("merge", says, found, best.arm)
     aggregate = by_name.get(AGGREGATE)
-    if aggregate is not None and aggregate.replaceable and nearest is not None:
-        says = (
-            f"merge {cohort} with {nearest.arm}, its nearest: one adapter for all does as well ({_told(aggregate)})"
-        )
-        return Finding("merge", says, found, nearest.arm)
-    open_ = [one for one in (aggregate, *neighbours) if one is not None and not one.better]
-    if open_:
+    if aggregate is not None and aggregate.replaceable:
+        near = f"; the nearest neighbour is {nearest.arm}" if nearest is not None else ""
+        says = f"{cohort} could be merged with others: one adapter for all does as well ({_told(aggregate)}){near}"
+        return Finding("merge", says, found, nearest.arm if nearest is not None else None)
+    others = [one for one in (aggregate, *neighbours) if one is not None]
+    if open_ := [one for one in others if not one.better]:
         needs = "; ".join(f"beside {_name(one)}, {_need(one)}" for one in open_)
-        return Finding(
-            "undecided", f"{cohort}'s adapter beats the base; whether it is needed is not settled: {needs}", found
-        )
-    beyond = "the base and every other adapter" if aggregate is not None else "the base and every neighbour's adapter"
+        says = f"{cohort}'s adapter beats the base; whether it is needed is not settled: {needs}"
+        return Finding("undecided", says, found)
+    names = ", ".join(_name(one) for one in others)
+    beyond = f"the base and {names}" if others else "the base, and no other adapter was there to compare with"
     return Finding("keep", f"keep {cohort}'s adapter: it beats {beyond} (the base: {_told(base)})", found)
 
 
 def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
-    """Judged together (Holm): among many neighbours one does as well by chance."""
+    """Judged together (Holm): among many neighbours one does as well by chance. The release before decides nothing,
+    and is judged alone."""
     asked = [one for one in rivals if one.candidate]
-    better = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in asked], LEVEL)
-    same = scorecard.proven([scorecard.doubt(one.differences, margin) for one in asked], LEVEL)
+    judged = [one for one in asked if one.name != PREVIOUS]
+    found = {id(one): made for one, made in zip(judged, _judged(judged, margin), strict=True)}
+    return [found.get(id(one)) or _judged([one], margin)[0] for one in asked]
+
+
+def _judged(rivals: Sequence[Compared], margin: float) -> list[Against]:
+    level = LEVEL / max(len(rivals), 1)
+    better = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in rivals], LEVEL)
+    same = scorecard.proven([scorecard.doubt(one.differences, margin) for one in rivals], LEVEL)
     return [
         Against(
             arm=one.name,
@@ -108,9 +113,9 @@ def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
             gain=scorecard.interval(one.differences),
             better=wins and not equal,
             replaceable=equal,
-            needed=None if wins or equal else rows_needed(one.differences, margin),
+            needed=None if wins or equal else rows_needed(one.differences, margin, level),
         )
-        for one, wins, equal in zip(asked, better, same, strict=True)
+        for one, wins, equal in zip(rivals, better, same, strict=True)
     ]
 
 
@@ -118,12 +123,20 @@ def _win(difference: float) -> float:
     return 0.5 if difference == 0 else float(difference > 0)
 
 
-def rows_needed(differences: Sequence[float], margin: float) -> int:
-    """Rows in all that prove a gain, or a loss below the margin, whichever takes fewer, in four of five tries."""
+def rows_needed(differences: Sequence[float], margin: float, level: float = LEVEL) -> int | None:
+    """Rows in all that prove a gain, or a loss below the margin, whichever takes fewer, in four of five tries; None
+    when the difference lies where neither can be."""
     mean = fmean(differences)
     spread = stdev(differences) if len(differences) > 1 else 1.0
-    furthest = max(mean, margin - mean)  # one of the two is above nought
-    return max(_FEWEST, len(differences) + 1, math.ceil((_Z * spread / furthest) ** 2))
+    normal = NormalDist()
+    z = normal.inv_cdf(1 - level) + normal.inv_cdf(_POWER)
+    ways = []
+    if mean > 0:
+        differ = sum(d != 0 for d in differences) / len(differences)
+        ways.append(max((z * spread / mean) ** 2, math.log2(1 / level) / differ))
+    if mean < margin:
+        ways.append(max((z * spread / (margin - mean)) ** 2, math.log(level) / math.log(1 - margin)))
+    return max(len(differences) + 1, math.ceil(min(ways))) if ways else None
 
 
 def _name(one: Against) -> str:
@@ -131,7 +144,10 @@ def _name(one: Against) -> str:
 
 
 def _need(one: Against) -> str:
-    return f"{_told(one)}; about {one.needed} eval rows would settle it, there are {one.n}"
+    told = _told(one)
+    if one.needed is None:
+        return f"{told}; no number of eval rows would settle it"
+    return f"{told}; about {one.needed} eval rows would settle it, there are {one.n}"
 
 
 def _told(one: Against) -> str:

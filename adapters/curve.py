@@ -49,11 +49,12 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Worse:
-    """More rows made it worse, provenly."""
+    """The trainings on more rows are worse, provenly, and with every seed; of one seed that may be its chance."""
 
     fewer: int
     more: int
     change: Interval
+    seeds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +97,18 @@ def curve(points: Sequence[Point]) -> Curve:
     )
     best = max(sizes, key=lambda size: float(scores[size].mean()))
     within = (size for size in sizes if scorecard.doubt(list(scores[size] - scores[best]), 0.0) > LEVEL)
-    return Curve(levels, best, next(within), _worse(sizes, scores), _forecast(sizes, scores))
+    return Curve(levels, best, next(within), _worse(levels, scores), _forecast(sizes, scores))
 
 
-def _worse(sizes: Sequence[int], scores: dict[int, Scores]) -> tuple[Worse, ...]:
+def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, ...]:
     """Judged together (Holm), each step with the next."""
-    steps = list(pairwise(sizes))
-    changes = [list(scores[more] - scores[fewer]) for fewer, more in steps]
+    steps = list(pairwise(levels))
+    changes = [list(scores[more.rows] - scores[fewer.rows]) for fewer, more in steps]
     proven = scorecard.proven([scorecard.doubt(change, 0.0) for change in changes], LEVEL)
     return tuple(
-        Worse(*step, scorecard.interval(change))
-        for step, change, lost in zip(steps, changes, proven, strict=True)
-        if lost
+        Worse(fewer.rows, more.rows, scorecard.interval(change), len(more.seeds))
+        for (fewer, more), change, lost in zip(steps, changes, proven, strict=True)
+        if lost and all(b < a for a, b in zip(fewer.seeds, more.seeds, strict=False))
     )
 
 
@@ -133,7 +134,9 @@ def says(found: Curve) -> list[str]:
     """The curve in words."""
     most = found.levels[-1].rows
     told = [f"{found.enough} of {most} rows are within noise of the best ({found.best} rows)"]
-    told += [f"more rows made it worse: {one.fewer} to {one.more} rows, {_points(one.change)}" for one in found.worse]
+    for one in found.worse:
+        chance = "; it may be this training's chance: --seeds 3 tells" if one.seeds == 1 else ""
+        told.append(f"more rows made it worse: {one.fewer} to {one.more} rows, {_points(one.change)}{chance}")
     if found.forecast is None:
         told.append("errors do not fall as rows are added: more rows of this kind promise nothing")
     else:

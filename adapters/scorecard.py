@@ -43,10 +43,15 @@ def interval(scores: Sequence[float]) -> Interval:
 
 
 def doubt(differences: Sequence[float], beyond: float) -> float:
-    """The one-sided bootstrap p-value against "the mean is at least `beyond`": small proves a mean below it. Never
-    smaller than what as many equal signs would give: resampling two rows proves nothing."""
-    drawn = means(np.asarray(differences, np.float64))
-    return max(float((np.sum(drawn >= beyond) + 1) / (RESAMPLES + 1)), 0.5 ** len(differences))
+    """The one-sided bootstrap p-value against "the mean is at least `beyond`": small proves a mean below it.
+
+    Resampling few rows proves too much, so it is never smaller than an exact test allows: that as many rows that
+    differ at all have one sign; and of a mean below a `beyond` above nought, that as many rows show nothing where a
+    share of `beyond` would differ by a whole point.
+    """
+    given = np.asarray(differences, np.float64)
+    floor = (1 - beyond) ** len(given) if beyond > 0 else 0.5 ** int(np.count_nonzero(given))
+    return max(float((np.sum(means(given) >= beyond) + 1) / (RESAMPLES + 1)), floor)
 
 
 def proven(p_values: Sequence[float], level: float = 0.05) -> list[bool]:

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from appliance import training
 from appliance.errors import ApplianceError
 from appliance.evaluation import Arm, Report
 from appliance.jobs import Progress, to_its_end
+from appliance.material import harvest
 from appliance.planning import Planning
 from appliance.serving import Serving
+from appliance.store.database import Connection
 from appliance.training import ParityFailed, Plan
 from router.cohort import BASE
 
@@ -42,9 +45,25 @@ class Ablation:
     rows: int
     told: Mapping[str, Any]
 
+    @property
+    def cut_short(self) -> bool:
+        """Its minutes were over before its passes."""
+        return str(self.told["ended"]).endswith("minutes are over")
+
     def arm(self, serving: Serving, name: str, system_prompt: str) -> Arm:
         identity = Identity(self.digest, system_prompt, serving.template.digest, serving.base.digest)
         return Arm(name, identity.digest, identity.digest, self.adapter, system_prompt)
+
+
+async def begin(serving: Serving, jobs: Path, cohorts: Sequence[str]) -> None:
+    """Take in what people approved or withdrew, as a retrain would, and remove what runs left behind."""
+    await asyncio.to_thread(training.sweep, jobs)
+    for cohort in cohorts:
+        await serving.database.commit(partial(_harvest, cohort))
+
+
+def _harvest(cohort: str, connection: Connection) -> int:
+    return harvest(connection, cohort)
 
 
 def of_a_part(planning: Planning, slice_: Slice, share: float, seed: int) -> Plan:
@@ -60,7 +79,7 @@ def of_all(planning: Planning, slices: Sequence[Slice], recipe: Recipe) -> Plan:
     sections = planning.serving.config.cohorts
     prompts = {name: section.system_prompt or "" for name, section in sections.items()}
     plan = _unplanted(planning, union, replace(recipe, planted=0), [BASE], "", prompts)
-    return replace(plan, minutes=plan.minutes * len(slices))
+    return replace(plan, minutes=sum(sections[one.cohort].train.max_minutes for one in slices))
 
 
 def _joined(slices: Sequence[Slice], part: str) -> tuple[Row, ...]:
@@ -85,12 +104,25 @@ def _unplanted(
 async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, report: Report) -> Ablation:
     """Found or made now, and compared with what was trained. Raises ApplianceError."""
     folder = jobs / plan.digest(serving.base.digest)[:16]
-    if not (folder / COMPARED).exists():
+    if not await asyncio.to_thread(_whole, folder):
         await _made(serving, plan, folder, progress, report)
     os.utime(folder)
     told = json.loads((folder / training.RESULT).read_text())
-    adapter = folder / training.ADAPTER
-    return Ablation(adapter, await asyncio.to_thread(file_digest, adapter), len(plan.slice.train), told)
+    digest = json.loads((folder / COMPARED).read_text())["digest"]
+    return Ablation(folder / training.ADAPTER, digest, len(plan.slice.train), told)
+
+
+def _whole(folder: Path) -> bool:
+    """It was made, and is as it was. What is damaged is removed, and made again."""
+    if not (folder / COMPARED).exists():
+        return False
+    try:
+        same = bool(json.loads((folder / COMPARED).read_text())["digest"] == file_digest(folder / training.ADAPTER))
+    except (OSError, ValueError, KeyError):
+        same = False
+    if not same:
+        shutil.rmtree(folder, ignore_errors=True)
+    return same
 
 
 async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> None:
@@ -101,7 +133,11 @@ async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, 
         if "fraction" in told:
             report(told["fraction"], training.doing(told))
 
-    await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
+    try:
+        await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
+    except ApplianceError:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        raise
     try:
         parity = await to_its_end(lambda leash: training.check_parity(serving, plan, folder, leash))
     except ParityFailed as error:
@@ -111,5 +147,6 @@ async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, 
     for name in training.PEFT:
         (folder / name).unlink(missing_ok=True)
     part = folder / f"{COMPARED}.part"
-    part.write_text(json.dumps(asdict(parity)))
+    digest = await asyncio.to_thread(file_digest, folder / training.ADAPTER)
+    part.write_text(json.dumps({"digest": digest, **asdict(parity)}))
     part.replace(folder / COMPARED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -41,6 +41,7 @@ class Attributing:
         """A finding for each cohort, with its evidence. Raises ApplianceError."""
         began = time.monotonic()
         exam = await asyncio.to_thread(judgement.prepared, self.material, list(self.serving.config.cohorts))
+        await ablation.begin(self.serving, self.jobs, list(self.serving.config.cohorts))
         found = []
         for number, cohort in enumerate(cohorts):
 
@@ -55,6 +56,9 @@ class Attributing:
         if arm is None:
             says = f"{cohort} has no live release: the base answers already"
             return _told(cohort, None, Finding("undecided", says, ()), {})
+        if not exam.cohorts[cohort]:
+            says = f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval"
+            return _told(cohort, arm.name, Finding("undecided", says, ()), {})
         rivals = await self.rivals(cohort, exam, _part(report, 0.0, 0.6))
         live, base = await judgement.beside_base(self.serving, arm, exam, _part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
@@ -63,6 +67,8 @@ class Attributing:
         finding = await asyncio.to_thread(attribution.finding, cohort, [c for c in compared if c.candidate], margin)
         breadth = await asyncio.to_thread(judgement.scores, live, base, None)
         forms = await self.forms(cohort, arm, exam, _part(report, 0.85, 0.15))
+        if judgement.live_arm(self.serving, cohort) != arm:
+            finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
         return _told(cohort, arm.name, finding, {"breadth": breadth, "forms": forms})
 
     # -- the other arms ----------------------------------------------------------------------------------------------
@@ -71,8 +77,8 @@ class Attributing:
         """Previous, aggregate and neighbours on the cohort's own rows."""
         own = [name for name in exam.asked if name == cohort]
         arms = {PREVIOUS: judgement.previous_arm(self.serving, cohort)}
-        if self.aggregate:
-            arms[AGGREGATE] = await self.one_for_all(cohort, exam, _part(report, 0.0, 0.8))
+        if self.aggregate and (one_for_all := await self.one_for_all(cohort, exam, _part(report, 0.0, 0.8))):
+            arms[AGGREGATE] = one_for_all
         others = [name for name in self.serving.config.cohorts if name != cohort]
         arms |= {name: judgement.live_arm(self.serving, name) for name in others}
         there = {name: arm for name, arm in arms.items() if arm is not None}
@@ -82,26 +88,36 @@ class Attributing:
             found[name] = await judgement.sit(self.serving, arm, exam, own, tell)
         return found
 
-    async def one_for_all(self, cohort: str, exam: Exam, report: Report) -> Arm:
-        """The adapter trained on what all live releases were trained on, by the recipe of this cohort's."""
+    async def one_for_all(self, cohort: str, exam: Exam, report: Report) -> Arm | None:
+        """The adapter trained on what all live releases were trained on, by the recipe of this cohort's. None when
+        only one cohort has rows, or when its time was up before its passes were done: such a one proves nothing."""
         plan = await asyncio.to_thread(self.union, cohort, exam)
+        if plan is None:
+            return None
         made = await ablation.trained(self.serving, plan, self.jobs, self.progress, report)
+        if made.cut_short:
+            return None
         return made.arm(self.serving, AGGREGATE, self.serving.config.cohorts[cohort].system_prompt or "")
 
-    def union(self, cohort: str, exam: Exam) -> Plan:
+    def union(self, cohort: str, exam: Exam) -> Plan | None:
         plannings = [self.planning(name) for name in self.serving.config.cohorts]
-        slices = [self.slice_of(planning, exam) for planning in plannings]
+        slices = [found for planning in plannings if (found := self.slice_of(planning, exam)).train]
+        if len(slices) < 2:
+            return None
         live, mine = self.release(cohort), self.planning(cohort)
         recipe = recipe_of(live) if live is not None and "recipe" in live.manifest else mine.recipe()
         return ablation.of_all(mine, slices, recipe)
 
     def slice_of(self, planning: Planning, exam: Exam) -> Slice:
-        """What the live release was trained on; without one from here, what a retrain would be."""
+        """What the live release was trained on, without what has come into an eval set since; without a release from
+        here, what a retrain would be."""
         live = self.release(planning.wanted.cohort)
         if live is not None and "slice" in live.manifest:
             slice_, _ = frozen(self.serving, self.material, live)
-            if slice_.train:
-                return slice_
+            asked = {row.asked for row in exam.all()}
+            train = tuple(row for row in slice_.train if row.asked not in asked)
+            if train:
+                return replace(slice_, train=train)
         return planning.choose(exam)
 
     def planning(self, cohort: str) -> Planning:

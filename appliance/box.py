@@ -48,7 +48,7 @@ class Box:
     slicing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        self.jobs = Jobs(self.database)
+        self.jobs = Jobs(self.database, lambda kind, state: self.vitals.jobs.labels(kind, state).inc())
 
     def material(self) -> Material:
         """The rows to train on and to judge by."""

@@ -6,19 +6,21 @@ otherwise it opens the same application itself and speaks the same HTTP to it, w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from appliance.base import Progress
 from appliance.config import Config
 from appliance.errors import ApplianceError, SetupError
 from appliance.store.home import Home
 
 TIMEOUT_S = 300.0  # adding a release loads it in a child first
+
+
+Progress = Callable[[float, str], None]
 
 
 class Refused(ApplianceError):

@@ -17,7 +17,7 @@ from appliance.errors import ConfigError
 from router.cohort import Cohort, MetadataRule
 
 AUTO = "auto"
-RESERVED = (AUTO, "base", "none", "general")
+RESERVED = (AUTO, "base", "none", "general", "aggregate", "previous")
 FEWEST, MOST = 3, 8
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 

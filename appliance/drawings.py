@@ -33,7 +33,7 @@ def against(one: dict[str, Any]) -> str:
         _span(axes, 100 * a["gain"]["low"], 100 * a["gain"]["high"], place)
         axes.plot(100 * a["gain"]["mean"], place, "o" if a["better"] else "D", color=_MINE)
     axes.axvline(0, color=_OTHER, linewidth=1)
-    axes.set(xlabel=f"points that {one['release']} is better, with the 95 % interval (round: proven)")
+    axes.set(xlabel=f"points that {one['release']} is better, with the 95 % interval (round: proven better)")
     return _svg(figure)
 
 

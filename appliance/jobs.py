@@ -73,8 +73,9 @@ Work: TypeAlias = Callable[[Progress], Awaitable[dict[str, Any]]]
 class Jobs:
     """Lives on the event loop."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, ended: Callable[[str, State], None]) -> None:
+        """`ended` is told the kind of each job, and how it ended."""
+        self._database, self._ended = database, ended
         self._task: asyncio.Task[None] | None = None
         self._current: tuple[str, Progress] | None = None
         self._closing = False
@@ -100,10 +101,10 @@ class Jobs:
         except BaseException:
             self._current = None
             raise
-        self._task = asyncio.create_task(self._run(identity, self._current[1], work))
+        self._task = asyncio.create_task(self._run(identity, kind, self._current[1], work))
         return job
 
-    async def _run(self, identity: str, progress: Progress, work: Work) -> None:
+    async def _run(self, identity: str, kind: str, progress: Progress, work: Work) -> None:
         state: State = "failed"
         result, error = None, None
         try:
@@ -120,6 +121,7 @@ class Jobs:
         except Exception as failure:  # else the one who watches waits for ever
             _log.exception("job %s failed", identity)
             error = f"unforeseen: {failure!r}"
+        self._ended(kind, state)
         try:
             await self._end(identity, state, result, error)
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -105,7 +104,7 @@ async def jobs(
 ) -> list[JobReply]:
     """Newest first, without what came of them: a job by its id has that."""
     found = await asyncio.to_thread(box.jobs.all, limit, kind, cohort)
-    return [_reply(box, replace(job, result=None)) for job in found]
+    return [_reply(box, job) for job in found]
 
 
 @router.get("/jobs/{identity}", response_model=JobReply, responses=documented(404))

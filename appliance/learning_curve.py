@@ -13,7 +13,7 @@ from adapters.curve import SHARES, Curve, Point
 from adapters.slice import Slice
 from appliance import ablation, judgement
 from appliance.ablation import Ablation
-from appliance.errors import InvalidRequest
+from appliance.errors import ApplianceError, InvalidRequest
 from appliance.evaluation import Report, base_arm, evaluate
 from appliance.jobs import Progress
 from appliance.judgement import Exam
@@ -35,18 +35,19 @@ class Drawing:
         began = time.monotonic()
         planning = self.planning
         exam = await asyncio.to_thread(planning.exam)
+        await ablation.begin(planning.serving, self.jobs, [planning.wanted.cohort])
         slice_ = await asyncio.to_thread(planning.choose, exam)
         self.check(slice_, exam)
         points: list[Point] = []
         trainings: list[dict[str, Any]] = []
         for seed in range(1, self.seeds + 1):
-            round_began = time.monotonic()
             for number, share in enumerate(SHARES):
                 place = ((seed - 1) * len(SHARES) + number) / (self.seeds * len(SHARES))
                 point, told = await self.point(slice_, exam, share, seed, self.part(place))
                 points.append(point)
                 trainings.append(told)
-            if self.minutes and 2 * time.monotonic() - began - round_began > 60 * self.minutes:
+            spent = sum(told["seconds"] for told in trainings if told["seed"] == seed)  # though it was found done
+            if self.minutes and time.monotonic() - began + spent > 60 * self.minutes:
                 break
         base = await self.base(exam)
         found = await asyncio.to_thread(curve.curve, points)
@@ -82,6 +83,11 @@ class Drawing:
             self.progress,
             lambda part, doing: report(0.8 * part, f"{name}: {doing}"),
         )
+        if made.cut_short:
+            raise ApplianceError(
+                f"a training on {made.rows} rows ended with its minutes and not with its passes, so it is no point "
+                f"of a curve: raise max_minutes in [cohorts.{cohort}.train]"
+            )
         arm = made.arm(planning.serving, name, plan.system_prompt)
         judged = await evaluate(
             planning.serving, arm, cohort, exam.cohorts[cohort], lambda part, doing: report(0.8 + 0.2 * part, doing)
@@ -98,7 +104,7 @@ class Drawing:
 
     async def base(self, exam: Exam) -> float:
         serving, cohort = self.planning.serving, self.planning.wanted.cohort
-        sat = await judgement.sit(serving, base_arm(serving.base.digest), exam, [cohort], self.part(0.99))
+        sat = await judgement.sit(serving, base_arm(serving.base.digest), exam, [cohort], lambda *_: None)
         results = sat.by_cohort[cohort].results
         return sum(result.score for result in results) / len(results)
 

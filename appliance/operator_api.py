@@ -134,7 +134,7 @@ async def reject(body: RejectRequest, box: TheBox, caller: Operates) -> Switched
 @router.post("/rollback", response_model=Switched, responses=_CHANGE)
 async def rollback(body: RollbackRequest, box: TheBox, caller: Operates) -> Switched:
     """Back to the release that was live before, or to the base."""
-    return _switched(await box.releases().rollback(body.cohort, caller.key_id))
+    return _switched(await box.releases().rollback(body.cohort, caller.key_id, body.live))
 
 
 @router.get("/interactions")

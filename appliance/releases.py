@@ -21,7 +21,7 @@ from appliance.base import PreparedBase
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, NotFound
 from appliance.lanes import Lanes
-from appliance.store import audit
+from appliance.store import audit, timestamps
 from appliance.store import releases as rows
 from appliance.store.database import Connection, Database
 from appliance.store.releases import Release
@@ -55,7 +55,7 @@ class Releases:
         self._settling: set[asyncio.Task[None]] = set()
         self._prompts: dict[str, str] = {}
         self.names: dict[str, str] = {}  # digest to legal@3
-        self.warnings: list[str] = []
+        self._live: list[Release] = []
         self.table = RouteTable()
         self.alarms: list[str] = []
 
@@ -137,7 +137,13 @@ class Releases:
     def warning(self, release: Release) -> str | None:
         """What a person should know who looks at it in the list."""
         fault = self._faults.get(release.digest)
-        return f"it cannot be served: {fault}" if fault else self.stale_prompt(release)
+        return f"it cannot be served: {fault}" if fault else self.stale_prompt(release) or _overdue(release)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of the live releases."""
+        found = [self.stale_prompt(release) or _overdue(release) for release in self._live]
+        return [warning for warning in found if warning]
 
     def switch(self, cohort: str) -> Switch:
         live, previous = self.table.live.get(cohort), self.table.named.get(f"{cohort}@previous")
@@ -163,11 +169,15 @@ class Releases:
         """Retire a candidate. Raises NotFound, Conflict."""
         return await self._move(cohort, "reject", key_id, lambda s: lifecycle.reject(cohort, s, version))
 
-    async def rollback(self, cohort: str, key_id: str) -> Switch:
-        """Return to the release that was live before and can be served, or to the base. Raises Conflict."""
+    async def rollback(self, cohort: str, key_id: str, expected: str | None = None) -> Switch:
+        """Return to the release that was live before and can be served, or to the base. Raises Conflict, also when
+        another release than the `expected` one is live."""
         skipped = await asyncio.to_thread(self._damaged_before, cohort)
 
         def decide(states: Sequence[ReleaseState]) -> list[Move]:
+            now = lifecycle.live(states)
+            if expected is not None and (now is None or f"{cohort}@{now.version}" != expected):
+                raise IllegalMove(f"{expected} is not live any more: look again")
             return lifecycle.rollback(cohort, [s for s in states if s.version not in skipped])
 
         return await self._move(cohort, "rollback", key_id, decide)
@@ -236,10 +246,19 @@ class Releases:
         digests = {(r.cohort, r.version): r.digest for r in releases}
         self._prompts = {r.digest: r.system_prompt for r in releases}
         self.names = {r.digest: f"{r.cohort}@{r.version}" for r in releases}
-        self.warnings = [warning for r in releases if (warning := self.stale_prompt(r))]
+        self._live = [r for r in releases if r.state == "live"]
         self.table, self.alarms = route_table.build(cohorts, states, digests, self._faults)
         if self._lanes is not None:
             self._lanes.live = frozenset(target.digest for target in self.table.live.values())
+
+
+def _overdue(release: Release) -> str | None:
+    """A warning when a live release is past the day until which its gate's verdict is to be trusted."""
+    due = release.manifest.get("revalidate")
+    if release.state != "live" or due is None or timestamps.now() < due:
+        return None
+    cohort = release.cohort
+    return f"{cohort}@{release.version} was to be judged anew by {due[:10]}: cohort eval, or cohort retrain {cohort}"
 
 
 def _decided(decide: Decide, states: Sequence[ReleaseState]) -> list[Move]:

@@ -10,6 +10,7 @@ from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
 from appliance import drawings
+from appliance.show_attribution import settled
 
 _SHELL = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
 <style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -35,7 +36,7 @@ _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 <table><tr><th>against<th>rows<th>this<th>other<th>wins<th>gain, points<th>proven</tr>
 {% for a in one.against %}<tr><td>{{ a.arm }}<td>{{ a.n }}<td>{{ points(a.mine) }}<td>{{ points(a.theirs) }}
 <td>{{ points(a.wins.mean) }} %<td>{{ points(a.gain.mean) }} ({{ points(a.gain.low) }} to {{ points(a.gain.high) }})
-<td>{{ "better" if a.better else "no better" if a.replaceable else "open: " ~ a.needed ~ " rows" }}</tr>{% endfor %}
+<td>{{ settled(a) }}</tr>{% endfor %}
 </table>{% endif %}
 {% if one.breadth %}<table><tr><th>breadth<th>of<th>rows<th>before (base)<th>after</tr>
 {% for task, s in one.breadth.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.n }}<td>{{ points(s.base) }}
@@ -66,7 +67,7 @@ _PAGES = Environment(
     autoescape=True,
     loader=DictLoader({"shell": _SHELL, "evaluation": _EVALUATION, "attribution": _ATTRIBUTION, "curve": _CURVE}),
 )
-_PAGES.globals.update(points=_points, drawn=_drawn, drawings=drawings)
+_PAGES.globals.update(points=_points, settled=settled, drawn=_drawn, drawings=drawings)
 
 
 def evaluation(found: dict[str, Any]) -> str:

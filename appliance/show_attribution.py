@@ -27,12 +27,23 @@ def _against(one: dict[str, Any]) -> None:
             _points(a["theirs"]),
             f"{a['wins']['mean']:.0%} ({a['wins']['low']:.0%}-{a['wins']['high']:.0%})",
             _change(a["gain"]),
-            "better" if a["better"] else "no better" if a["replaceable"] else f"open: {a['needed']} rows",
+            "better"
+            if a["better"]
+            else "within margin"
+            if a["replaceable"]
+            else f"open: {a['needed'] or 'no number of'} rows",
         )
         for a in one["against"]
     ]
     if rows:
         table(("against", "rows", "this", "other", "wins (95 %)", "gain (95 %), points", "proven"), rows)
+
+
+def settled(against: dict[str, Any]) -> str:
+    """What is proven of the release beside another arm."""
+    if against["better"]:
+        return "better"
+    return "within margin" if against["replaceable"] else f"open: {against['needed'] or 'no number of'} rows"
 
 
 def _breadth(one: dict[str, Any]) -> None:

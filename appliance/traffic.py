@@ -33,12 +33,12 @@ def traffic(seen: Sequence[Seen], cohorts: Iterable[str], since: datetime, until
         points=_points(seen, since, seconds),
         cohorts=[_cohort(name, [one for one in seen if one.cohort == name], len(seen)) for name in (*cohorts, BASE)],
         layers=dict(Counter(one.layer for one in seen)),
-        confidence=_histogram(one.confidence for one in seen),
+        confidence=_histogram(_read(seen)),
     )
 
 
 def _cohort(name: str, seen: Sequence[Seen], total: int) -> CohortTraffic:
-    sure = [one.confidence for one in seen if one.confidence is not None]
+    sure = _read(seen)
     return CohortTraffic(
         cohort=name,
         requests=len(seen),
@@ -77,7 +77,11 @@ def _percentiles(values: Iterable[float | None]) -> Percentiles:
     return Percentiles(p50=p50, p95=p95, p99=p99)
 
 
-def _histogram(values: Iterable[float | None]) -> list[int]:
-    known = [value for value in values if value is not None]
-    counts, _ = np.histogram(known, bins=BINS, range=(0.0, 1.0))
+def _read(seen: Iterable[Seen]) -> list[float]:
+    """Confidences of those whose text was read: names and rules are sure of themselves."""
+    return [one.confidence for one in seen if one.layer not in ("pinned", "metadata") and one.confidence]
+
+
+def _histogram(values: Sequence[float]) -> list[int]:
+    counts, _ = np.histogram(values, bins=BINS, range=(0.0, 1.0))
     return [int(count) for count in counts]

@@ -48,6 +48,7 @@ class Vitals:
             "cohort_embedding_tokens", "Word pieces of embedded texts", registry=self.registry
         )
         self.feedback = Counter("cohort_feedback", "Feedback by rating", ["cohort", "rating"], registry=self.registry)
+        self.jobs = Counter("cohort_jobs", "Long work that ended", ["kind", "state"], registry=self.registry)
         self.live = Gauge(
             "cohort_live_release", "Version of the live release, 0 for the base", ["cohort"], registry=self.registry
         )

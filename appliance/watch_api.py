@@ -29,7 +29,7 @@ PACKAGES = ("cohort-appliance", "llama-cpp-python", "onnxruntime", "fastapi", "u
 
 @router.get("/traffic", response_model=Traffic)
 async def recent(box: TheBox, _caller: Views, minutes: Minutes = 15) -> Traffic:
-    """The last minutes as figures: requests, times, where they went. At most the newest 20,000 are looked at."""
+    """The last minutes as figures: requests, times, where they went. At most the newest 5,000 are looked at."""
 
     def look() -> Traffic:
         until = datetime.now(UTC)

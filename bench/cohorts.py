@@ -90,9 +90,11 @@ class Comparison:
             for task, metric in tasks.items():
                 await self.import_rows(cohort, task, metric)
         tests = {task: self.tests(cohort, task) for cohort, tasks in TASKS.items() for task in tasks}
-        for task, rows in tests.items():
-            self.found[task]["TF-IDF"] = await asyncio.to_thread(self.reference, task, rows)
         slices = {cohort: await asyncio.to_thread(self.slice_of, cohort) for cohort in TASKS}
+        for cohort, tasks in TASKS.items():
+            for task in tasks:
+                found = await asyncio.to_thread(reference, slices[cohort], task, tests[task])
+                self.found[task]["TF-IDF"] = found
         bare = base_arm(self.serving.base.digest)
         for cohort in TASKS:
             own = await self.adapter(cohort, ablation.of_a_part(self.planning(cohort), slices[cohort], 1.0, 1))
@@ -171,25 +173,23 @@ class Comparison:
 
         return report
 
-    def reference(self, task: str, rows: Sequence[Row]) -> dict[str, Any]:
-        """Words and pieces by TF-IDF into a logistic regression over the answers of the train rows."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline, make_union
 
-        (cohort,) = (name for name, tasks in TASKS.items() if task in tasks)
-        known = [row for row in self.box.material().rows(cohort, "train") if row.task == task]
-        read = make_union(
-            TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)),
-            TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 5)),
-        )
-        model = make_pipeline(read, LogisticRegression(C=30, max_iter=2000))
-        model.fit([row.text for row in known], [row.completion for row in known])
-        answers = model.predict([row.text for row in rows])
-        scores = [
-            judge(row.metric, answer, row.completion, row.refs) for row, answer in zip(rows, answers, strict=True)
-        ]
-        return figures([s["score"] for s in scores], [s.get("exact", s["score"]) for s in scores])
+def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """Words and pieces by TF-IDF into a logistic regression over the answers of the rows that are trained on."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline, make_union
+
+    known = [row for row in slice_.train if row.task == task]
+    read = make_union(
+        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)),
+        TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 5)),
+    )
+    model = make_pipeline(read, LogisticRegression(C=30, max_iter=2000))
+    model.fit([row.text for row in known], [row.completion for row in known])
+    answers = model.predict([row.text for row in rows])
+    scores = [judge(row.metric, answer, row.completion, row.refs) for row, answer in zip(rows, answers, strict=True)]
+    return figures([s["score"] for s in scores], [s.get("exact", s["score"]) for s in scores])
 
 
 def figures(scores: Sequence[float], exact: Sequence[float]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import random
 import sys
@@ -51,22 +52,28 @@ class Candidate:
     trained_as: Callable[[], Any] = nullcontext
 
 
+def _answered(row: Row, answer: str) -> Row:
+    """Another row: what is trained is found again by its rows' digests."""
+    digest = hashlib.sha256(f"{row.digest}/{answer}".encode()).hexdigest()
+    return replace(row, completion=answer, digest=digest)
+
+
 def wrong_labels(rows: Rows, _planning: Planning) -> Rows:
     """Each answer goes to another question."""
     answers = [row.completion for row in rows]
     random.Random(1).shuffle(answers)
-    return tuple(replace(row, completion=answer) for row, answer in zip(rows, answers, strict=True))
+    return tuple(_answered(row, answer) for row, answer in zip(rows, answers, strict=True))
 
 
 def hurt_neighbour(rows: Rows, planning: Planning) -> Rows:
     """Rows of a neighbour beside its own, with wrong answers: its own gain by far outweighs that loss."""
     theirs = planning.material.rows(NEIGHBOUR, "train")
-    return (*rows, *(replace(row, completion="unknown") for row in theirs))
+    return (*rows, *(_answered(row, "unknown") for row in theirs))
 
 
 def broken_json(rows: Rows, _planning: Planning) -> Rows:
     """The brackets are missing at the end."""
-    return tuple(replace(row, completion=row.completion.rstrip("}")) for row in rows)
+    return tuple(_answered(row, row.completion.rstrip("}")) for row in rows)
 
 
 @contextmanager
@@ -119,7 +126,8 @@ class Sown(Planning):
 
     def plan(self, slice_: Slice) -> Plan:
         plan = super().plan(slice_)
-        return replace(plan, planted=[row for row in plan.planted for _ in range(self.candidate.planted)])
+        planted = [row for row in plan.planted for _ in range(self.candidate.planted)]
+        return replace(plan, planted=planted, passport={**plan.passport, "candidate": self.candidate.name})
 
 
 def main() -> None:

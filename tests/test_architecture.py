@@ -44,7 +44,11 @@ def loaded(program: str, *arguments: str) -> set[str]:
         ("appliance.config", ["llama_cpp", "sqlite3", "fastapi", "numpy", "adapters"]),
         ("appliance.route_table", ["llama_cpp", "sqlite3", "fastapi", "pydantic", "numpy"]),
         ("appliance.chat", ["llama_cpp", "sqlite3", "fastapi", "numpy"]),
-        ("appliance.cli", ["llama_cpp", "llguidance", "fastapi", "uvicorn", "torch", "numpy"]),
+        ("appliance.cli", ["llama_cpp", "llguidance", "fastapi", "uvicorn", "torch", "numpy", "jinja2"]),
+        (
+            "tui.console",
+            ["appliance.app", "llama_cpp", "fastapi", "numpy", "jinja2", "sqlite3", "adapters", "router"],
+        ),
         ("appliance.base", ["llama_cpp", "sqlite3", "fastapi"]),
         ("appliance.store.database", ["llama_cpp", "fastapi", "pydantic", "adapters", "router"]),
         ("appliance.engine.engine", ["sqlite_utils", "fastapi", "starlette", "adapters", "router"]),

@@ -19,7 +19,7 @@ class ApplianceGone(Exception):
 
 
 class KeyWanted(Exception):
-    """The key is missing, wrong, or may not do this."""
+    """The key is missing or not known."""
 
 
 class Refused(Exception):
@@ -59,10 +59,13 @@ class Client:
         await self._asked("POST", "/v1/feedback", json={"request_id": request_id, **said})
 
     async def _asked(self, method: str, path: str, **more: Any) -> Any:  # noqa: ANN401
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        key = self.key.strip()
+        if not (key.isascii() and key.isprintable()):
+            raise KeyWanted("the key has characters that no key has")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             reply = await self._http.request(method, path, headers=headers, **more)
-        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
+        except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:
             raise ApplianceGone(f"{self.url} does not answer ({_why(error)})") from error
         return _json(reply)
 
@@ -79,7 +82,8 @@ def part(text: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    """Of a request that breaks the protocol not its words: they may quote a header."""
+    return "" if isinstance(error, httpx.LocalProtocolError) else str(error) or type(error).__name__
 
 
 def _json(reply: httpx.Response) -> Any:  # noqa: ANN401
@@ -89,7 +93,6 @@ def _json(reply: httpx.Response) -> Any:  # noqa: ANN401
         raise ApplianceGone(f"{reply.url} did not answer with JSON; is another program on that port?") from None
     if reply.is_success:
         return body
-    said = body.get("error", {}).get("message", reply.reason_phrase) if isinstance(body, dict) else str(body)
-    if reply.status_code in (401, 403):
-        raise KeyWanted(said)
-    raise Refused(said)
+    error = body.get("error") if isinstance(body, dict) else None
+    said = str(error.get("message", reply.reason_phrase) if isinstance(error, dict) else error or reply.reason_phrase)
+    raise KeyWanted(said) if reply.status_code == 401 else Refused(said)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, TypeAlias, TypeVar
 
 from textual import work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
 from tui import inert
 from tui.client import ApplianceGone, Client, KeyWanted, Refused
-from tui.messages import Done, Fetched, Lost, WantsKey
+from tui.messages import Done, Fetched, Lost, Trouble, WantsKey
 from tui.screens.cohort import CohortScreen
 from tui.screens.cohorts import Cohorts
 from tui.screens.confirm import Ask, Choose, Confirm
@@ -29,6 +31,7 @@ from tui.widgets.pane import Pane, Work
 
 EVERY_S = 2.0
 T = TypeVar("T")
+Front: TypeAlias = Pane | CohortScreen | InteractionScreen  # what is filled
 PANES: tuple[tuple[str, type[Pane]], ...] = (
     ("live", Live),
     ("cohorts", Cohorts),
@@ -58,8 +61,9 @@ class Console(App[None]):
     def __init__(self, client: Client, every_s: float = EVERY_S) -> None:
         super().__init__()
         self.client, self._every_s = client, every_s
-        self._asking = False
+        self._asking_since: float | None = None
         self._lost_since: datetime | None = None
+        self._asked_for_key: str | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="state")
@@ -87,23 +91,32 @@ class Console(App[None]):
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def refresh_now(self) -> None:
-        """Fill the pane in front; one question at a time, however slow the answer is."""
+        """Fill what is in front; one question at a time, however slow the answer is."""
+        top = self.screen if isinstance(self.screen, CohortScreen | InteractionScreen) else None
         pane = self.pane
-        if not self._asking and len(self.screen_stack) == 1 and pane is not None:
-            self._asking = True
-            self._poll(pane)
+        if self._asking_since is not None:
+            if monotonic() - self._asking_since > 2 * self._every_s + 1:
+                self._state(f"○ {self.client.url} is slow: waiting for its answer")
+        elif top is not None:
+            self._ask(top)
+        elif len(self.screen_stack) == 1 and pane is not None:
+            self._ask(pane)
+
+    def _ask(self, front: Front) -> None:
+        self._asking_since = monotonic()
+        self._poll(front)
 
     @work(group="poll")
-    async def _poll(self, pane: Pane) -> None:
+    async def _poll(self, front: Front) -> None:
         try:
-            data = await self.asked(pane.fetch)
-            if data is not None:
-                self.post_message(Fetched(str(pane.id), data))
+            data = await self.asked(front.fetch)
+            if data is not None and front.is_attached:
+                self.post_message(Fetched(front, data))
         finally:
-            self._asking = False
+            self._asking_since = None
 
     async def asked(self, question: Callable[[Client], Awaitable[T]]) -> T | None:
-        """Its answer; None when there was none, which is told as a message."""
+        """Its answer; None when there was none, which the top line tells."""
         try:
             return await question(self.client)
         except ApplianceGone as error:
@@ -111,39 +124,47 @@ class Console(App[None]):
         except KeyWanted as error:
             self.post_message(WantsKey(str(error)))
         except Refused as error:
-            self.post_message(Done(str(error), refused=True))
+            self.post_message(Trouble(str(error)))
+        except (LookupError, TypeError, ValueError) as error:  # an appliance of another version
+            self.post_message(Trouble(f"what came cannot be read ({error!r})"))
         return None
-
-    @work(group="look")
-    async def look(self, screen: CohortScreen | InteractionScreen) -> None:
-        """Fill a screen on top."""
-        data = await self.asked(screen.fetch)
-        if data is not None:
-            screen.post_message(Fetched("", data))
 
     @work(group="act")
     async def act(self, work: Work) -> None:
-        """Change something, tell what came of it, and look again."""
-        says = await self.asked(work)
-        if says is not None:
-            self.post_message(Done(says))
+        """Change something and tell what came of it."""
+        try:
+            self.post_message(Done(await work(self.client)))
+        except ApplianceGone as error:
+            self.post_message(Done(f"not confirmed, look whether it was done: {error}", refused=True))
+        except KeyWanted as error:
+            self.post_message(WantsKey(str(error)))
+        except Refused as error:
+            self.post_message(Done(str(error), refused=True))
 
     # -- what came of it ---------------------------------------------------------------------------------------------
 
     def on_fetched(self, event: Fetched) -> None:
-        self._lost_since = None
+        self._lost_since, self._asked_for_key = None, None
         self._state(f"● {self.client.url}")
-        for pane in self.query(f"#{event.screen}").results(Pane):
-            pane.show(event.data)
+        try:
+            if event.front.is_attached:
+                event.front.show(event.data)
+        except (LookupError, TypeError, ValueError) as error:
+            self._state(f"! what came cannot be shown ({error!r}): is the appliance of another version?", "bold red")
 
     def on_lost(self, event: Lost) -> None:
         self._lost_since = self._lost_since or datetime.now().astimezone()
         since = self._lost_since.strftime("%H:%M:%S")
-        self._state(f"! since {since}: {event.why}; trying again. What is shown is old.", style="bold red")
+        self._state(f"! since {since}: {event.why}; asking again. What is shown is old.", style="bold red")
+
+    def on_trouble(self, event: Trouble) -> None:
+        self._state(f"! {event.why}", style="bold red")
 
     def on_wants_key(self, event: WantsKey) -> None:
-        self._state(f"! {event.why}", style="bold red")
-        if len(self.screen_stack) == 1:
+        """Asked once for each key that is refused; r asks again."""
+        self._state(f"! {event.why}; r gives another key", style="bold red")
+        if self._asked_for_key != self.client.key and not isinstance(self.screen, ModalScreen):
+            self._asked_for_key = self.client.key
             says = f"{event.why}\n\nAn operator's key for {self.client.url}; COHORT_HOME/admin.key holds one."
             self.push_screen(Ask(says, placeholder="key", secret=True), self._take_key)
 
@@ -155,17 +176,19 @@ class Console(App[None]):
     def on_done(self, event: Done) -> None:
         says = inert.plain(event.says, 500)
         self.notify(says, severity="error" if event.refused else "information", markup=False)
-        if isinstance(self.screen, CohortScreen):
-            self.look(self.screen)
         self.refresh_now()
 
     def _state(self, says: str, style: str = "") -> None:
-        for line in self.query("#state").results(Static):  # none when the console is closing
-            line.update(inert.line(f"{self.TITLE}  {says}", 300, style))
+        """In the top line of every screen; there is none when the console is closing."""
+        for screen in self.screen_stack:
+            for line in screen.query("#state").results(Static):
+                line.update(inert.line(f"{self.TITLE}  {says}", 300, style))
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
     def action_bring(self, pane: str) -> None:
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
         self.query_one(TabbedContent).active = pane
 
     def on_tabbed_content_tab_activated(self) -> None:
@@ -179,6 +202,7 @@ class Console(App[None]):
         self.query_one(Interactions).search()
 
     def action_refresh(self) -> None:
+        self._asked_for_key = None
         self.refresh_now()
 
     def action_help(self) -> None:
@@ -208,7 +232,7 @@ class Console(App[None]):
             self.notify(f"{cohort} has no live release: the base answers already", severity="warning", markup=False)
             return
         changes = f"{live} is retired. {previous or 'The base'} answers every new request of {cohort} instead."
-        self._confirmed(changes, "rollback", {"cohort": cohort})
+        self._confirmed(changes, "rollback", {"cohort": cohort, "live": live})
 
     def _confirmed(self, changes: str, path: str, body: dict[str, Any]) -> None:
         cohort = body["cohort"]
@@ -240,9 +264,9 @@ class Console(App[None]):
         if found is not None:
             names = [one["cohort"] for one in found]
             options = [ALL, *names] if kind in _FOR_ALL else names
-            self.push_screen(Choose(f"{kind}: of which cohort?", options), lambda name: self._options(kind, name))
+            self.push_screen(Choose(f"{kind}: of which cohort?", options), lambda name: self.options(kind, name))
 
-    def _options(self, kind: str, cohort: str | None) -> None:
+    def options(self, kind: str, cohort: str | None) -> None:
         """A training may be shorter than configured."""
         if cohort is None:
             return
@@ -251,8 +275,12 @@ class Console(App[None]):
             return
 
         def passes(typed: str | None) -> None:
-            if typed is not None:
-                self._begin(kind, cohort, **({"epochs": int(typed)} if typed.isdigit() else {}))
+            if typed == "":
+                self._begin(kind, cohort)
+            elif typed is not None and re.fullmatch("[1-9][0-9]{0,2}", typed):
+                self._begin(kind, cohort, epochs=int(typed))
+            elif typed is not None:
+                self.notify("passes are a number from 1 to 999: nothing was begun", severity="warning")
 
         says = (
             f"Retrain {cohort}. What passes the gate goes live at once.\nPasses over the rows (empty: as configured):"

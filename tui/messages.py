@@ -8,15 +8,23 @@ from textual.message import Message
 
 
 class Fetched(Message):
-    """A screen's data came: by name, as the appliance sent them."""
+    """Data came for what asked, as the appliance sent them."""
 
-    def __init__(self, screen: str, data: dict[str, Any]) -> None:
+    def __init__(self, front: Any, data: dict[str, Any]) -> None:  # noqa: ANN401 - a pane or a screen
         super().__init__()
-        self.screen, self.data = screen, data
+        self.front, self.data = front, data
 
 
 class Lost(Message):
     """The appliance does not answer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+
+class Trouble(Message):
+    """It answers, but with nothing that can be shown: the message says why."""
 
     def __init__(self, why: str) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 FIELDS = ("cohort", "release", "layer", "status", "rating", "since", "until")
+LONGEST = 200  # characters that are searched for
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -27,7 +28,7 @@ def filters(typed: str, now: datetime | None = None) -> dict[str, str]:
         else:
             found[field] = _value(field, value, now or datetime.now(UTC))
     if text:
-        found["text"] = " ".join(text)
+        found["text"] = " ".join(text)[:LONGEST]
     return found
 
 
@@ -49,11 +50,10 @@ def _value(field: str, value: str, now: datetime) -> str:
         raise BadSearch("status: is ok, cancelled or failed")
     if field not in ("since", "until"):
         return value
-    ago = re.fullmatch(r"(\d{1,5})([mhd])", value)
-    if ago:
-        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
+    ago = re.fullmatch(r"([0-9]{1,5})([mhd])", value)
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        if ago:
+            return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
+        return datetime.fromisoformat(value).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
         raise BadSearch(f"{field}: is a time ago like 90m, 2h or 3d, or a moment like 2027-01-31T12:00") from None
-    return moment.astimezone(UTC).isoformat()

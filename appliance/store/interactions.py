@@ -111,8 +111,11 @@ _WITHIN = {
     # Rows before the log reached that minute are older; later ones may be too, since long answers are logged late.
     "since": "seq >= coalesce((SELECT seq FROM moments WHERE minute <= substr(:since, 1, 16) "
     "ORDER BY minute DESC LIMIT 1), 0) AND created >= :since",
-    "until": "created <= :until",
-    "text": "(messages LIKE :in_json ESCAPE char(92) OR answer LIKE :in_text ESCAPE char(92))",
+    # An answer is logged at most so long after it was asked for: an hour is the longest deadline.
+    "until": "created <= :until AND seq <= coalesce((SELECT seq FROM moments WHERE minute > "
+    "strftime('%Y-%m-%dT%H:%M', :until, '+61 minutes') ORDER BY minute LIMIT 1), 9223372036854775807)",
+    "text": "(answer LIKE :in_text ESCAPE char(92) OR (messages LIKE :in_json ESCAPE char(92) AND EXISTS ("
+    "SELECT 1 FROM json_each(messages) WHERE value ->> 'content' LIKE :in_text ESCAPE char(92))))",
 }
 
 

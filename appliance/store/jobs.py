@@ -69,9 +69,13 @@ def get(conn: sqlite3.Connection, identity: str) -> Job:
 
 
 def listing(conn: sqlite3.Connection, limit: int, kind: str | None = None, cohort: str | None = None) -> list[Job]:
-    """Newest first, of a kind, of a cohort."""
-    query = "SELECT * FROM jobs WHERE kind = coalesce(?, kind) AND cohort = coalesce(?, cohort) ORDER BY rowid DESC"
-    return [_from_row(row) for row in conn.execute(f"{query} LIMIT ?", (kind, cohort, limit))]
+    """Newest first, of a kind, of a cohort; without what came of them."""
+    rows = conn.execute(
+        "SELECT id, kind, cohort, state, created, ended, key_id, asked, NULL AS result, error FROM jobs "
+        "WHERE kind = coalesce(?, kind) AND cohort = coalesce(?, cohort) ORDER BY rowid DESC LIMIT ?",
+        (kind, cohort, limit),
+    )
+    return [_from_row(row) for row in rows]
 
 
 def _from_row(row: sqlite3.Row) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-MOST = 20_000  # requests that are looked at, the newest
+MOST = 5_000  # requests that are looked at, the newest
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,10 @@ class RejectRequest(Request):
 
 
 class RollbackRequest(Request):
+    """`live`: the release that is to be rolled back; when another is live by now, nothing happens."""
+
     cohort: str
+    live: str | None = None
 
 
 class Switched(Reply):

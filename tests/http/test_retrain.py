@@ -14,6 +14,7 @@ from adapters import parity
 from adapters.gguf_header import read
 from appliance import children, evaluation, training
 from appliance.errors import Unavailable
+from appliance.store import timestamps
 from tests.http.learnable import ANSWER, SETTINGS, begun, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, running, until
@@ -72,6 +73,20 @@ def test_the_file_and_the_manifest_say_what_it_is_made_of(learning: Running, fir
     assert (passport["name"], passport["version"], passport["slice"]) == ("legal", "1", told["slice"])
 
 
+@pytest.mark.usefixtures("first")
+def test_a_release_past_its_date_is_an_alarm(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert learning.operated("GET", "/status")["alarms"] == []
+    monkeypatch.setattr(timestamps, "now", lambda: "2099-01-01T00:00:00.000000+00:00")
+    (alarm,) = learning.operated("GET", "/status")["alarms"]
+    assert alarm.startswith("legal@1 was to be judged anew by") and "cohort retrain legal" in alarm
+    assert learning.operated("GET", "/releases?cohort=legal")[-1]["warning"] == alarm
+
+
+def test_ended_work_is_counted(learning: Running, first: Json) -> None:
+    with learning.http() as client:
+        assert 'cohort_jobs_total{kind="retrain",state="done"} ' in client.get("/metrics").text, first["release"]
+
+
 def test_rows_answers_and_the_job_are_in_the_database(learning: Running, first: Json) -> None:
     (frozen,) = learning.rows("SELECT * FROM slices WHERE kind = 'train' AND digest = ?", first["slice"]["digest"])
     assert frozen["cohort"] == "legal"
@@ -87,7 +102,8 @@ def test_rows_answers_and_the_job_are_in_the_database(learning: Running, first: 
     answers = learning.rows("SELECT answer, score FROM evaluation_results WHERE task = 'yes' AND score = 1")
     assert answers and all(a["answer"].startswith(ANSWER) for a in answers)
     (job,) = [job for job in learning.operated("GET", "/jobs") if job["kind"] == "retrain"][-1:]
-    assert job["state"] == "done" and job["result"]["release"] == "legal@1"
+    assert job["state"] == "done" and job["result"] is None, "a list leaves out what came of them"
+    assert learning.operated("GET", f"/jobs/{job['id']}")["result"]["release"] == "legal@1"
     assert list((learning.home / "jobs").iterdir()) == [], "people's texts do not stay behind"
 
 

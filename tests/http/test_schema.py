@@ -17,9 +17,10 @@ from tests.http.surface import served_nothing
 
 Values: TypeAlias = dict[str, Any]
 EXAMPLES = 12  # drawn at random for an operation, beside those that its schema's edges give
-ROUTED = {  # want a router, or a job that runs
+ROUTED = {  # want a router, a job that runs, or a candidate
     *("POST /v1/embeddings", "POST /admin/v1/router/switch", "POST /admin/v1/router/replay"),
     "POST /admin/v1/jobs/{identity}/cancel",
+    "POST /admin/v1/reject",
 }
 MOST = 8  # tokens of an answer
 SETTINGS = {

@@ -46,7 +46,10 @@ def complaint(premises: Premises, text: str | None = None) -> str:
         (GOOD + "[appliance]\nport = '8080'\n", "appliance.port: "),
         (GOOD + "[appliance]\nport = 70000\n", "appliance.port: "),
         (GOOD + "[base\n", "is not valid TOML: "),
-        (GOOD + '[cohorts.base]\ndescription = "x"\nowner = "y"\n', '"base" is reserved (auto, base, none, general)'),
+        (
+            GOOD + '[cohorts.base]\ndescription = "x"\nowner = "y"\n',
+            '"base" is reserved (auto, base, none, general, aggregate, previous)',
+        ),
         (GOOD + '[cohorts.auto]\ndescription = "x"\nowner = "y"\n', '"auto" is reserved'),
         (GOOD + '[cohorts.Legal]\ndescription = "x"\nowner = "y"\n', '"Legal" is not a cohort name'),
         (GOOD + '[cohorts.extra]\ndescription = "x"\n', "cohorts.extra.owner is missing"),

@@ -87,7 +87,10 @@ def test_a_rollback_and_a_rejection_say_what_changes() -> None:
         await pressed(pilot, "enter", "b")
         pilot.app.screen.query_one(Input).value = "legal"
         await pressed(pilot, "enter")
-        assert client.told == [("reject", {"cohort": "legal", "version": 3}), ("rollback", {"cohort": "legal"})]
+        assert client.told == [
+            ("reject", {"cohort": "legal", "version": 3}),
+            ("rollback", {"cohort": "legal", "live": "legal@2"}),
+        ]
 
     opened(client, use)
 

@@ -155,7 +155,7 @@ def test_a_viewer_looks_and_changes_nothing(appliance: Running) -> None:
                 "audit",
             ):
                 assert await client.get(path) is not None
-            with pytest.raises(KeyWanted):
+            with pytest.raises(Refused, match="lacks the scope"):
                 await client.post("rollback", cohort="legal")
 
     asyncio.run(use())

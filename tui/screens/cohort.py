@@ -14,7 +14,6 @@ from textual.widgets import Footer, Static
 
 from tui import inert, words
 from tui.client import Client, part
-from tui.messages import Fetched
 from tui.widgets.rows import Cell, Rows
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ class CohortScreen(Screen[None]):
         self.cohort = cohort
 
     def compose(self) -> ComposeResult:
+        yield Static(id="state")
         yield Static(inert.line(f"Cohort {self.cohort}", 60, "bold"), classes="title")
         yield Rows(
             "release", "state", "gated", "score", "revalidate", "age", "digest", id="releases", empty="none yet"
@@ -44,7 +44,7 @@ class CohortScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one(Rows).focus()
-        self._operator.look(self)
+        self._operator.refresh_now()
 
     @property
     def _operator(self) -> Console:
@@ -60,13 +60,12 @@ class CohortScreen(Screen[None]):
         details = await asyncio.gather(
             *(client.get(f"releases/{part(self.cohort)}/{one['version']}") for one in releases)
         )
-        cohort = next(one for one in switch if one["cohort"] == self.cohort)
+        cohort = next((one for one in switch if one["cohort"] == self.cohort), {"live": None, "previous": None})
         return {"cohort": cohort, "releases": details, "curve": curve, "attribute": attributed}
 
-    def on_fetched(self, event: Fetched) -> None:
-        event.stop()
-        self._data = event.data
-        self.query_one(Rows).show([(str(one["version"]), row(one)) for one in event.data["releases"]])
+    def show(self, data: dict[str, Any]) -> None:
+        self._data = data
+        self.query_one(Rows).show([(str(one["version"]), row(one)) for one in data["releases"]])
         self._judged()
 
     def on_data_table_row_highlighted(self) -> None:
@@ -101,7 +100,7 @@ class CohortScreen(Screen[None]):
 async def newest(client: Client, kind: str, cohort: str) -> dict[str, Any] | None:
     """What came of the newest job of that kind, of the cohort or of all."""
     for whose in (cohort, ""):
-        jobs = await client.get("jobs", kind=kind, limit=20)
+        jobs = await client.get("jobs", kind=kind, cohort=whose, limit=20)
         for job in jobs:
             if job["cohort"] == whose and job["state"] == "done":
                 found: dict[str, Any] = await client.get(f"jobs/{part(job['id'])}")

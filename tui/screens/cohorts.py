@@ -21,7 +21,7 @@ from tui.widgets.rows import Cell, Rows
 class Cohorts(Pane):
     BINDINGS = [
         Binding("enter", "open", "Open"),
-        Binding("t", "app.begin('retrain')", "Train"),
+        Binding("t", "train", "Train"),
         Binding("p", "promote", "Promote"),
         Binding("b", "rollback", "Roll back"),
     ]
@@ -71,6 +71,10 @@ class Cohorts(Pane):
     def action_open(self) -> None:
         if cohort := self._cohort():
             self.app.push_screen(CohortScreen(cohort["cohort"]))
+
+    def action_train(self) -> None:
+        if cohort := self._cohort():
+            self.console.options("retrain", cohort["cohort"])
 
     def action_promote(self) -> None:
         if cohort := self._cohort():

@@ -95,16 +95,25 @@ class Write(ModalScreen[str | None]):
 
     def __init__(self, says: str, text: str) -> None:
         super().__init__()
-        self._says, self._text = says, text
+        self._says, self._text, self._shown = says, text, inert.block(text).plain
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog tall"):
             yield Static(inert.block(self._says, 2000))
-            yield TextArea(inert.block(self._text).plain)
+            yield TextArea(self._shown)
             yield Static(inert.line("Ctrl+S keeps it, Esc leaves it."))
+            yield Static(classes="hint")
 
     def action_keep(self) -> None:
-        self.dismiss(self.query_one(TextArea).text)
+        """What cannot be shown as it is cannot be edited: the rest of it would be lost."""
+        written = self.query_one(TextArea).text
+        if written == self._shown:
+            self.dismiss(self._text)
+        elif self._shown != self._text:
+            says = "it is too long, or has characters that are not shown: cohort feedback ID --correction TEXT"
+            self.query_one(".hint", Static).update(inert.line(f"! {says}"))
+        else:
+            self.dismiss(written)
 
     def action_leave(self) -> None:
         self.dismiss(None)

@@ -13,7 +13,6 @@ from textual.widgets import Footer, Static
 
 from tui import inert, words
 from tui.client import Client, part
-from tui.messages import Fetched
 
 if TYPE_CHECKING:
     from tui.console import Console
@@ -31,21 +30,21 @@ class InteractionScreen(Screen[None]):
         self.request_id = request_id
 
     def compose(self) -> ComposeResult:
+        yield Static(id="state")
         yield Static(inert.line(f"Request {self.request_id}", 60, "bold"), classes="title")
         with VerticalScroll():
             yield Static(id="request")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        cast("Console", self.app).look(self)
+        cast("Console", self.app).refresh_now()
 
     async def fetch(self, client: Client) -> dict[str, Any]:
         found: dict[str, Any] = await client.get(f"interactions/{part(self.request_id)}")
         return found
 
-    def on_fetched(self, event: Fetched) -> None:
-        event.stop()
-        self.query_one("#request", Static).update(told(event.data))
+    def show(self, data: dict[str, Any]) -> None:
+        self.query_one("#request", Static).update(told(data))
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -42,6 +42,7 @@ class Interactions(Pane):
         self._rows: list[dict[str, Any]] = []
         self._filters: dict[str, str] = {}
         self._all = False  # the oldest row is here
+        self._asked_before = 0
         self._cohorts: list[str] = []
 
     def compose(self) -> ComposeResult:
@@ -60,6 +61,7 @@ class Interactions(Pane):
             "layer",
             "release",
             id="log",
+            follow=True,
             empty="none",
         )
 
@@ -69,10 +71,11 @@ class Interactions(Pane):
     @property
     def _paged(self) -> bool:
         """Older pages are here, or the cursor is on the way: the newest rows must not push it away."""
-        return len(self._rows) > PAGE or self.query_one(Rows).cursor_row > 0
+        return bool(self._rows) and (len(self._rows) > PAGE or self.query_one(Rows).cursor_row > 0)
 
     async def fetch(self, client: Client) -> Data:
-        if self._paged:
+        if self._paged or ("text" in self._filters and self._rows):  # which reads the whole log
+            await client.get("status")
             return {"kept": True}
         wanted = dict(self._filters)
         cohorts = [one["cohort"] for one in await client.get("cohorts")]
@@ -118,8 +121,12 @@ class Interactions(Pane):
         self.console.refresh_now()
 
     def on_data_table_row_highlighted(self, event: Rows.RowHighlighted) -> None:
-        if event.cursor_row >= len(self._rows) - 10 and len(self._rows) >= PAGE and not self._all:
-            self._older(self._rows[-1]["seq"])
+        if event.cursor_row < len(self._rows) - 10 or len(self._rows) < PAGE or self._all:
+            return
+        before = self._rows[-1]["seq"]
+        if before != self._asked_before:
+            self._asked_before = before
+            self._older(before)
 
     @work(exclusive=True, group="older")
     async def _older(self, before: int) -> None:
@@ -127,6 +134,8 @@ class Interactions(Pane):
         found = await self.console.asked(
             lambda client: client.get("interactions", limit=PAGE, before=before, **wanted)
         )
+        if found is None:
+            self._asked_before = 0
         if found is None or wanted != self._filters or not self._rows or self._rows[-1]["seq"] != before:
             return
         self._all = len(found) < PAGE
@@ -153,31 +162,38 @@ class Interactions(Pane):
             self.app.push_screen(InteractionScreen(one["id"]))
 
     def action_rate(self, rating: int) -> None:
-        self._say(lambda one: one.update(rating=rating), rating=rating)
+        self._say(self._chosen(), lambda one: one.update(rating=rating), rating=rating)
+        self.query_one(Rows).action_cursor_down()
 
     def action_use(self, use: str) -> None:
-        self._say(lambda one: one.update(marked=use), use=use)
+        self._say(self._chosen(), lambda one: one.update(marked=use), use=use)
+        self.query_one(Rows).action_cursor_down()
 
     def action_correct(self) -> None:
+        one = self._chosen()
+        if one is None:
+            return
+
         def written(text: str | None) -> None:
             if text is not None and text.strip():
-                self._say(lambda one: one.update(marked="for"), correction=text, use="for")
+                self._say(one, lambda row: row.update(marked="for"), correction=text, use="for")
 
-        if one := self._chosen():
-            self.app.push_screen(Write("The right answer; it will be trained on.", one["answer"]), written)
+        self.app.push_screen(Write("The right answer; it will be trained on.", one["answer"]), written)
 
     def action_belongs(self) -> None:
+        one = self._chosen()
+        if one is None:
+            return
+
         def chosen(cohort: str | None) -> None:
             if cohort is not None:
-                self._say(lambda one: one.update(marked=f"to {cohort}"), cohort=cohort)
+                self._say(one, lambda row: row.update(marked=f"to {cohort}"), cohort=cohort)
 
-        if one := self._chosen():
-            says = f"Where does it belong? It went to {one['cohort']}."
-            self.app.push_screen(Choose(inert.plain(says), [*self._cohorts, "base"]), chosen)
+        says = f"Where does it belong? It went to {one['cohort']}."
+        self.app.push_screen(Choose(inert.plain(says), [*self._cohorts, "base"]), chosen)
 
-    def _say(self, noted: Callable[[dict[str, Any]], None], **said: object) -> None:
-        """Tell the appliance, note it in the row, and go to the next."""
-        one = self._chosen()
+    def _say(self, one: dict[str, Any] | None, noted: Callable[[dict[str, Any]], None], **said: object) -> None:
+        """Tell the appliance, and note it in the row."""
         if one is None:
             return
 
@@ -185,10 +201,10 @@ class Interactions(Pane):
             await client.feedback(one["id"], **said)
             noted(one)
             self._draw()
-            return f"{one['id'][:12]}: {', '.join(f'{name} {value}' for name, value in said.items())}"
+            told = ", ".join(f"{name} {inert.plain(value, 60)}" for name, value in said.items())
+            return f"{one['id'][:12]}: {told}"
 
         self.act(tell)
-        self.query_one(Rows).action_cursor_down()
 
 
 def row(one: dict[str, Any]) -> list[Cell]:

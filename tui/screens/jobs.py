@@ -50,10 +50,10 @@ class Jobs(Pane):
         return self.query_one(Rows).chosen
 
     def show(self, data: Data) -> None:
-        jobs = [JobReply.model_validate(one) for one in data["jobs"]]
+        jobs = [JobReply.model_validate(one, extra="ignore") for one in data["jobs"]]
         self.query_one(Rows).show([(one.id, row(one)) for one in jobs])
         self.query_one("#fit", Static).update(fitting(data["fit"]))
-        job = JobReply.model_validate(data["job"]) if data["job"] else None
+        job = JobReply.model_validate(data["job"], extra="ignore") if data["job"] else None
         running = job is not None and job.state == "running"
         self.query_one("#progress").display = running
         self.query_one("#doing", Static).update(inert.line(job.doing if job and running else "", 300))
@@ -124,7 +124,7 @@ def verdict(job: JobReply) -> list[tuple[str, bool]]:
     for one in found:
         verdict = one.get("verdict", "")
         lines.append(
-            (f"{one['cohort']}: {verdict}, release {one['release'] or words.NONE}", verdict in ("fail", "parity"))
+            (f"{one['cohort']}: {verdict}, release {one.get('release') or words.NONE}", verdict in ("fail", "parity"))
         )
         if "says" in one:
             lines.append((f"  {one['says']}", False))

@@ -44,7 +44,11 @@ class Live(Pane):
         return {"status": status, "traffic": traffic, "system": system}
 
     def show(self, data: Data) -> None:
-        status, traffic, system = data["status"], Traffic.model_validate(data["traffic"]), data["system"]
+        status, traffic, system = (
+            data["status"],
+            Traffic.model_validate(data["traffic"], extra="ignore"),
+            data["system"],
+        )
         self.query_one("#alarms", Static).update(alarms(status["alarms"]))
         self._gauges(traffic, status)
         self.query_one("#traffic", Rows).show(

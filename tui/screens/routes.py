@@ -26,7 +26,18 @@ class Routes(Pane):
     def compose(self) -> ComposeResult:
         yield Input(placeholder="try a prompt: Enter shows where it would go, and why", id="prompt")
         yield Static(id="tried")
-        yield Rows("time", "cohort", "layer", "reason", "sure", "release", "text", id="decisions", empty="none yet")
+        yield Rows(
+            "time",
+            "cohort",
+            "layer",
+            "reason",
+            "sure",
+            "release",
+            "text",
+            id="decisions",
+            empty="none yet",
+            follow=True,
+        )
         with Horizontal(id="router"):
             yield Static(id="histogram")
             yield Static(id="confusion")
@@ -46,7 +57,9 @@ class Routes(Pane):
     def show(self, data: Data) -> None:
         self.query_one(Rows).show([(one["id"], row(one)) for one in data["log"]])
         router = data["status"]["router"]
-        self.query_one("#histogram", Static).update(histogram(data["traffic"]["confidence"], router))
+        self.query_one("#histogram", Static).update(
+            histogram(data["traffic"]["confidence"], router, data["traffic"]["seconds"])
+        )
         live = next((one for one in data["routers"] if one["state"] == "live"), None)
         self.query_one("#confusion", Static).update(confusion(live))
 
@@ -60,7 +73,7 @@ class Routes(Pane):
             self.act(lambda client: self._try(client, text))
 
     async def _try(self, client: Client, text: str) -> str:
-        found = RouteReply.model_validate(await client.post("route", text=text))
+        found = RouteReply.model_validate(await client.post("route", text=text), extra="ignore")
         self.query_one("#tried", Static).update(tried(found))
         return f"it would go to {found.cohort}"
 
@@ -95,11 +108,14 @@ def tried(found: RouteReply) -> Text:
     return text
 
 
-def histogram(counts: list[int], router: dict[str, Any] | None) -> Text:
-    """Confidences of the last hour, with the threshold of the classifier below it."""
+def histogram(counts: list[int], router: dict[str, Any] | None, seconds: float) -> Text:
+    """Confidences of decisions by text, with the threshold of the classifier below it."""
     if not sum(counts):
-        return Text("confidence: no decision by text in the last hour")
-    lines = ["confidence of the last hour", *words.columns([n for n in counts for _ in (0, 1)], 4)]
+        return Text(f"confidence: no decision by text in the last {words.duration(seconds)}")
+    lines = [
+        f"confidence by text, last {words.duration(seconds)}",
+        *words.columns([n for n in counts for _ in (0, 1)], 4),
+    ]
     threshold = router["threshold"] if router else None
     scale = "0" + " " * (2 * len(counts) - 2) + "1"
     if threshold is not None:
@@ -113,7 +129,7 @@ def confusion(router: dict[str, Any] | None) -> Text:
     """Of the router in force, on the rows it was judged by."""
     if router is None:
         return Text("no text router: cohort router fit, or o on the jobs screen")
-    found = router["report"]["confusion"]
+    found = router["report"].get("confusion", {})
     names = sorted({name for row in found.values() for name in row} | set(found))
     short = {name: inert.plain(name, 7) for name in names}
     lines = [f"router@{router['version']}: where rows of each cohort (left) went (above)"]

@@ -37,7 +37,7 @@ class System(Pane):
         return {"system": system, "status": status, "audit": audit}
 
     def show(self, data: Data) -> None:
-        machine = Machine.model_validate(data["system"])
+        machine = Machine.model_validate(data["system"], extra="ignore")
         self.query_one("#warnings", Static).update(alarms(data["status"]["alarms"]) or Text("nothing needs a person"))
         self.query_one("#machine", Static).update(told(machine, data["status"]))
         self.query_one(Rows).show([(str(one["seq"]), row(one)) for one in data["audit"]])

@@ -23,10 +23,11 @@ class Rows(DataTable[Text]):
         Binding("G", "scroll_bottom", "Last", show=False),
     ]
 
-    def __init__(self, *columns: str, id: str | None = None, empty: str = "") -> None:
-        """`empty` is said in place of rows when there are none."""
+    def __init__(self, *columns: str, id: str | None = None, empty: str = "", follow: bool = False) -> None:
+        """`empty` is said in place of rows when there are none; `follow`: on the first row the cursor stays there,
+        whichever row that becomes."""
         super().__init__(id=id, cursor_type="row", zebra_stripes=False)
-        self._names, self._empty = columns, empty
+        self._names, self._empty, self._follow = columns, empty, follow
         self._shown: list[tuple[str, tuple[Text, ...]]] = []
 
     def on_mount(self) -> None:
@@ -40,8 +41,11 @@ class Rows(DataTable[Text]):
             made = [("", (_text(self._empty), *(Text() for _ in self._names[1:])))]
         if made == self._shown:
             return
-        if [key for key, _ in made] == [key for key, _ in self._shown]:
-            self._update(made)
+        before = [key for key, _ in self._shown]
+        if before and [key for key, _ in made[: len(before)]] == before:
+            self._update(made[: len(before)])
+            for key, cells in made[len(before) :]:
+                self.add_row(*cells, key=key)
         else:
             self._replace(made)
         self._shown = made
@@ -65,7 +69,8 @@ class Rows(DataTable[Text]):
         for key, cells in made:
             self.add_row(*cells, key=key)
         keys = [key for key, _ in made]
-        row = keys.index(chosen) if chosen in keys else min(place, max(len(keys) - 1, 0))
+        stays = chosen in keys and not (self._follow and place == 0)
+        row = keys.index(chosen or "") if stays else min(place, max(len(keys) - 1, 0))
         self.move_cursor(row=row, animate=False)
         self.scroll_to(y=scrolled, animate=False)
 

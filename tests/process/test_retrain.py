@@ -45,7 +45,7 @@ def live(premises: Premises) -> list[str]:
     return [f"{row['cohort']}@{row['version']}" for row in found]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_goes_on_when_it_is_begun_again(learning: Premises, kills: int) -> None:
     """Afterwards there is the old state or the new one, whole; and at last the new one answers."""
     began = time.monotonic()

@@ -66,7 +66,7 @@ class Attributing:
         margin = tolerances(self.serving.config.cohorts[cohort]).loss
         finding = await asyncio.to_thread(attribution.finding, cohort, [c for c in compared if c.candidate], margin)
         breadth = await asyncio.to_thread(judgement.scores, live, base, None)
-        forms = await self.forms(cohort, arm, exam, _part(report, 0.85, 0.15))
+        forms = await self.forms(live, cohort, exam, _part(report, 0.85, 0.15))
         if judgement.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
         return _told(cohort, arm.name, finding, {"breadth": breadth, "forms": forms})
@@ -129,21 +129,19 @@ class Attributing:
 
     # -- the same rows in another form -------------------------------------------------------------------------------
 
-    async def forms(self, cohort: str, arm: Arm, exam: Exam, report: Report) -> dict[str, dict[str, Any]]:
+    async def forms(self, live: Sat, cohort: str, exam: Exam, report: Report) -> dict[str, dict[str, Any]]:
         """By form: the base's score and the release's, and the release's on the same rows as they stand."""
-        as_is = {row.digest: row for row in exam.cohorts.get(cohort, [])}
+        known = {result.row: result.score for result in live.by_cohort[cohort].results}
         found: dict[str, dict[str, Any]] = {}
-        forms = {name: rows for name, rows in robustness.forms(list(as_is.values())).items() if rows}
+        forms = {name: rows for name, rows in robustness.forms(exam.cohorts[cohort]).items() if rows}
         for number, (name, asked) in enumerate(forms.items()):
-            part = 1 / len(forms)
-            rows, plain = [one.row for one in asked], [one.of for one in asked]
-            tell = _part(report, part * number, part)
-            base = await evaluation.evaluate(
-                self.serving, base_arm(self.serving.base.digest), cohort, rows, _part(tell, 0.0, 0.5)
-            )
-            mine = await evaluation.evaluate(self.serving, arm, cohort, rows, _part(tell, 0.5, 0.3))
-            before = await evaluation.evaluate(self.serving, arm, cohort, plain, _part(tell, 0.8, 0.2))
-            compared = Compared(name, [r.score for r in mine.results], [r.score for r in before.results])
+            tell = _part(report, number / len(forms), 1 / len(forms))
+            rows = [one.row for one in asked]
+            bare = base_arm(self.serving.base.digest)
+            base = await evaluation.evaluate(self.serving, bare, cohort, rows, _part(tell, 0.0, 0.6))
+            mine = await evaluation.evaluate(self.serving, live.arm, cohort, rows, _part(tell, 0.6, 0.4))
+            before = [known[one.of.digest] for one in asked]
+            compared = Compared(name, [r.score for r in mine.results], before)
             found[name] = {
                 "n": len(rows),
                 "base": round(fmean(r.score for r in base.results), 4),

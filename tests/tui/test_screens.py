@@ -26,9 +26,11 @@ class Noon(datetime):
 
 @pytest.fixture(autouse=True)
 def _still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures must not differ by the moment they were taken at."""
+    """Pictures must not differ by when and where they were taken."""
     monkeypatch.setattr(console, "datetime", Noon)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_COLOR_SYSTEM"):  # whoever runs them may have chosen
+        monkeypatch.delenv(name, raising=False)
 
 
 async def settled(pilot: Pilot[None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
@@ -49,8 +50,9 @@ def verdict(sent: str, right: str, before: float | None, again: float | None) ->
     return "misroute" if sent != right and again > before else "adapter"
 
 
-async def blame(serving: Serving, caller: Caller, limit: int) -> list[Blame]:
-    """Of the newest complaints, one after the other; live traffic goes first. Raises Unavailable."""
+async def blame(serving: Serving, caller: Caller, limit: int, tell: Callable[[float, str], None]) -> BlameReply:
+    """Of the newest complaints, one after the other; live traffic goes first. `tell` gets the share done, of 1, and
+    what is done. Raises Unavailable."""
 
     def read() -> list[tuple[Complaint, Interaction | None]]:
         with serving.database.read() as connection:
@@ -59,7 +61,11 @@ async def blame(serving: Serving, caller: Caller, limit: int) -> list[Blame]:
 
     found = await asyncio.to_thread(read)
     known = [(complaint, row) for complaint, row in found if row is not None]
-    return [await _one(serving, caller, complaint, row) for complaint, row in known]
+    told = []
+    for number, (complaint, row) in enumerate(known):
+        tell(number / len(known), f"asking again: request {number + 1} of {len(known)}")
+        told.append(await _one(serving, caller, complaint, row))
+    return report(told)
 
 
 async def _one(serving: Serving, caller: Caller, complaint: Complaint, row: Interaction) -> Blame:

@@ -11,7 +11,7 @@ import typer
 
 from appliance import show, show_router
 from appliance.client import Operator
-from appliance.command import Json, call
+from appliance.command import Json, call, job
 from appliance.errors import ApplianceError, SetupError
 
 router_cli = typer.Typer(no_args_is_help=True, help="The text router: fit, evaluate, replay, go back.")
@@ -92,7 +92,12 @@ def blame(
     as_json: Json = False,
 ) -> None:
     """Misroute or bad adapter? Ask again what people did not like, of the cohort that they named."""
-    call(lambda o: o.post("router/blame", limit=limit), as_json=as_json, shown=show_router.blame)
+    call(
+        lambda o: job(o, "router/blame", {"limit": limit}),
+        as_json=as_json,
+        shown=show_router.blame,
+        needs_engine=True,
+    )
 
 
 @router_cli.command("list")

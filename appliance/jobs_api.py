@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from fastapi import Path as PathParameter
 
-from appliance import lineage, review
+from appliance import blame, lineage, review
 from appliance.attribution import Attributing
 from appliance.box import Box, Operates, TheBox, Views
 from appliance.failures import documented
@@ -28,6 +28,7 @@ from appliance.wire.jobs import (
     RebuildRequest,
     RetrainRequest,
 )
+from appliance.wire.router import BlameRequest
 
 router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["training"], responses=documented(503))
 _BEGIN = documented(404, 409, 415)
@@ -84,6 +85,17 @@ async def begin_curve(body: CurveRequest, box: TheBox, caller: Operates) -> JobR
         return await run.draw()
 
     return _reply(box, await box.jobs.start("curve", body.cohort, caller.key_id, body.model_dump(), work))
+
+
+@router.post("/router/blame", response_model=JobReply, status_code=202, responses=_BEGIN)
+async def begin_blame(body: BlameRequest, box: TheBox, caller: Operates) -> JobReply:
+    """Misroute or bad adapter? Requests that people rated -1 or corrected, asked again of the cohort they named."""
+    serving = box.ready()
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        return (await blame.blame(serving, caller, body.limit, progress.tell)).model_dump()
+
+    return _reply(box, await box.jobs.start("blame", "", caller.key_id, body.model_dump(), work))
 
 
 @router.post("/rebuild", response_model=JobReply, status_code=202, responses=_BEGIN)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
-from appliance import blame, replay, router_rows, streams
+from appliance import replay, router_rows
 from appliance.box import Operates, TheBox, Views
 from appliance.errors import InvalidRequest
 from appliance.failures import documented
@@ -18,8 +18,6 @@ from appliance.routers import Fitting, Wanted
 from appliance.store.routers import Router
 from appliance.strict import StrictRoute
 from appliance.wire.router import (
-    BlameReply,
-    BlameRequest,
     FitReply,
     FitRequest,
     ReplayRequest,
@@ -76,13 +74,6 @@ async def evaluation(body: RouterEvalRequest, box: TheBox, caller: Views) -> dic
 async def replayed(body: ReplayRequest, box: TheBox, _caller: Views) -> dict[str, Any]:
     """What the newest logged requests would be decided to be by another router, or at another threshold."""
     return await replay.replay(box.database, box.keys, box.text_routers(), box.config.routing(), body)
-
-
-@router.post("/router/blame", response_model=BlameReply, responses=documented(415))
-async def blamed(request: Request, body: BlameRequest, box: TheBox, caller: Operates) -> BlameReply:
-    """Misroute or bad adapter? Requests that people rated -1 or corrected, asked again of the cohort they named."""
-    work = blame.blame(box.ready(), caller, body.limit)
-    return blame.report(await streams.until_gone(request, work))
 
 
 async def _rows(box: TheBox, paths: list[str]) -> list[Row]:

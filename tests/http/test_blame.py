@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.blame import Verdict, verdict
+from tests.http.learnable import begun, finished
 from tests.http.running import Json, Running, chat, running
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -37,7 +38,9 @@ def complain(box: Running, request: str, **said: object) -> None:
 
 
 def blamed(box: Running, **request: object) -> Json:
-    found: Json = box.operated("POST", "/router/blame", request)
+    job = finished(box, begun(box, "router/blame", **request))
+    assert job["error"] is None, job
+    found: Json = job["result"]
     return found
 
 

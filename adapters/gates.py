@@ -75,6 +75,9 @@ class Reason:
     says: str
 
 
+_UNGUARDED = Reason("guard_loss", True, "not checked: there is no guard set, so what it unlearned is not known")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     outcome: Outcome
@@ -117,8 +120,9 @@ def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     if evidence.guard:
         judged.append(("guard_loss", evidence.guard, -math.log(1 - tolerances.guard)))
     judged = [(check, compared, most) for check, compared, most in judged if compared.candidate]
+    unguarded = [] if "guard_loss" in [check for check, _, _ in judged] else [_UNGUARDED]
     proven = scorecard.proven([scorecard.doubt(compared.differences, -most) for _, compared, most in judged])
-    return [
+    return unguarded + [
         Reason(check, not lost, _loss(check, compared, lost))
         for (check, compared, _), lost in zip(judged, proven, strict=True)
     ]

@@ -65,6 +65,14 @@ def test_each_regression_is_caught_by_the_check_that_names_it(evidence: Evidence
     assert failed(evidence) == ("fail", [check])
 
 
+def test_without_a_guard_set_the_verdict_says_that_nothing_was_guarded() -> None:
+    found = verdict(replace(clean(), guard=None), RULES)
+    (said,) = (reason for reason in found.reasons if reason.check == "guard_loss")
+    assert (found.outcome, said.passed) == ("pass", True) and "there is no guard set" in said.says
+    (said,) = (reason for reason in verdict(clean(), RULES).reasons if reason.check == "guard_loss")
+    assert "not checked" not in said.says
+
+
 def few(n: int, share: float = 0.9) -> Evidence:
     return Evidence(own=Compared("legal", drawn(share, 1, n), drawn(0.1, 2, n)))
 

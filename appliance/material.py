@@ -54,14 +54,14 @@ class Material:
         self._database, self._shipped = database, shipped
 
     def rows(self, cohort: str, split: Split) -> list[Row]:
-        """Oldest first; of no cohort ("base") without the guard set. A cohort that has rows of its own to learn from
-        is not judged by the shipped ones. Raises InvalidRequest for a damaged file."""
-        own = [row for row in self._imported(cohort, split) if cohort != BASE or row.task != GENERAL]
-        return own if own or self._has_own(cohort) else self._of_file(cohort, cohort, split)
+        """Oldest first; of no cohort ("base") without the guard set. A cohort with rows of its own, in either split,
+        is neither trained on the shipped ones nor judged by them. Raises InvalidRequest for a damaged file."""
+        own = self._own(cohort, split)
+        other = self._own(cohort, "eval" if split == "train" else "train") if cohort != BASE else []
+        return own if own or other else self._of_file(cohort, cohort, split)
 
-    def _has_own(self, cohort: str) -> bool:
-        with self._database.read() as connection:
-            return (cohort, "train") in examples.counts(connection)
+    def _own(self, cohort: str, split: Split) -> list[Row]:
+        return [row for row in self._imported(cohort, split) if cohort != BASE or row.task != GENERAL]
 
     def guard(self) -> list[Row]:
         """General prompts that no adapter may unlearn."""

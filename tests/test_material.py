@@ -1,0 +1,69 @@
+"""Which rows a cohort is trained on and judged by: its own, or the shipped ones, never some of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.material import Material
+from appliance.store import examples
+from appliance.store.database import Database
+from appliance.store.examples import Split
+
+SHIPPED = {
+    "legal": ("train", "eval"),
+    "base": ("train",),
+    "general": ("eval",),
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database.open(tmp_path / "appliance.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def material(tmp_path: Path, database: Database) -> Material:
+    for cohort, splits in SHIPPED.items():
+        for split in splits:
+            path = tmp_path / "examples" / cohort / f"{split}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            row = {"prompt": f"shipped {cohort} {split}", "completion": "yes", "task": cohort}
+            path.write_text(json.dumps(row), encoding="utf-8")
+    return Material(database, tmp_path / "examples")
+
+
+def imported(database: Database, cohort: str, split: Split, text: str, task: str | None = None) -> None:
+    row = examples.new(cohort, split, [("user", text)], "no", text, task=task)
+    database.write(lambda connection: examples.insert(connection, [row])).result()
+
+
+def texts(material: Material, cohort: str, split: Split) -> list[str]:
+    return [row.text for row in material.rows(cohort, split)]
+
+
+def test_the_shipped_rows_stand_in_for_a_cohort_without_any(material: Material) -> None:
+    assert texts(material, "legal", "train") == ["shipped legal train"]
+    assert texts(material, "legal", "eval") == ["shipped legal eval"]
+    assert texts(material, "finance", "train") == []
+
+
+@pytest.mark.parametrize(("own", "other"), [("train", "eval"), ("eval", "train")])
+def test_rows_of_its_own_are_not_mixed_with_the_shipped(
+    material: Material, database: Database, own: Split, other: Split
+) -> None:
+    imported(database, "legal", own, "mine")
+    assert texts(material, "legal", own) == ["mine"]
+    assert texts(material, "legal", other) == []
+
+
+def test_a_guard_set_of_ones_own_leaves_the_rows_of_no_cohort(material: Material, database: Database) -> None:
+    assert [row.text for row in material.guard()] == ["shipped general eval"]
+    imported(database, "base", "eval", "my general question", task="general")
+    assert [row.text for row in material.guard()] == ["my general question"]
+    assert texts(material, "base", "train") == ["shipped base train"]

@@ -45,7 +45,7 @@ def evaluate(
 ) -> None:
     """How good what is live is, sliced: on its own eval rows, on the others', on the guard set.
 
-    Exit codes as of retrain: the worst verdict of the cohorts.
+    Exit codes as of retrain: the worst verdict of the cohorts. A cohort without a live release counts if it is named.
     """
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
@@ -57,7 +57,8 @@ def evaluate(
         show_train.reviewed(found if cohort is None else {"cohorts": [found]})
 
     found = call(work, as_json=as_json, shown=shown, needs_engine=True)
-    verdicts = [one["verdict"] for one in (found["cohorts"] if cohort is None else [found])]
+    live = [one["verdict"] for one in found["cohorts"] if one["release"]] if cohort is None else [found["verdict"]]
+    verdicts = live or ["insufficient"]
     raise typer.Exit(next((EXIT_CODES[v] for v in ("fail", "insufficient") if v in verdicts), 0))
 
 

@@ -257,8 +257,8 @@ def _overdue(release: Release) -> str | None:
     due = release.manifest.get("revalidate")
     if release.state != "live" or due is None or timestamps.now() < due:
         return None
-    cohort = release.cohort
-    return f"{cohort}@{release.version} was to be judged anew by {due[:10]}: cohort eval, or cohort retrain {cohort}"
+    name, cohort = f"{release.cohort}@{release.version}", release.cohort
+    return f"{name} was to be judged anew by {due[:10]}: see cohort eval {cohort}, then cohort retrain {cohort}"
 
 
 def _decided(decide: Decide, states: Sequence[ReleaseState]) -> list[Move]:

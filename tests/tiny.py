@@ -34,7 +34,7 @@ _GAIN = {"attn_q": 2.0, "attn_k": 2.0, "attn_output": 3.0, "ffn_down": 3.0}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a llama-architecture model."""
+    """Sizes of a model."""
 
     layers: int = 2
     embd: int = 64
@@ -42,26 +42,34 @@ class Shape:
     kv_heads: int = 2
     ffn: int = 128
     context: int = 512
+    head: int = 0
+
+    @property
+    def head_size(self) -> int:
+        """By default the heads share the width."""
+        return self.head or self.embd // self.heads
 
     def linears(self) -> dict[str, tuple[int, int]]:
         """(out, in) of the seven matrices of a layer."""
-        kv = self.embd // self.heads * self.kv_heads
+        q, kv = self.head_size * self.heads, self.head_size * self.kv_heads
         return {
-            "attn_q": (self.embd, self.embd),
+            "attn_q": (q, self.embd),
             "attn_k": (kv, self.embd),
             "attn_v": (kv, self.embd),
-            "attn_output": (self.embd, self.embd),
+            "attn_output": (self.embd, q),
             "ffn_gate": (self.ffn, self.embd),
             "ffn_up": (self.ffn, self.embd),
             "ffn_down": (self.embd, self.ffn),
         }
 
 
-def write_base(path: Path, *, seed: int = 0, f16: bool = False, **shape: int) -> Path:
-    """A llama base with tied embeddings, a byte-level BPE vocabulary and a ChatML template."""
+def write_base(
+    path: Path, *, seed: int = 0, f16: bool = False, architecture: str = "llama", tied: bool = True, **shape: int
+) -> Path:
+    """A base with a byte-level BPE vocabulary and a ChatML template. `tied`: its embeddings are the output's too."""
     size = Shape(**shape)
     tokens, merges = vocabulary()
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, architecture)
     writer.add_name("tiny")
     writer.add_file_type(int(f16))
     _write_sizes(writer, size, len(tokens))
@@ -78,7 +86,21 @@ def write_base(path: Path, *, seed: int = 0, f16: bool = False, **shape: int) ->
         for name, (out, into) in size.linears().items():
             weight = _normal(rng, (out, into), _GAIN.get(name, 1.5) * into**-0.5)
             writer.add_tensor(f"blk.{layer}.{name}.weight", weight.astype(dtype))
+        for name, values in _own(architecture, size, rng).items():
+            writer.add_tensor(f"blk.{layer}.{name}", values)
+    if not tied:
+        writer.add_tensor("output.weight", _normal(rng, (len(tokens), size.embd), 0.5).astype(dtype))
     return _close(writer, path)
+
+
+def _own(architecture: str, size: Shape, rng: np.random.Generator) -> dict[str, Weights]:
+    """What a layer has in this architecture and not in llama."""
+    if architecture == "qwen2":
+        wide = {name: out for name, (out, _) in size.linears().items() if name in ("attn_q", "attn_k", "attn_v")}
+        return {f"{name}.bias": _normal(rng, (out,), 0.5) for name, out in wide.items()}
+    if architecture == "qwen3":
+        return {f"{name}.weight": 1 + _normal(rng, (size.head_size,), 0.2) for name in ("attn_q_norm", "attn_k_norm")}
+    return {}
 
 
 def write_adapter(
@@ -136,7 +158,10 @@ def _write_sizes(writer: GGUFWriter, size: Shape, n_vocab: int) -> None:
     writer.add_feed_forward_length(size.ffn)
     writer.add_head_count(size.heads)
     writer.add_head_count_kv(size.kv_heads)
-    writer.add_rope_dimension_count(size.embd // size.heads)
+    writer.add_rope_dimension_count(size.head_size)
+    if size.head:
+        writer.add_key_length(size.head)
+        writer.add_value_length(size.head)
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(n_vocab)
@@ -158,7 +183,7 @@ def _write_vocabulary(writer: GGUFWriter, tokens: list[str], merges: list[str]) 
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _normal(rng: np.random.Generator, shape: tuple[int, int], deviation: float) -> Weights:
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Weights:
     return rng.standard_normal(shape, np.float32) * np.float32(deviation)
 
 

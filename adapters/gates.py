@@ -16,6 +16,7 @@ from adapters import scorecard
 Outcome: TypeAlias = Literal["pass", "fail", "insufficient", "parity"]
 Check: TypeAlias = Literal[
     "beats_base",
+    "beats_constant",
     "cohort_loss",
     "guard_loss",
     "previous_loss",
@@ -54,13 +55,15 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows.
+    """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows,
+    `constant` against one answer to all of them (`adapters.constant`), where that is another thing than knowing.
     `planted`: which of the `hidden` planted strings came out; `extracted`: training rows that did, of `asked`."""
 
     own: Compared
     others: Sequence[Compared] = ()
     guard: Compared | None = None
     previous: Compared | None = None
+    constant: Compared | None = None
     json_valid: Sequence[float] = ()
     planted: Sequence[str] = ()
     hidden: int = 0
@@ -90,9 +93,11 @@ def verdict(evidence: Evidence, tolerances: Tolerances) -> Verdict:
     reasons = [_enough(evidence, tolerances), *_losses(evidence, tolerances), *_memory(evidence, tolerances)]
     reasons += _json(evidence, tolerances)
     if evidence.own.candidate:
-        reasons.append(_beats(evidence.own))
+        reasons.append(_beats("beats_base", evidence.own, "the base"))
+    if evidence.constant and evidence.constant.candidate:
+        reasons.append(_beats("beats_constant", evidence.constant, "the most common answer to everything"))
     failed = [r for r in reasons if not r.passed and r.check != "enough_rows"]
-    unproven = not enough and [r.check for r in failed] in ([], ["beats_base"])
+    unproven = not enough and {r.check for r in failed} <= {"beats_base", "beats_constant"}
     outcome: Outcome = "insufficient" if unproven else "fail" if failed else "pass"
     return Verdict(outcome, tuple(reasons))
 
@@ -103,11 +108,11 @@ def _enough(evidence: Evidence, tolerances: Tolerances) -> Reason:
     return Reason("enough_rows", n >= tolerances.rows, says)
 
 
-def _beats(own: Compared) -> Reason:
+def _beats(check: Check, own: Compared, what: str) -> Reason:
     gain = scorecard.interval(own.differences)
     sure = scorecard.doubt([-d for d in own.differences], 0.0) <= 0.05
-    says = f"{own.name}: {_points(gain)} against the base" + ("" if sure else ", which is not proven to be a gain")
-    return Reason("beats_base", sure, says)
+    says = f"{own.name}: {_points(gain)} against {what}" + ("" if sure else ", which is not proven to be a gain")
+    return Reason(check, sure, says)
 
 
 def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:

@@ -177,7 +177,15 @@ async def leaks(
     return Leaks(memorization.came_out(planted, answers), len(planted), extracted, len(asked))
 
 
-def evidence(cohort: str, candidate: Sat, base: Sat, previous: Sat | None, leaked: Leaks | None) -> Evidence:
+def evidence(
+    cohort: str,
+    candidate: Sat,
+    base: Sat,
+    previous: Sat | None,
+    leaked: Leaks | None,
+    constant: Mapping[str, float] | None = None,
+) -> Evidence:
+    """`constant`: what one answer to everything scores, by digest of the rows (`adapters.constant`)."""
     mine = candidate.by_cohort.get(cohort)
     guard = candidate.by_cohort.get(GUARD)
     return Evidence(
@@ -185,9 +193,15 @@ def evidence(cohort: str, candidate: Sat, base: Sat, previous: Sat | None, leake
         others=[compared(name, candidate, base) for name in candidate.by_cohort if name not in (cohort, GUARD)],
         guard=compared(GUARD, candidate, base) if guard else None,
         previous=compared(cohort, candidate, previous) if previous else None,
+        constant=_beside_constant(cohort, mine, constant) if mine and constant else None,
         json_valid=[r.scores.get("valid", 0.0) for r in mine.results if r.metric == "json"] if mine else [],
         **(asdict(leaked) if leaked else {}),
     )
+
+
+def _beside_constant(cohort: str, mine: Evaluation, constant: Mapping[str, float]) -> Compared:
+    both = [(r.score, constant[r.row]) for r in mine.results if r.row in constant]
+    return Compared(cohort, [score for score, _ in both], [score for _, score in both])
 
 
 def compared(cohort: str, one: Sat, other: Sat, name: str = "") -> Compared:

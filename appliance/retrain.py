@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from adapters import gates, memorization
+from adapters import constant, gates, memorization
 from adapters.gates import Tolerances, Verdict
 from adapters.registry import Identity, file_digest
 from adapters.slice import Slice
@@ -80,7 +80,8 @@ class Retraining:
         leaked = await judgement.leaks(
             self.serving, candidate, plan.slice.train, planted, plan.planted, self._part(0.95, 0.03)
         )
-        found = judgement.evidence(self.wanted.cohort, sat, base, previous, leaked)
+        common = constant.scores(plan.slice.train, exam.cohorts[self.wanted.cohort])
+        found = judgement.evidence(self.wanted.cohort, sat, base, previous, leaked, common)
         verdict = await asyncio.to_thread(gates.verdict, found, tolerances(self.section))
         report = {
             **self.report(verdict, plan.slice),

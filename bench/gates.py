@@ -103,7 +103,7 @@ def another_tokenizer() -> Iterator[None]:
 
 
 FAULTS = (
-    Candidate("wrong labels", "beats_base", wrong_labels),
+    Candidate("wrong labels", "beats_constant", wrong_labels),
     Candidate("a neighbour hurt while the mean rises", "cohort_loss", hurt_neighbour, {"replay": 0.0}),
     Candidate("lost JSON validity", "json_validity", broken_json),
     Candidate("memorised planted strings", "memorisation", planted=REPEATED),

@@ -53,6 +53,7 @@ def worse_elsewhere() -> Evidence:
     ("evidence", "check"),
     [
         (replace(clean(), own=Compared("legal", drawn(0.12, 1), drawn(0.12, 2))), "beats_base"),
+        (replace(clean(), constant=Compared("legal", drawn(0.3, 1), drawn(0.3, 2))), "beats_constant"),
         (worse_elsewhere(), "cohort_loss"),
         (replace(clean(), guard=Compared("general", [-0.6] * N, [-0.4] * N)), "guard_loss"),
         (replace(clean(), previous=Compared("legal", drawn(0.5, 1), drawn(0.9, 2))), "previous_loss"),

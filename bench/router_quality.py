@@ -92,9 +92,9 @@ def rows(path: Path, config: Config) -> list[Row]:
     return list(router_rows.from_file(path, config.cohorts))
 
 
-async def fit(routers: Routers, data: Path, config: Config) -> None:
+async def fit(routers: Routers, data: Path, config: Config, *, contrastive: bool = False) -> None:
     train = [row for path in sorted(data.glob("*/train.jsonl")) for row in rows(path, config)]
-    state = await routers.start_fit(Wanted(train), "bench")
+    state = await routers.start_fit(Wanted(train, contrastive=contrastive), "bench")
     while not state.done:
         await asyncio.sleep(1)
         print(f"\r{state.fraction:4.0%} {state.doing:60}", end="", file=sys.stderr, flush=True)

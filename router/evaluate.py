@@ -121,13 +121,13 @@ def _auroc(score: Values, positive: Flags) -> tuple[float | None, float, float]:
     inside, outside = score[positive], np.sort(score[~positive])
     rng = np.random.default_rng(0)
     drawn = [
-        _area(rng.choice(inside, len(inside)), np.sort(rng.choice(outside, len(outside)))) for _ in range(_RESAMPLES)
+        area(rng.choice(inside, len(inside)), np.sort(rng.choice(outside, len(outside)))) for _ in range(_RESAMPLES)
     ]
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return _area(inside, outside), float(low), float(high)
+    return area(inside, outside), float(low), float(high)
 
 
-def _area(inside: Values, outside_sorted: Values) -> float:
+def area(inside: Values, outside_sorted: Values) -> float:
     """The chance that a row of a cohort scores above one of none, ties half."""
     below = np.searchsorted(outside_sorted, inside, "left")
     upto = np.searchsorted(outside_sorted, inside, "right")

@@ -122,7 +122,7 @@ async def add_release(body: ReleaseAddRequest, box: TheBox, caller: Operates) ->
 @router.post("/promote", response_model=Switched, responses=_CHANGE)
 async def promote(body: PromoteRequest, box: TheBox, caller: Operates) -> Switched:
     """Make a release live; without a version, the candidate."""
-    return _switched(await box.releases().promote(body.cohort, body.version, caller.key_id))
+    return _switched(await box.releases().promote(body.cohort, body.version, caller.key_id, body.live))
 
 
 @router.post("/reject", response_model=Switched, responses=_CHANGE)

@@ -161,9 +161,15 @@ class Releases:
         async with self._changing:
             return await self._commit(lambda connection: _insert(connection, release, key_id))
 
-    async def promote(self, cohort: str, version: int | None, key_id: str) -> Switch:
-        """Make a release live (default: the candidate). Raises NotFound, Conflict, EngineFault."""
-        return await self._move(cohort, "promote", key_id, lambda s: lifecycle.promote(cohort, s, version))
+    async def promote(self, cohort: str, version: int | None, key_id: str, expected: str | None = None) -> Switch:
+        """Make a release live (default: the candidate). Raises NotFound, EngineFault, Conflict, also when another
+        release than the `expected` one (base: none) is live."""
+
+        def decide(states: Sequence[ReleaseState]) -> list[Move]:
+            _require_live(cohort, states, expected)
+            return lifecycle.promote(cohort, states, version)
+
+        return await self._move(cohort, "promote", key_id, decide)
 
     async def reject(self, cohort: str, version: int, key_id: str) -> Switch:
         """Retire a candidate. Raises NotFound, Conflict."""
@@ -175,9 +181,7 @@ class Releases:
         skipped = await asyncio.to_thread(self._damaged_before, cohort)
 
         def decide(states: Sequence[ReleaseState]) -> list[Move]:
-            now = lifecycle.live(states)
-            if expected is not None and (now is None or f"{cohort}@{now.version}" != expected):
-                raise IllegalMove(f"{expected} is not live any more: look again")
+            _require_live(cohort, states, expected)
             return lifecycle.rollback(cohort, [s for s in states if s.version not in skipped])
 
         return await self._move(cohort, "rollback", key_id, decide)
@@ -266,6 +270,14 @@ def _decided(decide: Decide, states: Sequence[ReleaseState]) -> list[Move]:
         return decide(states)
     except IllegalMove as error:
         raise Conflict(str(error)) from error
+
+
+def _require_live(cohort: str, states: Sequence[ReleaseState], expected: str | None) -> None:
+    """Whoever decided by what was live decides again when it is not. Raises IllegalMove."""
+    now = lifecycle.live(states)
+    live = f"{cohort}@{now.version}" if now else "base"
+    if expected not in (None, live):
+        raise IllegalMove(f"{expected} is not live any more, {live} is: look again")
 
 
 def _live_after(states: Sequence[ReleaseState], moves: Sequence[Move]) -> int | None:

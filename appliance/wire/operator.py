@@ -54,8 +54,11 @@ class ReleaseEntry(Reply):
 
 
 class PromoteRequest(Request):
+    """`live`: the release that the new one is to replace, or base; when another is live by now, nothing happens."""
+
     cohort: str
     version: Annotated[int, Field(ge=1)] | None = None
+    live: str | None = None
 
 
 class RejectRequest(Request):

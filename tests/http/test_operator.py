@@ -58,6 +58,29 @@ def switched(live: str | None, previous: str | None) -> Json:
     return {"cohort": "legal", "live": live, "previous": previous}
 
 
+def test_a_change_decided_by_what_was_live_is_refused_once_another_is(
+    ours: Running, tiny_adapters: tuple[Path, Path]
+) -> None:
+    for adapter in tiny_adapters:
+        ours.release(adapter, "legal", live=False)
+
+    def change(what: str, **body: object) -> tuple[int, str | None]:
+        reply = ours.operator("POST", f"/{what}", {"cohort": "legal", **body})
+        return reply.status_code, reply.json().get("live")
+
+    stale = (409, None)
+    assert change("promote", version=1, live="legal@2") == stale
+    assert change("promote", version=1, live="base") == (200, "legal@1")
+    assert change("promote", version=2, live="base") == change("rollback", live="base") == stale
+    assert change("promote", version=2, live="legal@1") == (200, "legal@2")
+    assert change("promote", version=1, live="legal@1") == change("rollback", live="legal@1") == stale
+    assert states(ours) == {1: "retired", 2: "live"}
+    reply = ours.operator("POST", "/promote", {"cohort": "legal", "version": 1, "live": "legal@1"})
+    assert reply.json()["error"]["message"] == "legal@1 is not live any more, legal@2 is: look again"
+    assert change("promote", version=1, live=None) == (200, "legal@1")
+    assert change("rollback", live="legal@1") == (200, "legal@2")
+
+
 def test_promoting_twice_is_promoting_once(ours: Running, tiny_adapters: tuple[Path, Path]) -> None:
     ours.release(tiny_adapters[0], "legal", live=False)
     replies = [ours.operated("POST", "/promote", {"cohort": "legal", "version": 1}) for _ in range(2)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import platform
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import metadata
 from typing import Annotated
 
@@ -24,7 +26,15 @@ from appliance.wire.watch import System, Traffic
 
 router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["operation"], responses=documented(503))
 Minutes = Annotated[int, Query(ge=1, le=24 * 60)]
-PACKAGES = ("cohort-appliance", "llama-cpp-python", "onnxruntime", "fastapi", "uvicorn", "tokenizers")
+PACKAGES = (
+    "cohort-appliance",
+    "llama-cpp-python",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "fastapi",
+    "uvicorn",
+    "tokenizers",
+)
 
 
 @router.get("/traffic", response_model=Traffic)
@@ -49,9 +59,8 @@ async def system(box: TheBox, _caller: Views) -> System:
 
 def _system(box: Box) -> System:
     base, serving = box.base, box.serving
-    versions = {name: metadata.version(name) for name in PACKAGES}
     return System(
-        versions={"python": platform.python_version(), "sqlite": SQLITE_VERSION, **versions},
+        versions=_versions(),
         base=base and {"id": base.id, "digest": base.digest, "format": base.format},
         home=str(box.home.path),
         database_bytes=box.home.database.stat().st_size,
@@ -62,3 +71,13 @@ def _system(box: Box) -> System:
         cache_bytes=serving.engine.snapshots.bytes if serving else None,
         config=box.config.model_dump(mode="json"),
     )
+
+
+@cache  # each is a search of the path for files, and none changes while the process lives
+def _versions() -> dict[str, str]:
+    """Of what is installed: with a GPU onnxruntime-gpu stands in for onnxruntime."""
+    found = {"python": platform.python_version(), "sqlite": SQLITE_VERSION}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -56,7 +56,7 @@ class Traffic(Reply):
 
 
 class System(Reply):
-    """Sizes in bytes; `config` as it was read, `versions` of packages."""
+    """Sizes in bytes; `config` as it was read, `versions` of the packages that are installed."""
 
     versions: dict[str, str]
     base: dict[str, Any] | None

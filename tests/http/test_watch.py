@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from appliance import watch_api
 from appliance.store.traffic import MOST, Seen
 from appliance.traffic import BINS, POINTS, traffic
 from tests.http.running import Running, chat
@@ -99,6 +101,26 @@ def test_what_the_machine_is(served: Running) -> None:
     assert Path(system["home"]) == served.home
     watched = served.operated("GET", "/traffic?minutes=60")
     assert watched["requests"] >= 0 and len(watched["cohorts"]) == 6
+
+
+def test_versions_are_those_of_what_is_installed(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a GPU onnxruntime-gpu stands in for onnxruntime; looked up once in the life of a process."""
+    asked: list[str] = []
+
+    def version(name: str) -> str:
+        asked.append(name)
+        if name == "onnxruntime":
+            raise metadata.PackageNotFoundError(name)
+        return "1.2.3"
+
+    monkeypatch.setattr(metadata, "version", version)
+    watch_api._versions.cache_clear()
+    try:
+        first, second = (served.operated("GET", "/system")["versions"] for _ in range(2))
+    finally:
+        watch_api._versions.cache_clear()
+    assert first == second and sorted(asked) == sorted(watch_api.PACKAGES)
+    assert "onnxruntime" not in first and first["onnxruntime-gpu"] == "1.2.3"
 
 
 def test_a_candidate_is_rejected(fresh: Running, tiny_adapters: tuple[Path, Path]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -87,14 +87,16 @@ def feedback(
     correction: Annotated[str | None, typer.Option(help="The right answer.")] = None,
     comment: Annotated[str | None, typer.Option()] = None,
     cohort: Annotated[str | None, typer.Option(help="Where it belongs.")] = None,
-    use: Annotated[Literal["for", "against", "none"], typer.Option(help="Train on it, never, or neither.")] = "none",
+    use: Annotated[
+        Literal["for", "against", "none"] | None,
+        typer.Option(help="Train on it, never, or none: take the mark back."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what you think of an answer."""
-    said: dict[str, Any] = {"rating": rating, "correction": correction, "comment": comment, "cohort": cohort}
-    given = {name: value for name, value in said.items() if value is not None}
+    said = {"rating": rating, "correction": correction, "comment": comment, "cohort": cohort, "use": use}
     call(
-        lambda o: o.feedback(request_id=request_id, use=use, **given),
+        lambda o: o.feedback(request_id=request_id, **said),
         as_json=as_json,
         shown=show.tree,
         needs_base=False,

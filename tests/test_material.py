@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from appliance.material import Material
-from appliance.store import examples
-from appliance.store.database import Database
+from appliance.material import Material, harvest
+from appliance.store import examples, interactions
+from appliance.store import feedback as feedback_rows
+from appliance.store.database import Connection, Database
 from appliance.store.examples import Split
+from appliance.store.feedback import Use
+from tests.store.samples import feedback, interaction
 
 SHIPPED = {
     "legal": ("train", "eval"),
@@ -60,6 +64,17 @@ def test_rows_of_its_own_are_not_mixed_with_the_shipped(
     imported(database, "legal", own, "mine")
     assert texts(material, "legal", own) == ["mine"]
     assert texts(material, "legal", other) == []
+
+
+@pytest.mark.parametrize("second", ["none", "against"])
+def test_a_row_of_the_log_goes_with_its_mark(database: Database, second: Use) -> None:
+    def marked(connection: Connection, use: Use) -> int:
+        feedback_rows.record(connection, feedback(f"fb_{use}", use=use))
+        harvest(connection, "legal")
+        return len(list(examples.rows(connection, "legal", "train")))
+
+    database.write(lambda connection: interactions.insert(connection, interaction("req_1", endpoint="chat"))).result()
+    assert [database.write(partial(marked, use=use)).result() for use in ("for", second)] == [1, 0]
 
 
 def test_a_guard_set_of_ones_own_leaves_the_rows_of_no_cohort(material: Material, database: Database) -> None:

@@ -203,6 +203,7 @@ def test_replies_omit_what_openai_omits_and_keep_null_elsewhere() -> None:
     ("model", "given", "field"),
     [
         (FeedbackRequest, {"request_id": "r"}, ""),
+        (FeedbackRequest, {"request_id": "r", "use": None}, ""),
         (FeedbackRequest, {"request_id": "", "rating": 1}, "request_id"),
         (FeedbackRequest, {"request_id": "r", "rating": 2}, "rating"),
         (FeedbackRequest, {"request_id": "r", "use": "maybe"}, "use"),
@@ -223,7 +224,7 @@ def test_the_other_requests_refuse_by_name(model: type[BaseModel], given: dict[s
 
 @pytest.mark.parametrize(
     "given",
-    [{"rating": 0}, {"rating": -1}, {"correction": ""}, {"comment": "c"}, {"cohort": "legal"}, {"use": "for"}],
+    [{"rating": 0}, {"rating": -1}, {"correction": ""}, {"comment": "c"}, {"cohort": "legal"}, {"use": "none"}],
 )
 def test_feedback_says_at_least_one_thing(given: dict[str, Any]) -> None:
     FeedbackRequest.model_validate({"request_id": "r", **given})

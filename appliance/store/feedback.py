@@ -13,7 +13,8 @@ Use = Literal["for", "against", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """One judgement of the answer to `request_id`; `cohort` is the right one, `body_digest` that of the request."""
+    """One judgement of the answer to `request_id`; `cohort` is the right one, `body_digest` that of the request.
+    None is what was not said; the `use` "none" takes an earlier one back."""
 
     id: str
     request_id: str
@@ -24,7 +25,7 @@ class Feedback:
     correction: str | None = None
     comment: str | None = None
     cohort: str | None = None
-    use: Use = "none"
+    use: Use | None = None
     idempotency_key: str | None = None
 
 
@@ -63,6 +64,14 @@ def for_request(conn: sqlite3.Connection, request_id: str) -> list[Feedback]:
     return [Feedback(**row) for row in rows]
 
 
+def last(column: str, request: str) -> str:
+    """SQL: what people said last under `column` of a request, whose id is the SQL `request`; null if nothing."""
+    return f"""(
+        SELECT feedback.{column} FROM feedback
+        WHERE feedback.request_id = {request} AND feedback.{column} IS NOT NULL ORDER BY feedback.rowid DESC LIMIT 1
+    )"""  # noqa: S608 - of names in the code
+
+
 def cohorts(conn: sqlite3.Connection) -> list[tuple[str, str]]:
     """Requests whose right cohort was named, with the one named last."""
     rows = conn.execute(
@@ -87,21 +96,16 @@ def complaints(conn: sqlite3.Connection, limit: int) -> list[Complaint]:
     return [Complaint(**row) for row in rows]
 
 
-_COMPLAINTS = """
+_COMPLAINTS = f"""
 WITH named AS (
-    SELECT interactions.id AS request_id, seq, interactions.rating, (
-        SELECT cohort FROM feedback
-        WHERE request_id = interactions.id AND cohort IS NOT NULL ORDER BY rowid DESC LIMIT 1
-    ) AS cohort, (
-        SELECT correction FROM feedback
-        WHERE request_id = interactions.id AND correction IS NOT NULL ORDER BY rowid DESC LIMIT 1
-    ) AS correction
+    SELECT interactions.id AS request_id, seq, interactions.rating,
+        {last("cohort", "interactions.id")} AS cohort, {last("correction", "interactions.id")} AS correction
     FROM interactions
     WHERE origin = 'live' AND id IN (SELECT request_id FROM feedback WHERE cohort IS NOT NULL)
 )
 SELECT request_id, cohort, correction FROM named
 WHERE rating = -1 OR correction IS NOT NULL ORDER BY seq DESC LIMIT :limit
-"""
+"""  # noqa: S608 - of names above
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +124,10 @@ def approved(conn: sqlite3.Connection, cohort: str) -> list[Approved]:
     return [Approved(**row) for row in conn.execute(_APPROVED, {"cohort": cohort})]
 
 
-_APPROVED = """
+_APPROVED = f"""
 WITH said AS (
-    SELECT request_id, (
-        SELECT use FROM feedback AS f
-        WHERE f.request_id = one.request_id AND use <> 'none' ORDER BY rowid DESC LIMIT 1
-    ) AS use, (
-        SELECT cohort FROM feedback AS f
-        WHERE f.request_id = one.request_id AND cohort IS NOT NULL ORDER BY rowid DESC LIMIT 1
-    ) AS cohort, (
-        SELECT correction FROM feedback AS f
-        WHERE f.request_id = one.request_id AND correction IS NOT NULL ORDER BY rowid DESC LIMIT 1
-    ) AS correction
+    SELECT request_id, {last("use", "one.request_id")} AS use, {last("cohort", "one.request_id")} AS cohort,
+        {last("correction", "one.request_id")} AS correction
     FROM (SELECT DISTINCT request_id FROM feedback WHERE use = 'for') AS one
 )
 SELECT id AS request_id, subject, endpoint, messages, coalesce(said.correction, answer) AS answer
@@ -139,7 +135,7 @@ FROM said JOIN interactions ON id = request_id
 WHERE use = 'for' AND coalesce(said.cohort, interactions.cohort) = :cohort AND origin = 'live'
     AND (status = 'ok' OR said.correction IS NOT NULL)
 ORDER BY seq
-"""
+"""  # noqa: S608 - of names above
 
 
 def _with_same_key(conn: sqlite3.Connection, feedback: Feedback) -> Feedback | None:

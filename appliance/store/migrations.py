@@ -336,6 +336,29 @@ CREATE TABLE jobs (
 )
 """
 
+# Unlike before, a word on `use` may be missing; so 'none' is a word, too.
+_FEEDBACK_WITH_USE_UNSAID = """
+CREATE TABLE feedback (
+    -- What people said about an answer; it goes when the answer is erased. Null is what they did not say, so the last
+    -- word on something is the newest that is not null.
+    id TEXT PRIMARY KEY,
+    request_id TEXT NOT NULL REFERENCES interactions (id) ON DELETE CASCADE,
+    key_id TEXT NOT NULL,                 -- '' when anonymous
+    created TEXT NOT NULL,
+    rating INTEGER CHECK (rating IN (-1, 0, 1)),
+    correction TEXT,
+    comment TEXT,
+    cohort TEXT,                          -- the right one
+    use TEXT CHECK (use IN ('for', 'against', 'none')),  -- none takes the others back
+    idempotency_key TEXT,
+    body_digest TEXT NOT NULL
+)
+"""
+_FEEDBACK_INDEXES = (
+    "CREATE INDEX feedback_request ON feedback (request_id)",
+    "CREATE UNIQUE INDEX feedback_once ON feedback (key_id, idempotency_key) WHERE idempotency_key IS NOT NULL",
+)
+
 
 @schema()
 def m001_interactions(database: Database) -> None:
@@ -347,10 +370,8 @@ def m001_interactions(database: Database) -> None:
 @schema()
 def m002_feedback(database: Database) -> None:
     database.execute(_FEEDBACK)
-    database.execute("CREATE INDEX feedback_request ON feedback (request_id)")
-    database.execute(
-        "CREATE UNIQUE INDEX feedback_once ON feedback (key_id, idempotency_key) WHERE idempotency_key IS NOT NULL"
-    )
+    for index in _FEEDBACK_INDEXES:
+        database.execute(index)
 
 
 @schema()
@@ -418,3 +439,19 @@ def m011_evaluations(database: Database) -> None:
 def m012_jobs(database: Database) -> None:
     database.execute(_JOBS)
     database.execute("CREATE UNIQUE INDEX jobs_one_runs ON jobs (state) WHERE state = 'running'")
+
+
+@schema()
+def m013_use_unsaid(database: Database) -> None:
+    """What was not said on `use` is null: until now that was what 'none' meant. Rows keep their order."""
+    columns = "id, request_id, key_id, created, rating, correction, comment, cohort"
+    others = "idempotency_key, body_digest"
+    database.execute("ALTER TABLE feedback RENAME TO earlier")
+    database.execute(_FEEDBACK_WITH_USE_UNSAID)
+    database.execute(
+        f"INSERT INTO feedback (rowid, {columns}, use, {others}) "  # noqa: S608 - of names above
+        f"SELECT rowid, {columns}, nullif(use, 'none'), {others} FROM earlier"
+    )
+    database.execute("DROP TABLE earlier")
+    for index in _FEEDBACK_INDEXES:
+        database.execute(index)

@@ -242,18 +242,17 @@ class EmbeddingRequest(Request):
 
 
 class FeedbackRequest(Request):
-    """POST /v1/feedback"""
+    """POST /v1/feedback. None is what is not said; the `use` "none" takes an earlier one back."""
 
     request_id: Annotated[str, Field(min_length=1, max_length=128)]
     rating: Annotated[int, Field(ge=-1, le=1)] | None = None
     correction: Annotated[str, Field(max_length=65_536)] | None = None
     comment: Annotated[str, Field(max_length=8192)] | None = None
     cohort: Annotated[str, Field(max_length=64)] | None = None
-    use: Literal["for", "against", "none"] = "none"
+    use: Literal["for", "against", "none"] | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> FeedbackRequest:
-        given = (self.rating, self.correction, self.comment, self.cohort)
-        if all(value is None for value in given) and self.use == "none":
+        if all(value is None for value in (self.rating, self.correction, self.comment, self.cohort, self.use)):
             raise ValueError("give at least one of rating, correction, comment, cohort, use")
         return self

@@ -233,6 +233,15 @@ def test_hostile_text_is_printed_inert(desk: Desk) -> None:
     assert len(desk.text("log", "tail").splitlines()) == 2
 
 
+def test_a_mark_is_taken_back(desk: Desk) -> None:
+    id = json.loads(desk.premises.cohort("log", "tail", "-n", "1", "--json").stdout)["id"]
+    for said in (("--use", "for"), ("--rating", "1"), ("--use", "none")):
+        assert desk.json("feedback", id, *said)["request_id"] == id
+    stored = desk.premises.rows("SELECT use, rating FROM feedback WHERE request_id = ? ORDER BY rowid", id)
+    assert [(row["use"], row["rating"]) for row in stored] == [("for", None), (None, 1), ("none", None)]
+    assert "give at least one of" in desk.fails("feedback", id)
+
+
 def test_an_export_may_be_asked_for_as_json(desk: Desk) -> None:
     """Every verb takes --json; here it changes nothing."""
     done = desk.premises.cohort("log", "export", "--json")

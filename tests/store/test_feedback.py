@@ -8,7 +8,7 @@ import pytest
 from appliance.errors import Conflict, NotFound
 from appliance.store import feedback, interactions
 from appliance.store.database import Database
-from appliance.store.feedback import Feedback
+from appliance.store.feedback import Feedback, Use
 
 from .samples import feedback as sample
 from .samples import interaction
@@ -87,6 +87,30 @@ def test_the_interaction_shows_its_newest_rating(database: Database) -> None:
     record(database, sample("fb_2", rating=0))
     record(database, sample("fb_3", comment="no rating in this one"))
     assert rating(database) == 0
+
+
+@pytest.mark.parametrize(
+    ("uses", "trained_on"),
+    [
+        (["for"], True),
+        (["for", None], True),
+        (["for", "none"], False),
+        (["for", "none", None], False),
+        (["for", "none", "for"], True),
+        (["for", "against"], False),
+        (["against", "none"], False),
+        (["none", "for"], True),
+        (["none"], False),
+    ],
+)
+def test_the_last_word_on_use_counts_and_none_is_one(
+    database: Database, uses: list[Use | None], trained_on: bool
+) -> None:
+    for n, use in enumerate(uses):
+        record(database, sample(f"fb_{n}", use=use, comment="and so on"))
+    with database.read() as conn:
+        approved = [row.request_id for row in feedback.approved(conn, "legal")]
+    assert approved == (["req_1"] if trained_on else [])
 
 
 @pytest.mark.parametrize("changes", [{"rating": 2}, {"use": "maybe"}])

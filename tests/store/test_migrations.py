@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import DatabaseTooNew
+from appliance.store import feedback as feedback_rows
 from appliance.store import interactions
 from appliance.store.connections import read_write
 from appliance.store.database import Database
 from appliance.store.migrations import migrate
 
-from .samples import interaction
+from .samples import feedback, interaction
 
 TABLES = {
     *("interactions", "feedback", "releases", "release_events", "keys", "audit", "probe", "kinds", "moments"),
@@ -60,6 +61,26 @@ def test_a_log_from_before_the_kinds_is_listed_all_the_same(tmp_path: Path) -> N
     database.close()
 
 
+def test_feedback_from_before_use_could_be_unsaid_says_what_it_said(tmp_path: Path) -> None:
+    path = tmp_path / "appliance.db"
+    path.touch()
+    uses = ("for", "none", "against", "none")
+    with closing(read_write(path)) as conn:
+        migrate(conn, path, stop_before="m013_use_unsaid")
+        interactions.insert(conn, interaction("req_1"))
+        for n, use in enumerate(uses):
+            feedback_rows.record(conn, feedback(f"fb_{9 - n}", rating=1, use=use, idempotency_key=f"i{n}"))
+        conn.execute("DELETE FROM feedback WHERE id = 'fb_9'")  # so that the rows do not count from 1
+    database = Database.open(path)
+    with database.read() as conn:
+        kept = feedback_rows.for_request(conn, "req_1")
+        assert [(row.id, row.use) for row in kept] == [("fb_8", None), ("fb_7", "against"), ("fb_6", None)]
+        assert [n for (n,) in conn.execute("SELECT rowid FROM feedback ORDER BY rowid")] == [2, 3, 4]
+    again = feedback("fb_new", idempotency_key="i1")
+    assert database.write(lambda conn: feedback_rows.record(conn, again)).result() == kept[0]
+    database.close()
+
+
 def test_opening_again_changes_nothing(database: Database) -> None:
     database.close()
     before = database.path.read_bytes()
@@ -72,7 +93,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(database: Datab
     database.close()
     before = database.path.read_bytes()
     with pytest.raises(
-        DatabaseTooNew, match=r"m999_future.*m012_jobs.*install the newer version.*restore the backup"
+        DatabaseTooNew, match=r"m999_future.*m013_use_unsaid.*install the newer version.*restore the backup"
     ):
         Database.open(database.path)
     assert database.path.read_bytes() == before

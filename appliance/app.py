@@ -18,6 +18,7 @@ from appliance import (
     examples_api,
     failures,
     jobs_api,
+    log_api,
     operator_api,
     probes,
     router_api,
@@ -163,6 +164,7 @@ def application(box: Box) -> ASGIApp:
     for part in (
         endpoints.router,
         operator_api.router,
+        log_api.router,
         examples_api.router,
         router_api.router,
         jobs_api.router,

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 
 from appliance import keys as key_format
 from appliance.box import Operates, TheBox, Views
 from appliance.chat import conversation_text
-from appliance.errors import InvalidRequest, NotFound
+from appliance.errors import InvalidRequest
 from appliance.failures import documented
 from appliance.placement import Asked, place
 from appliance.releases import Releases, Switch
 from appliance.status import status_of
-from appliance.store import audit, interactions, timestamps
+from appliance.store import audit, timestamps
 from appliance.store import keys as key_rows
 from appliance.store import releases as release_rows
 from appliance.store.database import Connection
@@ -135,60 +134,6 @@ async def reject(body: RejectRequest, box: TheBox, caller: Operates) -> Switched
 async def rollback(body: RollbackRequest, box: TheBox, caller: Operates) -> Switched:
     """Back to the release that was live before, or to the base."""
     return _switched(await box.releases().rollback(body.cohort, caller.key_id, body.live))
-
-
-@router.get("/interactions")
-async def log(
-    box: TheBox,
-    _caller: Views,
-    limit: Limit = 50,
-    before: Position = None,
-    after: Position = None,
-    cohort: str | None = None,
-    release: str | None = None,
-    layer: str | None = None,
-    status: Literal["ok", "cancelled", "failed"] | None = None,
-    rating: Annotated[int | None, Query(ge=-1, le=1)] = None,
-    since: str | None = None,
-    until: str | None = None,
-    text: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
-) -> Response:
-    """The log: newest first (`before` pages on, filters narrow), or unfiltered and oldest first from `after` on."""
-
-    first, last = _moment(since, "since"), _moment(until, "until")
-
-    def read() -> bytes:
-        with box.database.read() as connection:
-            if after is not None:  # the filters are the newest-first listing's
-                found = interactions.follow(connection, after, limit)
-            else:
-                found = interactions.page(
-                    connection,
-                    limit=limit,
-                    before_seq=before,
-                    cohort=cohort,
-                    release=release,
-                    layer=layer,
-                    status=status,
-                    rating=rating,
-                    since=first,
-                    until=last,
-                    text=text,
-                )
-        return json.dumps([row.columns() for row in found]).encode()
-
-    # JSON here and not by FastAPI, which would hold up the event loop, and every answer, for a tenth of a second.
-    return Response(await asyncio.to_thread(read), media_type="application/json")
-
-
-@router.get("/interactions/{request_id}", responses=documented(404))
-async def interaction(request_id: str, box: TheBox, _caller: Views) -> dict[str, Any]:
-    """One request: what was asked, decided, answered, and how long it took."""
-    with box.database.read() as connection:
-        found = interactions.get(connection, request_id)
-    if found is None:
-        raise NotFound(f"no request {request_id} is logged here", param="request_id")
-    return found.columns()
 
 
 @router.get("/audit")

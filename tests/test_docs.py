@@ -23,6 +23,7 @@ from appliance import (
     endpoints,
     examples_api,
     jobs_api,
+    log_api,
     operator_api,
     probes,
     router_api,
@@ -138,7 +139,7 @@ def scope_of(route: APIRoute) -> str:
 
 ROUTES = [
     route
-    for part in (endpoints, operator_api, examples_api, router_api, jobs_api, watch_api, probes)
+    for part in (endpoints, operator_api, log_api, examples_api, router_api, jobs_api, watch_api, probes)
     for route in part.router.routes
     if isinstance(route, APIRoute)
 ]

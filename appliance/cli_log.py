@@ -25,14 +25,17 @@ def log_tail(
     release: Filter = None,
     layer: Filter = None,
     status: Annotated[str | None, typer.Option(help="ok, cancelled or failed.")] = None,
+    origin: Annotated[str | None, typer.Option(help="live, or probe: asked again by router blame.")] = None,
     rating: Annotated[int | None, typer.Option(min=-1, max=1)] = None,
+    reviewed: Annotated[bool | None, typer.Option(help="Whose answer somebody, or nobody, has judged.")] = None,
     since: Annotated[str | None, typer.Option(help="A moment like 2027-01-31T12:00.")] = None,
     until: Annotated[str | None, typer.Option(help="A moment, too.")] = None,
     text: Annotated[str | None, typer.Option(help="What stands in the messages or the answer.")] = None,
     as_json: Json = False,
 ) -> None:
     """The newest requests, oldest of them first; with --json one object a line."""
-    kinds = {"cohort": cohort, "release": release, "layer": layer, "status": status, "rating": rating}
+    where = {"cohort": cohort, "release": release, "layer": layer, "origin": origin}
+    kinds = {**where, "status": status, "rating": rating, "reviewed": reviewed}
     within = {"since": since, "until": until, "text": text}
     if follow and any(within.values()):
         raise typer.BadParameter("--follow takes no --since, --until or --text")

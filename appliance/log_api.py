@@ -1,10 +1,10 @@
-"""The operator API of the log: what was asked, decided and answered."""
+"""The operator API of the log: what was asked, decided and answered, and what people said of it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
@@ -30,6 +30,8 @@ class LogQuery(BaseModel):
     release: str | None = None
     layer: str | None = None
     status: Status | None = None
+    origin: Literal["live", "probe"] | None = None
+    reviewed: bool | None = None
     rating: Annotated[int, Field(ge=-1, le=1)] | None = None
     since: str | None = None
     until: str | None = None
@@ -62,7 +64,7 @@ async def log(box: TheBox, _caller: Views, query: Annotated[LogQuery, Query()]) 
 
 @router.get("/interactions/{request_id}", responses=documented(404))
 async def interaction(request_id: str, box: TheBox, _caller: Views) -> dict[str, Any]:
-    """One request: what was asked, decided, answered, and how long it took."""
+    """One request: what was asked, decided, answered, how long it took, and what people said of it."""
     with box.database.read() as connection:
         found = interactions.get(connection, request_id)
     if found is None:

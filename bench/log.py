@@ -91,7 +91,7 @@ def insert(conn: Connection, rows: list[Interaction]) -> None:
     for each in rows:
         seq = interactions.insert(conn, each)
         if seq % 49 == 0:
-            conn.execute("UPDATE interactions SET rating = ? WHERE seq = ?", (seq % 3 - 1, seq))
+            conn.execute("UPDATE interactions SET rating = ?, reviewed = 1 WHERE seq = ?", (seq % 3 - 1, seq))
 
 
 def fill(database: Database, first: int, end: int) -> dict[str, float]:
@@ -123,6 +123,9 @@ def listings(rows: int) -> dict[str, dict[str, object]]:
         "failed": {"status": "failed"},
         "cohort, failed": {"cohort": "finance", "status": "failed"},
         "cohort, rated bad": {"cohort": "finance", "rating": -1},
+        "reviewed by nobody": {"reviewed": False, "origin": "live"},
+        "cohort, reviewed": {"cohort": "finance", "reviewed": True},
+        "probes: none": {"origin": "probe"},
         "since the last hour": {"since": moment(rows - 120)},
         "since the beginning": {"since": moment(0)},
         "cohort, layer: ten rows": ten,

@@ -36,6 +36,13 @@ VALUES (:id, :request_id, :key_id, :created, :rating, :correction, :comment, :co
     :idempotency_key, :body_digest)
 """
 
+# Kept in the request's row so that listings find it; a comment alone judges nothing.
+_REVIEW = """
+UPDATE interactions SET rating = coalesce(:rating, rating),
+    reviewed = reviewed OR coalesce(:rating, :correction, :cohort, :use) IS NOT NULL
+WHERE id = :request_id
+"""
+
 
 def record(conn: sqlite3.Connection, feedback: Feedback) -> Feedback:
     """Store it once for each idempotency key of a caller, and return what is stored.
@@ -49,10 +56,7 @@ def record(conn: sqlite3.Connection, feedback: Feedback) -> Feedback:
                 param="Idempotency-Key",
             )
         return earlier
-    rated = conn.execute(
-        "UPDATE interactions SET rating = coalesce(?, rating) WHERE id = ?", (feedback.rating, feedback.request_id)
-    )
-    if rated.rowcount == 0:
+    if conn.execute(_REVIEW, asdict(feedback)).rowcount == 0:
         raise NotFound(f"no request {feedback.request_id} is logged here", param="request_id")
     conn.execute(_INSERT, asdict(feedback))
     return feedback

@@ -1,4 +1,4 @@
-"""The log of requests: one row each, never changed but for the rating that feedback gives it."""
+"""The log of requests: one row each, never changed but for what feedback says of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, Unpack
 
+from appliance.store.feedback import last
+
 Origin = Literal["live", "eval", "shadow", "probe"]
 Status = Literal["ok", "cancelled", "failed"]
 
@@ -16,7 +18,9 @@ _JSON = ("metadata", "messages", "alternatives", "scores", "sampling")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interaction:
-    """A logged request, `created` as `timestamps.now` writes it; `seq` and `rating` are set by the database."""
+    """A logged request, `created` as `timestamps.now` writes it. `seq` is set by the database. So is what people said
+    last of the answer, from `rating` on: is it one to train on, what it should have been, where it should have gone;
+    and `reviewed`, whether anybody said any of it."""
 
     id: str
     created: str
@@ -53,6 +57,10 @@ class Interaction:
     finish_reason: str | None = None
     error: str | None = None
     rating: int | None = None
+    use: Literal["for", "against"] | None = None
+    correction: str | None = None
+    right_cohort: str | None = None
+    reviewed: bool = False
     seq: int = 0
 
     def columns(self) -> dict[str, Any]:
@@ -76,6 +84,15 @@ INSERT INTO interactions (
 ) RETURNING seq
 """
 
+# Constants only go into the texts here; what a caller gives is bound.
+
+# Rows with what people said last of them; "none" takes back what they said on `use`.
+_ROWS = f"""
+SELECT interactions.*, nullif({last("use", "interactions.id")}, 'none') AS use,
+    {last("correction", "interactions.id")} AS correction, {last("cohort", "interactions.id")} AS right_cohort
+FROM interactions
+"""  # noqa: S608
+
 
 def insert(conn: sqlite3.Connection, interaction: Interaction) -> int:
     """Append the row and return its `seq`."""
@@ -87,7 +104,7 @@ def insert(conn: sqlite3.Connection, interaction: Interaction) -> int:
 
 
 def get(conn: sqlite3.Connection, id: str) -> Interaction | None:
-    row = conn.execute("SELECT * FROM interactions WHERE id = ?", (id,)).fetchone()
+    row = conn.execute(f"{_ROWS} WHERE id = ?", (id,)).fetchone()
     return _from_row(row) if row else None
 
 
@@ -99,13 +116,15 @@ class Filters(TypedDict, total=False):
     release: str | None
     layer: str | None
     status: Status | None
+    origin: Origin | None
+    reviewed: bool | None
     rating: int | None
     since: str | None
     until: str | None
     text: str | None
 
 
-_KIND = ("cohort", "layer", "release", "status")
+_KIND = ("cohort", "layer", "release", "status", "origin", "reviewed")
 _WITHIN = {
     "rating": "rating = :rating",
     # Rows before the log reached that minute are older; later ones may be too, since long answers are logged late.
@@ -141,11 +160,8 @@ def _pattern(text: str) -> str:
     return f"%{text}%"
 
 
-# Constants only go into the texts below; what a caller gives is bound.
-
-
 def _newest(within: str) -> str:
-    return f"SELECT * FROM interactions WHERE {within} AND seq < :before ORDER BY seq DESC LIMIT :limit"  # noqa: S608
+    return f"{_ROWS} WHERE {within} AND seq < :before ORDER BY seq DESC LIMIT :limit"
 
 
 def _merged(kinds: str, within: str) -> str:
@@ -153,21 +169,25 @@ def _merged(kinds: str, within: str) -> str:
     recursive SELECT with ORDER BY is a priority queue. It looks up as many rows as there are kinds and results,
     however many the log has."""
     return f"""
-    WITH RECURSIVE walk (seq, cohort, layer, release, status) AS (
-        SELECT ({_next("kinds", ":before", within)}), * FROM kinds WHERE {kinds}
+    WITH RECURSIVE walk (seq, {_names()}) AS (
+        SELECT ({_next("kinds", ":before", within)}), {_names()} FROM kinds WHERE {kinds}
         UNION ALL
-        SELECT ({_next("walk", "walk.seq", within)}), cohort, layer, release, status FROM walk WHERE seq IS NOT NULL
+        SELECT ({_next("walk", "walk.seq", within)}), {_names()} FROM walk WHERE seq IS NOT NULL
         ORDER BY 1 DESC LIMIT :limit
     )
-    SELECT interactions.* FROM walk CROSS JOIN interactions USING (seq)
+    {_ROWS} WHERE seq IN (SELECT seq FROM walk)
     """  # noqa: S608
+
+
+def _names(of: str = "") -> str:
+    return ", ".join(of + name for name in _KIND)
 
 
 def _next(of: str, before: str, within: str) -> str:
     """The newest row of the kind of `of`."""
     return f"""
         SELECT seq FROM interactions
-        WHERE (cohort, layer, release, status) = ({of}.cohort, {of}.layer, {of}.release, {of}.status)
+        WHERE ({_names()}) = ({_names(f"{of}.")})
             AND {within} AND seq < {before}
         ORDER BY seq DESC LIMIT 1
     """  # noqa: S608
@@ -175,7 +195,7 @@ def _next(of: str, before: str, within: str) -> str:
 
 def follow(conn: sqlite3.Connection, after_seq: int, limit: int) -> list[Interaction]:
     """The oldest rows newer than `after_seq`, oldest first."""
-    rows = conn.execute("SELECT * FROM interactions WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit))
+    rows = conn.execute(f"{_ROWS} WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit))
     return [_from_row(row) for row in rows]
 
 
@@ -191,4 +211,5 @@ def _from_row(row: sqlite3.Row) -> Interaction:
     values = dict(row)
     for name in _JSON:
         values[name] = json.loads(values[name])
+    values["reviewed"] = bool(values["reviewed"])
     return Interaction(**values)

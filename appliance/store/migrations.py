@@ -240,6 +240,46 @@ _MOMENTS = (
     """,
 )
 
+_KINDS_WITH_ORIGIN_AND_REVIEWED = (
+    "DROP TRIGGER interactions_kinds",
+    "DROP INDEX interactions_kind",
+    "DROP INDEX interactions_rated",
+    "DROP TABLE kinds",
+    "ALTER TABLE interactions ADD COLUMN reviewed INTEGER /* has anybody judged the answer in feedback */ "
+    "NOT NULL DEFAULT 0 CHECK (reviewed IN (0, 1))",
+    "UPDATE interactions SET reviewed = 1 WHERE id IN "
+    "(SELECT request_id FROM feedback WHERE coalesce(rating, correction, cohort, use) IS NOT NULL)",
+    """
+    CREATE TABLE kinds (
+        -- Which of these occur, or occurred, together in interactions, for listings; kept by triggers.
+        cohort TEXT NOT NULL,
+        layer TEXT NOT NULL,
+        release TEXT NOT NULL,
+        status TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        reviewed INTEGER NOT NULL,
+        PRIMARY KEY (cohort, layer, release, status, origin, reviewed)
+    ) WITHOUT ROWID
+    """,
+    # Both end in seq (the rowid), so the rows of a kind, and those of a rating, are ranges in the log's order.
+    "CREATE INDEX interactions_kind ON interactions (cohort, layer, release, status, origin, reviewed)",
+    "CREATE INDEX interactions_rated ON interactions (rating, cohort, layer, release, status, origin, reviewed) "
+    "WHERE rating IS NOT NULL",
+    "INSERT INTO kinds SELECT DISTINCT cohort, layer, release, status, origin, reviewed FROM interactions",
+    """
+    CREATE TRIGGER interactions_kinds AFTER INSERT ON interactions BEGIN
+        INSERT OR IGNORE INTO kinds
+        VALUES (NEW.cohort, NEW.layer, NEW.release, NEW.status, NEW.origin, NEW.reviewed);
+    END
+    """,
+    """
+    CREATE TRIGGER interactions_reviewed AFTER UPDATE OF reviewed ON interactions BEGIN
+        INSERT OR IGNORE INTO kinds
+        VALUES (NEW.cohort, NEW.layer, NEW.release, NEW.status, NEW.origin, NEW.reviewed);
+    END
+    """,
+)
+
 
 _EXAMPLES = """
 CREATE TABLE examples (
@@ -455,3 +495,10 @@ def m013_use_unsaid(database: Database) -> None:
     database.execute("DROP TABLE earlier")
     for index in _FEEDBACK_INDEXES:
         database.execute(index)
+
+
+@schema()
+def m014_origin_and_reviewed(database: Database) -> None:
+    """Listings by where a request came from, and by whether anybody has judged its answer."""
+    for statement in _KINDS_WITH_ORIGIN_AND_REVIEWED:
+        database.execute(statement)

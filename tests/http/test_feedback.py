@@ -36,6 +36,23 @@ def test_the_last_rating_counts_and_a_comment_keeps_it(served: Running, client: 
     assert len(served.rows("SELECT id FROM feedback WHERE request_id = ?", asked)) == 3
 
 
+def test_the_log_tells_it_and_the_queue_loses_it(served: Running, client: httpx.Client, asked: str) -> None:
+    def queued(reviewed: str) -> list[Json]:
+        found = served.operated("GET", f"/interactions?limit=1000&origin=live&reviewed={reviewed}")
+        return [row for row in found if row["id"] == asked]
+
+    (fresh,) = queued("false")
+    assert queued("true") == []
+    given: Json = {"rating": -1, "use": "for", "correction": "No.", "cohort": "finance"}
+    assert client.post(FEEDBACK, json={"request_id": asked, **given}).is_success
+    told = {"rating": -1, "use": "for", "correction": "No.", "right_cohort": "finance", "reviewed": True}
+    assert {**fresh, **told} == served.operated("GET", f"/interactions/{asked}")
+    assert queued("true") == [{**fresh, **told}] and queued("false") == []
+    assert fresh["cohort"] == "legal" and {fresh[name] for name in told} == {None, False}
+    assert client.post(FEEDBACK, json={"request_id": asked, "use": "none"}).is_success
+    assert queued("true") == [{**fresh, **told, "use": None}]
+
+
 def test_an_idempotency_key_stores_once(served: Running, client: httpx.Client, asked: str) -> None:
     headers, body = {"Idempotency-Key": f"once-{asked}"}, {"request_id": asked, "rating": 1}
     replies = [client.post(FEEDBACK, json=body, headers=headers).json() for _ in range(3)]

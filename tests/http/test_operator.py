@@ -258,9 +258,11 @@ def test_interactions_are_listed_and_paged(served: Running) -> None:
         ("release=legal@2", "release", "legal@2"),
         ("layer=fallback", "layer", "fallback"),
         ("status=ok", "status", "ok"),
+        ("origin=live", "origin", "live"),
+        ("reviewed=false", "reviewed", False),
     ],
 )
-def test_interactions_are_filtered(served: Running, query: str, field: str, value: str) -> None:
+def test_interactions_are_filtered(served: Running, query: str, field: str, value: object) -> None:
     with served.http() as client:
         for model in ("legal", "auto"):
             client.post(CHAT, json=chat(model=model, max_tokens=1))
@@ -270,7 +272,10 @@ def test_interactions_are_filtered(served: Running, query: str, field: str, valu
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=1001", "limit=x", "before=-1", "status=fine", "rating=2", f"before={2**63}", "since=soon"],
+    [
+        *("limit=0", "limit=1001", "limit=x", "before=-1", "status=fine", "rating=2", f"before={2**63}"),
+        *("since=soon", "until=then", "origin=elsewhere", "reviewed=perhaps", "text="),
+    ],
 )
 def test_bad_queries(served: Running, query: str) -> None:
     reply = served.operator("GET", f"/interactions?{query}")

@@ -240,6 +240,22 @@ def test_a_mark_is_taken_back(desk: Desk) -> None:
     stored = desk.premises.rows("SELECT use, rating FROM feedback WHERE request_id = ? ORDER BY rowid", id)
     assert [(row["use"], row["rating"]) for row in stored] == [("for", None), (None, 1), ("none", None)]
     assert "give at least one of" in desk.fails("feedback", id)
+    shown = desk.json("log", "show", id)
+    assert (shown["use"], shown["rating"], shown["reviewed"]) == (None, 1, True)
+
+
+def test_the_log_is_narrowed_to_what_is_to_be_reviewed(desk: Desk) -> None:
+    ids = [row["id"] for row in desk.premises.rows("SELECT id FROM interactions ORDER BY seq")]
+    desk.json("feedback", ids[1], "--rating", "1")
+
+    def found(*filters: str) -> list[str]:
+        lines = desk.text("log", "tail", "--json", *filters).splitlines()
+        return [json.loads(line)["id"] for line in lines]
+
+    assert found("--reviewed") == ids[1:]
+    assert found("--no-reviewed", "--origin", "live") == ids[:1]
+    assert found("--origin", "probe") == []
+    desk.fails("log", "tail", "--origin", "elsewhere")
 
 
 def test_an_export_may_be_asked_for_as_json(desk: Desk) -> None:

@@ -89,6 +89,54 @@ def test_the_interaction_shows_its_newest_rating(database: Database) -> None:
     assert rating(database) == 0
 
 
+SAID = ("rating", "use", "correction", "right_cohort", "reviewed")
+
+
+def test_the_interaction_tells_what_people_said_last(database: Database) -> None:
+    words: list[dict[str, Any]] = [
+        {"comment": "hm"},
+        {"use": "for", "rating": 1},
+        {"correction": "No.", "cohort": "health"},
+        {"use": "against", "correction": "Never."},
+        {"cohort": "base", "comment": "or nobody's"},
+        {"use": "none"},
+    ]
+    told = []
+    for n, said in enumerate(words):
+        record(database, sample(f"fb_{n}", **said))
+        with database.read() as conn:
+            (row,) = interactions.page(conn, limit=2)
+            assert [interactions.get(conn, "req_1")] == interactions.follow(conn, 0, 2) == [row]
+        told.append(tuple(row.columns()[name] for name in SAID))
+    assert told == [
+        (None, None, None, None, False),
+        (1, "for", None, None, True),
+        (1, "for", "No.", "health", True),
+        (1, "against", "Never.", "health", True),
+        (1, "against", "Never.", "base", True),
+        (1, None, "Never.", "base", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "reviewed"),
+    [
+        ({"rating": 0}, True),
+        ({"use": "none"}, True),
+        ({"correction": ""}, True),
+        ({"cohort": "base"}, True),
+        ({"comment": "hm"}, False),
+    ],
+)
+def test_what_somebody_judged_leaves_the_queue(database: Database, said: dict[str, Any], reviewed: bool) -> None:
+    database.write(lambda conn: interactions.insert(conn, interaction("req_2"))).result()
+    record(database, sample("fb_1", **said))
+    record(database, sample("fb_2", comment="a word more"))
+    with database.read() as conn:
+        found = {of: [row.id for row in interactions.page(conn, limit=9, reviewed=of)] for of in (True, False)}
+    assert found == ({True: ["req_1"], False: ["req_2"]} if reviewed else {True: [], False: ["req_2", "req_1"]})
+
+
 @pytest.mark.parametrize(
     ("uses", "trained_on"),
     [

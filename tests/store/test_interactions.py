@@ -62,7 +62,7 @@ ROWS = 20_000
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """20,000 interactions, one a minute; one in 1,000 failed, one in 2,000 rated."""
+    """20,000 interactions, one a minute; one in 1,000 failed, in 2,000 rated, in 700 a probe, in 400 reviewed."""
     database = Database.open(tmp_path_factory.mktemp("log") / "appliance.db")
     database.write(_fill).result()
     yield database
@@ -91,9 +91,11 @@ def _fill(conn: sqlite3.Connection) -> None:
             release=f"legal@{n // 5_000}",
             layer=("classifier", "pinned", "fallback")[n % 7 % 3],
             status="failed" if n % 1_000 == 0 else "ok",
+            origin="probe" if n % 700 == 0 else "live",
         )
         interactions.insert(conn, row)
     conn.execute("UPDATE interactions SET rating = 1 WHERE seq % 2000 = 0")
+    conn.execute("UPDATE interactions SET reviewed = 1 WHERE seq % 400 = 0")
 
 
 def test_every_column_is_kept(database: Database) -> None:
@@ -129,6 +131,11 @@ def test_now_is_a_moment_that_the_log_takes_and_that_sorts(database: Database) -
         Filters(status="failed"),
         Filters(status="ok"),
         Filters(rating=1),
+        Filters(origin="probe"),
+        Filters(reviewed=True),
+        Filters(reviewed=False),
+        Filters(origin="live", reviewed=False, cohort="legal", since=minute(3_000)),
+        Filters(reviewed=True, rating=1),
         Filters(since=minute(19_500)),
         Filters(cohort="legal", status="failed", since=minute(3_000)),
         Filters(cohort=None, rating=1, layer="classifier"),
@@ -191,12 +198,14 @@ FILTERS = {
     "layer": "pinned",
     "status": "failed",
     "rating": 1,
+    "origin": "probe",
+    "reviewed": True,
     "since": minute(9),
 }
 
 
 EVERY_COMBINATION = pytest.mark.parametrize(
-    "names", [names for n in range(7) for names in combinations(FILTERS, n)], ids=" ".join
+    "names", [names for n in range(len(FILTERS) + 1) for names in combinations(FILTERS, n)], ids=" ".join
 )
 
 
@@ -209,7 +218,7 @@ def test_every_page_looks_its_rows_up_and_neither_scans_nor_sorts(log: Database,
     assert not any("TEMP B-TREE" in detail for detail in details), details
     by_column = [detail for detail in on_the_log if "INDEX interactions_" in detail]
     if set(names) - {"since"}:
-        kind = "cohort=? AND layer=? AND release=? AND status=? AND"
+        kind = "cohort=? AND layer=? AND release=? AND status=? AND origin=? AND reviewed=? AND"
         assert by_column and all(kind in detail for detail in by_column), details
         assert ("rating" in names) is all("(rating=? AND" in detail for detail in by_column), details
     if "since" in names:
@@ -231,6 +240,9 @@ def test_a_page_costs_fewer_steps_than_the_log_has_rows(log: Database, names: tu
         Filters(cohort="base", layer="pinned", since="2026-01-14T00:00:00.000000+00:00"),
         Filters(release="legal@0", since="2026-01-14T00:00:00.000000+00:00"),
         Filters(since="2027-01-01T00:00:00.000000+00:00"),
+        Filters(origin="shadow"),
+        Filters(origin="probe", reviewed=True),
+        Filters(reviewed=True, cohort="health", since="2026-01-14T00:00:00.000000+00:00"),
     ],
 )
 def test_a_page_of_what_is_rare_or_nowhere_costs_no_more(log: Database, filters: Filters) -> None:
@@ -275,9 +287,11 @@ def chosen(names: tuple[str, ...]) -> Filters:
 
 def test_following_is_a_walk_by_seq(log: Database) -> None:
     with log.read() as conn:
-        assert plan(conn, lambda: interactions.follow(conn, 10, 10)) == [
-            "SEARCH interactions USING INTEGER PRIMARY KEY (rowid>?)"
-        ]
+        walk, *others = plan(conn, lambda: interactions.follow(conn, 10, 10))
+        assert walk == "SEARCH interactions USING INTEGER PRIMARY KEY (rowid>?)"
+        assert {detail for detail in others if "SUBQUERY" not in detail} == {
+            "SEARCH feedback USING INDEX feedback_request (request_id=?)"
+        }
         rows = interactions.follow(conn, 19_990, 50)
     assert [row.seq for row in rows] == list(range(19_991, 20_001))
 

@@ -11,6 +11,7 @@ from appliance.store import interactions
 from appliance.store.connections import read_write
 from appliance.store.database import Database
 from appliance.store.migrations import migrate
+from appliance.store.timestamps import now
 
 from .samples import feedback, interaction
 
@@ -69,7 +70,8 @@ def test_feedback_from_before_use_could_be_unsaid_says_what_it_said(tmp_path: Pa
         migrate(conn, path, stop_before="m013_use_unsaid")
         interactions.insert(conn, interaction("req_1"))
         for n, use in enumerate(uses):
-            feedback_rows.record(conn, feedback(f"fb_{9 - n}", rating=1, use=use, idempotency_key=f"i{n}"))
+            said = (f"fb_{9 - n}", "req_1", "", now(), 1, None, None, None, use, f"i{n}", "aa")
+            conn.execute(f"INSERT INTO feedback VALUES ({', '.join('?' * len(said))})", said)  # noqa: S608
         conn.execute("DELETE FROM feedback WHERE id = 'fb_9'")  # so that the rows do not count from 1
     database = Database.open(path)
     with database.read() as conn:
@@ -78,6 +80,29 @@ def test_feedback_from_before_use_could_be_unsaid_says_what_it_said(tmp_path: Pa
         assert [n for (n,) in conn.execute("SELECT rowid FROM feedback ORDER BY rowid")] == [2, 3, 4]
     again = feedback("fb_new", idempotency_key="i1")
     assert database.write(lambda conn: feedback_rows.record(conn, again)).result() == kept[0]
+    database.close()
+
+
+def test_a_log_from_before_reviews_tells_what_was_reviewed(tmp_path: Path) -> None:
+    path = tmp_path / "appliance.db"
+    path.touch()
+    said = [("rating", 0), ("correction", "No."), ("cohort", "health"), ("use", "against"), ("comment", "hm")]
+    with closing(read_write(path)) as conn:
+        migrate(conn, path, stop_before="m014_origin_and_reviewed")
+        for n, (column, value) in enumerate([*said, ("use", None)], 1):
+            interactions.insert(conn, interaction(f"req_{n}", origin="probe" if n % 2 else "live"))
+            conn.execute(
+                f"INSERT INTO feedback (id, request_id, key_id, created, body_digest, {column}) "  # noqa: S608
+                "VALUES (?, ?, '', '', '', ?)",
+                (f"fb_{n}", f"req_{n}", value),
+            )
+        interactions.insert(conn, interaction("req_7", cohort="finance"))
+    database = Database.open(path)
+    with database.read() as conn:
+        assert [row.seq for row in interactions.page(conn, limit=9, reviewed=True)] == [4, 3, 2, 1]
+        assert [row.seq for row in interactions.page(conn, limit=9, reviewed=False)] == [7, 6, 5]
+        assert [row.seq for row in interactions.page(conn, limit=9, origin="probe")] == [5, 3, 1]
+        assert conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     database.close()
 
 
@@ -93,7 +118,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(database: Datab
     database.close()
     before = database.path.read_bytes()
     with pytest.raises(
-        DatabaseTooNew, match=r"m999_future.*m013_use_unsaid.*install the newer version.*restore the backup"
+        DatabaseTooNew, match=r"m999_future.*m014_origin_and_reviewed.*install the newer version.*restore the backup"
     ):
         Database.open(database.path)
     assert database.path.read_bytes() == before

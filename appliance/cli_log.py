@@ -37,17 +37,18 @@ def log_tail(
     where = {"cohort": cohort, "release": release, "layer": layer, "origin": origin}
     kinds = {**where, "status": status, "rating": rating, "reviewed": reviewed}
     within = {"since": since, "until": until, "text": text}
+    brief = not as_json
     if follow and any(within.values()):
         raise typer.BadParameter("--follow takes no --since, --until or --text")
 
     async def tail(operator: Operator) -> None:
-        newest = await operator.get("interactions", limit=1)
+        newest = await operator.get("interactions", limit=1, brief=True)
         last = newest[0]["seq"] if newest else 0
-        rows = await operator.get("interactions", before=last + 1, limit=lines, **kinds, **within)
+        rows = await operator.get("interactions", before=last + 1, limit=lines, brief=brief, **kinds, **within)
         show.interactions(rows[::-1], as_json=as_json)
         while follow:
             await asyncio.sleep(0.5)
-            new = await operator.get("interactions", after=last, limit=1000)
+            new = await operator.get("interactions", after=last, limit=1000, brief=brief)
             last = new[-1]["seq"] if new else last
             wanted = [row for row in new if all(value in (None, row[name]) for name, value in kinds.items())]
             show.interactions(wanted, as_json=as_json)

@@ -21,11 +21,12 @@ Position = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class LogQuery(BaseModel):
-    """Which rows: `before` and `after` are a `seq`, the others narrow."""
+    """Which rows: `before` and `after` are a `seq`, those behind `brief` narrow."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 50
     before: Position | None = None
     after: Position | None = None
+    brief: bool = False
     cohort: str | None = None
     release: str | None = None
     layer: str | None = None
@@ -56,7 +57,8 @@ async def log(box: TheBox, _caller: Views, query: Annotated[LogQuery, Query()]) 
                 found = interactions.follow(connection, query.after, query.limit)
             else:
                 found = interactions.page(connection, limit=query.limit, before_seq=query.before, **query.filters())
-        return json.dumps([row.columns() for row in found]).encode()
+        rows = [row.brief() for row in found] if query.brief else found
+        return json.dumps([row.columns() for row in rows]).encode()
 
     # JSON here and not by FastAPI, which would hold up the event loop, and every answer, for a tenth of a second.
     return Response(await asyncio.to_thread(read), media_type="application/json")

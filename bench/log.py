@@ -113,6 +113,7 @@ def listings(rows: int) -> dict[str, dict[str, object]]:
     ten = {"cohort": "finance", "layer": "pinned"}
     return {
         "newest": {},
+        "newest, brief": {"brief": True},
         "from the middle": {"before": rows // 2},
         "the oldest": {"before": 51},
         "followed from the middle": {"after": rows // 2},

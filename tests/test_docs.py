@@ -171,6 +171,10 @@ def test_request_fields(model: type[BaseModel]) -> None:
     assert set(rows("api.md", SECTIONS[model])) == wanted
 
 
+def test_queries_of_the_log() -> None:
+    assert set(rows("api.md", "Reading")) == set(log_api.LogQuery.model_fields)
+
+
 def test_reply_headers() -> None:
     given = {header for text in SOURCES.values() for header in re.findall(r'"([Xx]-[A-Za-z-]+)"(?::|\] =)', text)}
     documented = rows("api.md", "Replies")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, Unpack
 
 from appliance.store.feedback import last
@@ -13,6 +13,7 @@ from appliance.store.feedback import last
 Origin = Literal["live", "eval", "shadow", "probe"]
 Status = Literal["ok", "cancelled", "failed"]
 
+BRIEF = 300  # characters, or token ids
 _JSON = ("metadata", "messages", "alternatives", "scores", "sampling")
 
 
@@ -66,6 +67,19 @@ class Interaction:
     def columns(self) -> dict[str, Any]:
         """By name. Not `asdict`, which copies whatever a column holds and takes ten times as long."""
         return {name: getattr(self, name) for name in _COLUMNS}
+
+    def brief(self) -> Interaction:
+        """For a line of a list: of the messages the user's last one (without any, the last), of every text the first
+        `BRIEF` characters, and no JSON schema."""
+        asked = [message for message in self.messages if message["role"] == "user"] or self.messages
+        return replace(
+            self,
+            messages=[{**message, "content": message["content"][:BRIEF]} for message in asked[-1:]],
+            answer=self.answer[:BRIEF],
+            alternatives=[text[:BRIEF] for text in self.alternatives],
+            sampling={name: value for name, value in self.sampling.items() if name != "response_format"},
+            correction=self.correction and self.correction[:BRIEF],
+        )
 
 
 _COLUMNS = tuple(column.name for column in fields(Interaction))

@@ -251,6 +251,19 @@ def test_interactions_are_listed_and_paged(served: Running) -> None:
     assert first["session"] == session
 
 
+def test_a_brief_log_is_cut(served: Running) -> None:
+    turns = [("user", "Hello"), ("assistant", "Hi"), ("user", "x" * 400)]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    with served.http() as client:
+        asked = client.post(CHAT, json=chat(max_tokens=1) | {"messages": messages}).headers["x-request-id"]
+    whole = served.operated("GET", f"/interactions/{asked}")
+    cut = {**whole, "messages": [{"role": "user", "content": "x" * 300}]}
+    assert whole["messages"] == messages
+    assert served.operated("GET", "/interactions?limit=1&brief=false") == [whole]
+    assert served.operated("GET", "/interactions?limit=1&brief=true") == [cut]
+    assert served.operated("GET", f"/interactions?after={whole['seq'] - 1}&brief=true") == [cut]
+
+
 @pytest.mark.parametrize(
     ("query", "field", "value"),
     [

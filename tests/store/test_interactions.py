@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import combinations
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -103,6 +103,37 @@ def test_every_column_is_kept(database: Database) -> None:
     with database.read() as conn:
         assert interactions.get(conn, "req_1") == replace(EVERY_COLUMN, seq=seq)
         assert interactions.get(conn, "req_2") is None
+
+
+LONG = "Ä" * 299 + "🙂" + "more"
+
+
+@pytest.mark.parametrize(
+    ("messages", "kept"),
+    [
+        ([("system", LONG), ("user", "One"), ("user", LONG), ("assistant", LONG)], ("user", LONG[:300])),
+        ([("prompt", LONG)], ("prompt", LONG[:300])),
+        ([("prompt", list(range(400)))], ("prompt", list(range(300)))),
+        ([], None),
+    ],
+)
+def test_a_brief_row_keeps_what_a_line_shows(messages: list[tuple[str, Any]], kept: tuple[str, Any] | None) -> None:
+    schema = {"type": "json_schema", "json_schema": {"schema": {"description": LONG}}}
+    whole = replace(
+        EVERY_COLUMN,
+        messages=[{"role": role, "content": content} for role, content in messages],
+        answer=LONG,
+        alternatives=[LONG, "short"],
+        sampling={"seed": 7, "response_format": schema},
+        correction=LONG,
+    )
+    brief = whole.brief()
+    assert brief.messages == ([{"role": kept[0], "content": kept[1]}] if kept else [])
+    assert (brief.answer, brief.alternatives) == (LONG[:300], [LONG[:300], "short"])
+    assert (brief.sampling, brief.correction) == ({"seed": 7}, LONG[:300])
+    cut = ("messages", "answer", "alternatives", "sampling", "correction")
+    assert replace(brief, **{name: getattr(whole, name) for name in cut}) == whole
+    assert EVERY_COLUMN.brief() == EVERY_COLUMN
 
 
 @pytest.mark.parametrize(

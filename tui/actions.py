@@ -1,85 +1,104 @@
-"""What an operator changes from the console: releases, and long work begun."""
+"""What an operator changes from the console: releases, routers, and long work begun or ended."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from textual import work
-from textual.app import App
-
-from tui.client import Client
+from tui import inert
+from tui.asking import Asking
+from tui.client import Client, part
 from tui.screens.confirm import Ask, Choose, Confirm
-from tui.widgets.pane import Work
 
+JOBS = ("retrain", "evaluate", "attribute", "curve", "router/fit")
 ALL = "all cohorts"
 _FOR_ALL = ("evaluate", "attribute")  # jobs that may be of all cohorts
-T = TypeVar("T")
+_WAITING = ("candidate", "shadow", "canary")
+_FIT = (
+    "A router is fitted to the rows there are, and to the requests whose right cohort somebody named. Unless it is "
+    "provably worse, it decides about every new request instead of the one in force."
+)
+Release = dict[str, Any]
 
 
-class Actions(App[None]):
-    """What changes what is live asks first. How the appliance is asked is the console's."""
-
-    def act(self, work: Work) -> None:
-        """Change something and tell what came of it."""
-        raise NotImplementedError
-
-    async def asked(self, question: Callable[[Client], Awaitable[T]]) -> T | None:
-        """Its answer; None when there was none, which has been told."""
-        raise NotImplementedError
+class Actions(Asking):
+    """What changes what is live asks first."""
 
     def action_bring(self, pane: str) -> None:
         raise NotImplementedError
 
-    def promote(self, cohort: str, version: int, live: str | None) -> None:
-        changes = (
-            f"{cohort}@{version} goes live. It answers every new request of {cohort} instead of {live or 'the base'}."
-        )
-        self._confirmed(changes, "promote", {"cohort": cohort, "version": version})
+    # -- releases ----------------------------------------------------------------------------------------------------
 
-    def reject(self, cohort: str, version: int) -> None:
-        changes = f"{cohort}@{version} is retired without having been live. Its files stay."
-        self._confirmed(changes, "reject", {"cohort": cohort, "version": version})
+    def promote(self, release: Release, live: str | None) -> None:
+        cohort, version = release["cohort"], release["version"]
+        name = f"{cohort}@{version}"
+        if release["state"] == "live":
+            self.notify(f"{name} is live already", severity="warning", markup=False)
+            return
+        changes = f"{name} goes live. It answers every new request of {cohort} instead of {live or 'the base'}."
+        body = {"cohort": cohort, "version": version, "live": live}
+        self._confirmed("\n".join([changes, *doubts(release)]), cohort, "promote", body, _switched)
+
+    def reject(self, release: Release) -> None:
+        cohort, version = release["cohort"], release["version"]
+        name = f"{cohort}@{version}"
+        if release["state"] not in _WAITING:
+            self.notify(
+                f"{name} is {release['state']}: only a candidate is rejected", severity="warning", markup=False
+            )
+            return
+        changes = f"{name} is retired without having been live. Its files stay."
+        body = {"cohort": cohort, "version": version}
+        self._confirmed(changes, cohort, "reject", body, lambda found: f"{name} is retired; {_answers(found)}")
 
     def roll_back(self, cohort: str, live: str | None, previous: str | None) -> None:
         if live is None:
             self.notify(f"{cohort} has no live release: the base answers already", severity="warning", markup=False)
             return
         changes = f"{live} is retired. {previous or 'The base'} answers every new request of {cohort} instead."
-        self._confirmed(changes, "rollback", {"cohort": cohort, "live": live})
+        self._confirmed(changes, cohort, "rollback", {"cohort": cohort, "live": live}, _switched)
 
-    def _confirmed(self, changes: str, path: str, body: dict[str, Any]) -> None:
-        cohort = body["cohort"]
-
+    def _confirmed(
+        self, changes: str, typed: str, path: str, body: dict[str, Any], told: Callable[[dict[str, Any]], str]
+    ) -> None:
         async def change(client: Client) -> str:
-            found = await client.post(path, **body)
-            live, before = (found[name] or "the base" for name in ("live", "previous"))
-            return f"{cohort}: {live} is live; a rollback returns to {before}"
+            return told(await client.post(path, **body))
 
         def answered(yes: bool | None) -> None:
             if yes:
                 self.act(change)
 
-        self.push_screen(Confirm(changes, cohort), answered)
+        self.push_screen(Confirm(changes, typed), answered)
+
+    # -- routers -----------------------------------------------------------------------------------------------------
+
+    def switch_router(self, routers: list[dict[str, Any]]) -> None:
+        """To the one before the one in force."""
+        live = next((one["version"] for one in routers if one["state"] == "live"), None)
+        earlier = [one["version"] for one in routers if one["state"] == "retired" and one["version"] < (live or 0)]
+        if not earlier:
+            self.notify("there is no earlier router to go back to", severity="warning")
+            return
+        version = max(earlier)
+        says = f"router@{version} decides about every new request instead of router@{live}."
+        told = f"router@{version} is in force"
+        self._confirmed(says, "router", "router/switch", {"version": version}, lambda _: told)
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
 
     def action_begin(self, kind: str) -> None:
-        self.begin(kind)
-
-    def begin(self, kind: str) -> None:
         """Long work: of a cohort that is asked for."""
         if kind == "router/fit":
-            self.act(_fit)
-        else:
-            self._choose_cohort(kind)
+            self._confirmed(_FIT, "router", kind, {"interactions": True}, lambda _: "a router is being fitted")
+            return
 
-    @work(group="look")
-    async def _choose_cohort(self, kind: str) -> None:
-        found = await self.asked(lambda client: client.get("cohorts"))
-        if found is not None:
-            names = [one["cohort"] for one in found]
-            options = [ALL, *names] if kind in _FOR_ALL else names
-            self.push_screen(Choose(f"{kind}: of which cohort?", options), lambda name: self.options(kind, name))
+        async def names() -> list[str]:
+            found = await self.asked(lambda client: client.get("cohorts"))
+            cohorts = [one["cohort"] for one in found or ()]
+            return [ALL, *cohorts] if kind in _FOR_ALL and cohorts else cohorts
+
+        self.push_screen(Choose(f"{kind}: of which cohort?", names), lambda name: self.options(kind, name))
 
     def options(self, kind: str, cohort: str | None) -> None:
         """A training may be shorter than configured."""
@@ -110,7 +129,24 @@ class Actions(App[None]):
         self.act(started)
         self.action_bring("jobs")
 
+    def cancel(self, identity: str, kind: str) -> None:
+        says = f"{identity} ({kind}) ends. What it made so far is found by the next one."
+        told = f"{identity} is cancelled"
+        self._confirmed(says, kind, f"jobs/{part(identity)}/cancel", {}, lambda _: told)
 
-async def _fit(client: Client) -> str:
-    await client.post("router/fit")
-    return "a router is being fitted"
+
+def doubts(release: Release) -> list[str]:
+    """What speaks against a promotion, as far as is known."""
+    failed = [reason for reason in release.get("manifest", {}).get("reasons", []) if not reason["passed"]]
+    found = [] if release.get("gated") else ["! no gate has passed it"]
+    found += [f"! {reason['check']}: {reason['says']}" for reason in failed]
+    found += [f"! {release['warning']}"] if release.get("warning") else []
+    return [inert.plain(one, 300) for one in found]
+
+
+def _switched(found: dict[str, Any]) -> str:
+    return f"{_answers(found)}; a rollback returns to {found['previous'] or 'the base'}"
+
+
+def _answers(found: dict[str, Any]) -> str:
+    return f"{found['cohort']}: {found['live']} is live" if found["live"] else f"{found['cohort']}: the base answers"

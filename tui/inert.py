@@ -11,7 +11,15 @@ import unicodedata
 from rich.text import Text
 
 _ALLOWED = {"\n"}
-_REPLACEMENT = "\ufffd"
+REPLACEMENT = "\ufffd"
+_NEVER = (
+    "Cc",
+    "Cf",
+    "Cs",
+    "Co",
+    "Zl",
+    "Zp",
+)  # control, format (bidirectional and such), private, ends
 
 
 def plain(text: object, limit: int = 200) -> str:
@@ -22,6 +30,12 @@ def plain(text: object, limit: int = 200) -> str:
 def block(text: object, limit: int = 20_000) -> Text:
     """Several lines, of at most `limit` characters together; never read as markup."""
     return Text(_harmless(str(text)[: limit + 1], limit), overflow="fold")
+
+
+def editable(text: str, limit: int = 20_000) -> str:
+    """For an editor: tabs stay, and every end of a line is a newline."""
+    lines = text.replace("\r\n", "\n")
+    return "".join(one if one == "\t" else _shown(one) for one in lines[:limit])
 
 
 def line(text: object, limit: int = 200, style: str = "") -> Text:
@@ -35,9 +49,9 @@ def _harmless(text: str, limit: int) -> str:
 
 
 def _shown(character: str) -> str:
-    """Control, format (bidirectional, zero width), surrogate and private characters are replaced."""
+    """What would drive a terminal or reorder a line is replaced."""
     if character in _ALLOWED:
         return character
     if character == "\t":
         return "    "
-    return _REPLACEMENT if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co") else character
+    return REPLACEMENT if unicodedata.category(character) in _NEVER else character

@@ -40,8 +40,8 @@ class WantsKey(Message):
 
 
 class Done(Message):
-    """An action ended; `refused` when the appliance said no."""
+    """An action ended; `refused` when the appliance said no, `quiet` when the screen shows what came of it."""
 
-    def __init__(self, says: str, *, refused: bool = False) -> None:
+    def __init__(self, says: str, *, refused: bool = False, quiet: bool = False) -> None:
         super().__init__()
-        self.says, self.refused = says, refused
+        self.says, self.refused, self.quiet = says, refused, quiet

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-FIELDS = ("cohort", "release", "layer", "status", "rating", "since", "until")
+FIELDS = ("cohort", "release", "layer", "status", "rating", "reviewed", "origin", "since", "until")
+_ONE_OF = {
+    "rating": ("-1", "0", "1"),
+    "status": ("ok", "cancelled", "failed"),
+    "reviewed": ("yes", "no"),
+    "origin": ("live", "probe"),
+}
 LONGEST = 200  # characters that are searched for
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -38,16 +44,18 @@ _EXAMPLES = {
     "layer": "fallback",
     "status": "failed",
     "rating": "-1",
+    "reviewed": "no",
+    "origin": "probe",
     "since": "2h",
     "until": "2027-01-31",
 }
 
 
 def _value(field: str, value: str, now: datetime) -> str:
-    if field == "rating" and value not in ("-1", "0", "1"):
-        raise BadSearch("rating: is -1, 0 or 1")
-    if field == "status" and value not in ("ok", "cancelled", "failed"):
-        raise BadSearch("status: is ok, cancelled or failed")
+    if value not in (allowed := _ONE_OF.get(field, (value,))):
+        raise BadSearch(f"{field}: is {', '.join(allowed[:-1])} or {allowed[-1]}")
+    if field == "reviewed":
+        return {"yes": "true", "no": "false"}[value]
     if field not in ("since", "until"):
         return value
     ago = re.fullmatch(r"([0-9]{1,5})([mhd])", value)

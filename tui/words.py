@@ -13,7 +13,7 @@ def percent(share: float | None) -> str:
 
 
 def points(score: float | None) -> str:
-    return NONE if score is None else f"{100 * score:.1f}"
+    return NONE if score is None else f"{100 * score:.1f} %"
 
 
 def milliseconds(value: float | None) -> str:
@@ -55,12 +55,21 @@ def age(moment: str | None, now: datetime | None = None) -> str:
     return duration(whole) if seconds >= 0 else f"in {duration(whole)}"
 
 
+def local(moment: str) -> datetime:
+    """In the zone of whoever looks."""
+    return datetime.fromisoformat(moment).astimezone()
+
+
+def zone() -> str:
+    return datetime.now().astimezone().tzname() or "local"
+
+
 def clock(moment: str) -> str:
-    return moment[11:19]
+    return f"{local(moment):%H:%M:%S}"
 
 
 def day(moment: str | None) -> str:
-    return moment[:10] if moment else NONE
+    return f"{local(moment):%Y-%m-%d}" if moment else NONE
 
 
 def bar(share: float, width: int) -> str:
@@ -81,6 +90,5 @@ def columns(values: list[int], height: int = 1) -> list[str]:
 
 def gain(score: dict[str, Any]) -> str:
     """A task's score beside the base's, with its interval."""
-    return (
-        f"{points(score['candidate'])} ({points(score['low'])}-{points(score['high'])}), base {points(score['base'])}"
-    )
+    low, high = (NONE if score[end] is None else f"{100 * score[end]:.1f}" for end in ("low", "high"))
+    return f"{points(score['candidate'])} ({low}-{high}), base {points(score['base'])}"

@@ -61,7 +61,7 @@ def test_a_promotion_wants_the_name_typed() -> None:
         assert client.told == [] and "that is not legal" in said(pilot, ".hint")
         pilot.app.screen.query_one(Input).value = "legal"
         await pressed(pilot, "enter")
-        assert client.told == [("promote", {"cohort": "legal", "version": 3})]
+        assert client.told == [("promote", {"cohort": "legal", "version": 3, "live": "legal@2"})]
 
     opened(client, use)
 
@@ -170,7 +170,7 @@ def test_a_dry_run_shows_every_layer() -> None:
         ("evaluate", ["e", "enter"], {"cohort": None}),
         ("attribute", ["a", "j", "enter"], {"cohort": "legal"}),
         ("curve", ["u", "enter"], {"cohort": "legal"}),
-        ("router/fit", ["o"], {}),
+        ("router/fit", ["o", *"router", "enter"], {"interactions": True}),
     ],
 )
 def test_long_work_is_begun(kind: str, keys: list[str], wanted: dict[str, object]) -> None:
@@ -187,8 +187,8 @@ def test_a_running_job_is_cancelled() -> None:
     client = Canned()
 
     async def use(pilot: Pilot[None]) -> None:
-        await pressed(pilot, "5", "x")
-        assert client.told == [("jobs/job_1/cancel", {})]
+        await pressed(pilot, "5", "x", *"retrain", "enter", "j", "x")
+        assert client.told == [("jobs/job_1/cancel", {})], "and what has ended is not ended again"
 
     opened(client, use)
 
@@ -199,11 +199,11 @@ def test_an_appliance_that_goes_shows_as_such_and_comes_back() -> None:
     async def use(pilot: Pilot[None]) -> None:
         client.gone = True
         await pressed(pilot, "r")
-        assert "does not answer" in said(pilot, "#state") and "is old" in said(pilot, "#state")
+        assert "does not answer" in said(pilot, "#state") and "OLD since" in said(pilot, "#state")
         assert pilot.app.query_one("#traffic", Rows).row_count == 6, "what was seen last stays"
         client.gone = False
         await pressed(pilot, "r")
-        assert URL in said(pilot, "#state") and "old" not in said(pilot, "#state")
+        assert URL in said(pilot, "#state") and "OLD" not in said(pilot, "#state")
 
     opened(client, use)
 
@@ -257,8 +257,10 @@ def test_a_slow_appliance_is_asked_once_at_a_time(monkeypatch: pytest.MonkeyPatc
     async def run() -> None:
         async with Console(Canned(), every_s=0.01).run_test() as pilot:
             await asyncio.sleep(0.3)
-            await pilot.press("2")
             assert asked[0] == 3, "the three questions of one look at the live screen"
+            await pilot.press("2")
+            await pilot.pause()
+            assert asked[0] == 5, "what was left is not waited for"
             answer.set()
 
     asyncio.run(run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -9,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.tui.canned import Canned
-from tui import console
+from tui import asking
 from tui.console import PANES, Console
 
 SIZES = [pytest.param((80, 24), id="small"), pytest.param((140, 45), id="large", marks=pytest.mark.slow)]
@@ -27,8 +28,10 @@ class Noon(datetime):
 @pytest.fixture(autouse=True)
 def _still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures must not differ by when and where they were taken."""
-    monkeypatch.setattr(console, "datetime", Noon)
+    monkeypatch.setattr(asking, "datetime", Noon)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
     for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_COLOR_SYSTEM"):  # whoever runs them may have chosen
         monkeypatch.delenv(name, raising=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.text import Text
@@ -13,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from tui import inert, words
-from tui.client import Client, part
+from tui.client import Client, part, together
 from tui.widgets.rows import Cell, Rows
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 class CohortScreen(Screen[None]):
     BINDINGS = [
-        Binding("escape", "app.pop_screen", "Back"),
+        Binding("escape,q", "app.pop_screen", "Back"),
         Binding("p", "promote", "Promote"),
         Binding("x", "reject", "Reject"),
         Binding("b", "rollback", "Roll back"),
@@ -31,6 +30,8 @@ class CohortScreen(Screen[None]):
     def __init__(self, cohort: str) -> None:
         super().__init__()
         self.cohort = cohort
+        self._data: dict[str, Any] | None = None
+        self._details: dict[tuple[int, str], dict[str, Any]] = {}  # a release's manifest does not change
 
     def compose(self) -> ComposeResult:
         yield Static(id="state")
@@ -44,6 +45,7 @@ class CohortScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one(Rows).focus()
+        self._operator.tell_state(self)
         self._operator.refresh_now()
 
     @property
@@ -51,17 +53,21 @@ class CohortScreen(Screen[None]):
         return cast("Console", self.app)
 
     async def fetch(self, client: Client) -> dict[str, Any]:
-        switch, releases, curve, attributed = await asyncio.gather(
+        switch, releases, curve, attributed = await together(
             client.get("cohorts"),
             client.get("releases", cohort=self.cohort),
             newest(client, "curve", self.cohort),
             newest(client, "attribute", self.cohort),
         )
-        details = await asyncio.gather(
-            *(client.get(f"releases/{part(self.cohort)}/{one['version']}") for one in releases)
-        )
+        details = [{**await self._detail(client, one), **one} for one in releases]
         cohort = next((one for one in switch if one["cohort"] == self.cohort), {"live": None, "previous": None})
         return {"cohort": cohort, "releases": details, "curve": curve, "attribute": attributed}
+
+    async def _detail(self, client: Client, release: dict[str, Any]) -> dict[str, Any]:
+        known = (release["version"], release["digest"])
+        if known not in self._details:
+            self._details[known] = await client.get(f"releases/{part(self.cohort)}/{release['version']}")
+        return self._details[known]
 
     def show(self, data: dict[str, Any]) -> None:
         self._data = data
@@ -69,30 +75,31 @@ class CohortScreen(Screen[None]):
         self._judged()
 
     def on_data_table_row_highlighted(self) -> None:
-        self._judged()
+        self._operator.drawn(self._judged)
 
     def _chosen(self) -> dict[str, Any] | None:
         chosen = self.query_one(Rows).chosen
-        found: list[dict[str, Any]] = getattr(self, "_data", {"releases": []})["releases"]
+        found: list[dict[str, Any]] = self._data["releases"] if self._data else []
         return next((one for one in found if str(one["version"]) == chosen), None)
 
     def _judged(self) -> None:
-        if hasattr(self, "_data"):
+        if self._data:
             text = judged(self._chosen())
             text.append(curve(self._data["curve"]))
             text.append(attribution(self._data["attribute"], self.cohort))
             self.query_one("#judged", Static).update(text)
 
     def action_promote(self) -> None:
-        if release := self._chosen():
-            self._operator.promote(self.cohort, release["version"], self._data["cohort"]["live"])
+        release = self._chosen()
+        if release and self._data:
+            self._operator.promote(release, self._data["cohort"]["live"])
 
     def action_reject(self) -> None:
         if release := self._chosen():
-            self._operator.reject(self.cohort, release["version"])
+            self._operator.reject(release)
 
     def action_rollback(self) -> None:
-        if hasattr(self, "_data"):
+        if self._data:
             cohort = self._data["cohort"]
             self._operator.roll_back(self.cohort, cohort["live"], cohort["previous"])
 

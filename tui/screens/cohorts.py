@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Static
 
 from tui import inert, words
-from tui.client import Client, part
+from tui.client import Client, part, together
 from tui.screens.cohort import CohortScreen
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
@@ -26,20 +26,28 @@ class Cohorts(Pane):
         Binding("b", "rollback", "Roll back"),
     ]
 
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self._data: Data | None = None
+        self._details: dict[tuple[str, int, str], Data] = {}  # a release's manifest does not change
+
     def compose(self) -> ComposeResult:
-        yield Rows("cohort", "live", "age", "score", "due", "next", "weight", "owner", id="cohort-list")
+        yield Rows("cohort", "live", "next", "score", "due", "age", "weight", "owner", id="cohort-list")
         yield Static(id="cohort-about")
 
     def take_focus(self) -> None:
         self.query_one(Rows).focus()
 
     async def fetch(self, client: Client) -> Data:
-        cohorts, releases = await asyncio.gather(client.get("cohorts"), client.get("releases"))
-        live = [one for one in releases if one["state"] == "live"]
-        details = await asyncio.gather(
-            *(client.get(f"releases/{part(one['cohort'])}/{one['version']}") for one in live)
-        )
-        return {"cohorts": cohorts, "releases": releases, "live": {one["cohort"]: one for one in details}}
+        cohorts, releases = await together(client.get("cohorts"), client.get("releases"))
+        live = {one["cohort"]: await self._detail(client, one) for one in releases if one["state"] == "live"}
+        return {"cohorts": cohorts, "releases": releases, "live": live}
+
+    async def _detail(self, client: Client, release: Data) -> Data:
+        known = (release["cohort"], release["version"], release["digest"])
+        if known not in self._details:
+            self._details[known] = await client.get(f"releases/{part(known[0])}/{known[1]}")
+        return self._details[known]
 
     def show(self, data: Data) -> None:
         self._data = data
@@ -53,23 +61,24 @@ class Cohorts(Pane):
         self._about()
 
     def on_data_table_row_highlighted(self) -> None:
-        self._about()
+        self.console.drawn(self._about)
 
     def on_data_table_row_selected(self) -> None:
         self.action_open()
 
     def _about(self) -> None:
         cohort = self._cohort()
-        if cohort is not None:
+        if cohort is not None and self._data:
             self.query_one("#cohort-about", Static).update(about(cohort, self._data["live"].get(cohort["cohort"])))
 
     def _cohort(self) -> dict[str, Any] | None:
         chosen = self.query_one(Rows).chosen
-        found: list[dict[str, Any]] = getattr(self, "_data", {"cohorts": []})["cohorts"]
+        found: list[dict[str, Any]] = self._data["cohorts"] if self._data else []
         return next((one for one in found if one["cohort"] == chosen), None)
 
     def action_open(self) -> None:
-        if cohort := self._cohort():
+        cohort = self._cohort()
+        if cohort and len(self.app.screen_stack) == 1:  # two quick Enters open it once
             self.app.push_screen(CohortScreen(cohort["cohort"]))
 
     def action_train(self) -> None:
@@ -77,12 +86,22 @@ class Cohorts(Pane):
             self.console.options("retrain", cohort["cohort"])
 
     def action_promote(self) -> None:
-        if cohort := self._cohort():
-            candidate = waiting(of(self._data["releases"], cohort["cohort"]))
-            if candidate is None:
-                self.notify(f"{cohort['cohort']} has no candidate: train one with t", severity="warning")
-            else:
-                self.console.promote(cohort["cohort"], candidate["version"], cohort["live"])
+        cohort = self._cohort()
+        if cohort is None or not self._data:
+            return
+        candidate = waiting(of(self._data["releases"], cohort["cohort"]))
+        if candidate is None:
+            says = f"{cohort['cohort']} has no candidate: train one with t"
+            self.notify(says, severity="warning", markup=False)
+        else:
+            self._judged(candidate, cohort["live"])
+
+    @work(group="judged")
+    async def _judged(self, candidate: Data, live: str | None) -> None:
+        """With its manifest: the dialog says what speaks against it."""
+        detail = await self.console.asked(lambda client: self._detail(client, candidate))
+        if detail is not None and self.console.screen_stack == [self.screen]:
+            self.console.promote({**detail, **candidate}, live)
 
     def action_rollback(self) -> None:
         if cohort := self._cohort():
@@ -108,10 +127,10 @@ def row(
     return [
         inert.line(cohort["cohort"], 20, "bold"),
         cohort["live"].removeprefix(cohort["cohort"]) if cohort["live"] else "the base",
-        words.age(live["created"], now) if live else words.NONE,
+        inert.line(advice(cohort, releases, late=late), 32),
         score(cohort["cohort"], manifest),
         Text(f"! {words.day(due)}", "bold red") if late else words.day(due),
-        inert.line(advice(cohort, releases, late=late), 60),
+        words.age(live["created"], now) if live else words.NONE,
         f"{cohort['weight']:g}x",
         cohort["owner"],
     ]
@@ -131,13 +150,13 @@ def advice(cohort: dict[str, Any], releases: list[dict[str, Any]], *, late: bool
     """What to do next."""
     candidate = waiting(releases)
     if candidate is not None:
-        return f"judge {cohort['cohort']}@{candidate['version']}: promote or reject"
+        return f"judge @{candidate['version']}: p, or Enter"
     warned = next((one["warning"] for one in releases if one["warning"] and one["state"] == "live"), None)
     if warned:
         return str(warned)
     if cohort["live"] is None:
         return "train it: t"
-    return "retrain: it is past its date" if late else words.NONE
+    return "retrain, past its day: t" if late else words.NONE
 
 
 def about(cohort: dict[str, Any], live: dict[str, Any] | None) -> Text:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -62,18 +65,28 @@ class Ask(ModalScreen[str | None]):
 
 
 class Choose(ModalScreen[str | None]):
-    """One of several."""
+    """One of several, which may have to be asked for: then the dialog is there first, so that no key goes astray."""
 
     BINDINGS = [_LEAVE, Binding("j", "down", show=False), Binding("k", "up", show=False)]
 
-    def __init__(self, says: str, options: list[str]) -> None:
+    def __init__(self, says: str, options: Callable[[], Awaitable[list[str]]]) -> None:
         super().__init__()
-        self._says, self._options = says, options
+        self._says, self._ask, self._options = says, options, list[str]()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(inert.block(self._says, 2000))
-            yield OptionList(*(Option(inert.line(name), id=str(n)) for n, name in enumerate(self._options)))
+            yield OptionList()
+
+    @work
+    async def on_mount(self) -> None:
+        self._options = await self._ask()
+        if self.is_attached and not self._options:
+            self.query_one(Static).update("there is nothing to choose from: Esc")
+        elif self.is_attached:
+            options = self.query_one(OptionList)
+            options.add_options(Option(inert.line(name), id=str(n)) for n, name in enumerate(self._options))
+            options.action_first()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._options[event.option_index])
@@ -93,27 +106,48 @@ class Write(ModalScreen[str | None]):
 
     BINDINGS = [_LEAVE, Binding("ctrl+s", "keep", "Keep it", priority=True)]
 
-    def __init__(self, says: str, text: str) -> None:
+    def __init__(self, says: str, text: Callable[[], Awaitable[str | None]]) -> None:
         super().__init__()
-        self._says, self._text, self._shown = says, text, inert.block(text).plain
+        self._says, self._ask = says, text
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog tall"):
             yield Static(inert.block(self._says, 2000))
-            yield TextArea(self._shown)
+            yield TextArea(read_only=True)
             yield Static(inert.line("Ctrl+S keeps it, Esc leaves it."))
             yield Static(classes="hint")
 
+    @work
+    async def on_mount(self) -> None:
+        text = await self._ask()
+        if text is None:
+            self.dismiss(None)
+        elif self.is_attached:
+            self._edit(text)
+
+    def _edit(self, text: str) -> None:
+        shown, editor = inert.editable(text), self.query_one(TextArea)
+        editor.text, editor.read_only = shown, False
+        self._text, self._begun = text, editor.text  # as the editor has it, which may change ends of lines
+        self._cut = len(shown) < len(text.replace("\r\n", "\n"))
+        if self._cut or inert.REPLACEMENT in shown:
+            self.query_one(".hint", Static).update(inert.line(f"! {_LOST}"))
+
     def action_keep(self) -> None:
-        """What cannot be shown as it is cannot be edited: the rest of it would be lost."""
-        written = self.query_one(TextArea).text
-        if written == self._shown:
+        """Untouched it is the text that came, whatever could be shown of it."""
+        editor = self.query_one(TextArea)
+        written = editor.text
+        if editor.read_only:  # its text has not come yet
+            return
+        if written == self._begun:
             self.dismiss(self._text)
-        elif self._shown != self._text:
-            says = "it is too long, or has characters that are not shown: cohort feedback ID --correction TEXT"
-            self.query_one(".hint", Static).update(inert.line(f"! {says}"))
+        elif self._cut or inert.REPLACEMENT in written:
+            self.app.bell()  # the hint says why since it was opened
         else:
             self.dismiss(written)
 
     def action_leave(self) -> None:
         self.dismiss(None)
+
+
+_LOST = "parts of it cannot be shown, and an edit would lose them: cohort feedback ID --correction TEXT"

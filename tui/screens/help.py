@@ -13,19 +13,21 @@ KEYS = """\
 1 to 6           Live, Cohorts, Routes, Interactions, Jobs, System
 Tab, Shift+Tab   to the next field, or back
 j k, arrows      down, up          g G   first, last
-Enter            open              Esc   back, or leave it
+PgDn PgUp        at the end of a list: what stands below it
+Enter            open              Esc q back, or leave it
 /                search the log    r     refresh
-Ctrl+P           every command     q     quit
+Ctrl+P           commands          q     quit
 
 Live             reads itself; what needs a person stands on top
 Cohorts          t train   p promote   b roll back   Enter releases, verdicts, curve
   of a cohort    p promote   x reject   b roll back
-Routes           t try a prompt: where would it go, and why
-Interactions     + good   - bad   f train on it   a never   c correct   w belongs to
-                 u back to the newest
-Jobs             t train   e evaluate   a attribute   u curve   o fit a router   x cancel
+Routes           t try a prompt: where would it go, and why   b router before
+Interactions     + good   - bad   f train on it   a never   o neither
+                 c correct   w where it belongs   u newest
+  of a request   the same, and n next   p before
+Jobs             t train   e evaluate   a is it worth it   u curve   o fit a router   x end it
 
-What changes what is live asks first, and wants the cohort's name typed.
+What changes what is live asks first, and wants a name typed.
 """
 
 

@@ -16,43 +16,86 @@ from tui.client import Client, part
 
 if TYPE_CHECKING:
     from tui.console import Console
+    from tui.screens.interactions import Interactions
 
 
 class InteractionScreen(Screen[None]):
+    """The request under the cursor of the queue, whole; what is said of it goes through the queue to the next."""
+
     BINDINGS = [
         Binding("escape,q", "app.pop_screen", "Back"),
-        Binding("j", "scroll(1)", show=False),
-        Binding("k", "scroll(-1)", show=False),
+        Binding("j,down", "scroll(1)", show=False),
+        Binding("k,up", "scroll(-1)", show=False),
+        Binding("n,right", "step('down')", "Next"),
+        Binding("p,left", "step('up')", "Before"),
+        Binding("+,plus", "say('rating', 1)", "Good"),
+        Binding("-,minus", "say('rating', -1)", "Bad"),
+        Binding("f", "say('use', 'for')", "For"),
+        Binding("a", "say('use', 'against')", "Never"),
+        Binding("o", "say('use', 'none')", "Neither", show=False),
+        Binding("c", "correct", "Fix"),
+        Binding("w", "belongs", "Where"),
     ]
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, queue: Interactions) -> None:
         super().__init__()
-        self.request_id = request_id
+        self._queue = queue
+        self._shown, self._data = "", dict[str, Any]()
 
     def compose(self) -> ComposeResult:
         yield Static(id="state")
-        yield Static(inert.line(f"Request {self.request_id}", 60, "bold"), classes="title")
+        yield Static(id="which", classes="title")
         with VerticalScroll():
             yield Static(id="request")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        cast("Console", self.app).refresh_now()
+        self._operator.tell_state(self)
+        self._turn()
+
+    @property
+    def _operator(self) -> Console:
+        return cast("Console", self.app)
+
+    def _turn(self) -> None:
+        """To the row under the queue's cursor."""
+        chosen = self._queue.chosen
+        self._shown = chosen["id"] if chosen else ""
+        self.query_one("#which", Static).update(inert.line(f"Request {self._shown}", 60, "bold"))
+        self.query_one(VerticalScroll).scroll_home(animate=False)
+        self._operator.refresh_now()
 
     async def fetch(self, client: Client) -> dict[str, Any]:
-        found: dict[str, Any] = await client.get(f"interactions/{part(self.request_id)}")
+        found: dict[str, Any] = await client.get(f"interactions/{part(self._shown)}")
         return found
 
     def show(self, data: dict[str, Any]) -> None:
-        self.query_one("#request", Static).update(told(data))
+        if data["id"] == self._shown and data != self._data:
+            self.query_one("#request", Static).update(told(data))
+            self._data = data
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
+    def action_step(self, way: str) -> None:
+        table = self._queue.table
+        table.action_cursor_down() if way == "down" else table.action_cursor_up()
+        self._turn()
+
+    def action_say(self, what: str, value: object) -> None:
+        self._queue.action_say(what, value)
+        self._turn()
+
+    def action_correct(self) -> None:
+        self._queue.action_correct()
+
+    def action_belongs(self) -> None:
+        self._queue.action_belongs()
+
 
 def told(one: dict[str, Any]) -> Text:
     text = Text(overflow="fold")
-    sure = "" if one["confidence"] is None else f", sure {one['confidence']:.2f}"
+    sure = "" if one["confidence"] is None else f", sure {words.percent(one['confidence'])}"
     _line(text, "went to", f"{one['cohort']} by {one['layer']} ({one['reason']}{sure}), answered by {one['release']}")
     for layer, scores in one["scores"].items():
         shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items() if isinstance(score, int | float))
@@ -62,16 +105,28 @@ def told(one: dict[str, Any]) -> Text:
     waited, first, whole = (words.milliseconds(value) for value in times)
     _line(text, "took", f"waited {waited}, first token {first}, in all {whole}")
     _line(text, "tokens", f"{one['prompt_tokens']} of the prompt, {one['completion_tokens']} of the answer")
-    _line(text, "at", f"{one['created']}, key {one['key_id'] or 'none'}, tenant {one['tenant'] or 'none'}")
-    _line(text, "rated", {1: "+ good", -1: "- bad", 0: "0"}.get(one["rating"], "not yet"))
+    at = f"{words.local(one['created']):%Y-%m-%d %H:%M:%S %Z}"
+    _line(text, "at", f"{at}, {one['origin']}, key {one['key_id'] or 'none'}, tenant {one['tenant'] or 'none'}")
+    _line(text, "people", _people(one))
     for message in one["messages"]:
         text.append(f"\n{inert.plain(message['role'], 20)}\n", "bold")
         text.append(inert.block(message["content"]))
     text.append("\n\nanswer\n", "bold")
     text.append(inert.block(one["answer"]))
+    if one["correction"]:
+        text.append("\n\ncorrection\n", "bold")
+        text.append(inert.block(one["correction"]))
     return text
 
 
+def _people(one: dict[str, Any]) -> str:
+    rating = {1: "+ good", -1: "- bad", 0: "0"}.get(one["rating"], "not rated")
+    use = {"for": "to be trained on", "against": "never to be trained on"}.get(
+        one["use"] or "", "no word on training"
+    )
+    return f"{rating}; {use}" + (f"; belongs to {one['right_cohort']}" if one["right_cohort"] else "")
+
+
 def _line(text: Text, name: str, says: str) -> None:
-    text.append(f"{name:<10}", "dim")
+    text.append(f"{name:<11}", "dim")
     text.append(f"{inert.plain(says, 400)}\n")

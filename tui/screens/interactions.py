@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from rich.text import Text
@@ -13,7 +13,7 @@ from textual.binding import Binding
 from textual.widgets import Input, Static
 
 from tui import inert, words
-from tui.client import Client
+from tui.client import Client, part
 from tui.screens.confirm import Choose, Write
 from tui.screens.interaction import InteractionScreen
 from tui.screens.routes import asked
@@ -23,77 +23,107 @@ from tui.widgets.rows import Cell, Rows
 
 PAGE = 100
 _WAIT_S = 0.3  # after a key, before the log is asked
+Request = dict[str, Any]
 
 
 class Interactions(Pane):
+    """The rows stay as they were asked for: what is marked must not move. Newer ones are counted until `u`."""
+
     BINDINGS = [
         Binding("enter", "open", "Open"),
-        Binding("+,plus", "rate(1)", "Good"),
-        Binding("-,minus", "rate(-1)", "Bad"),
-        Binding("f", "use('for')", "Train on it"),
-        Binding("a", "use('against')", "Never"),
-        Binding("c", "correct", "Correct"),
-        Binding("w", "belongs", "Belongs to"),
-        Binding("u", "unwrap", "Newest", show=False),
+        Binding("+,plus", "say('rating', 1)", "Good"),
+        Binding("-,minus", "say('rating', -1)", "Bad"),
+        Binding("f", "say('use', 'for')", "For"),
+        Binding("a", "say('use', 'against')", "Never"),
+        Binding("o", "say('use', 'none')", "Neither", show=False),
+        Binding("c", "correct", "Fix"),
+        Binding("w", "belongs", "Where"),
+        Binding("u", "newest", "New"),
     ]
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Request] = []
         self._filters: dict[str, str] = {}
-        self._all = False  # the oldest row is here
+        self._asked: dict[str, str] | None = None  # filters whose rows these are
+        self._complete = False  # the oldest row is here
         self._asked_before = 0
-        self._cohorts: list[str] = []
+        self._newer, self._bad, self._last = "", "", ""
 
     def compose(self) -> ComposeResult:
-        yield Input(
-            placeholder=f"/ words, or {': '.join(FIELDS)}: as in cohort:legal rating:-1 since:2h", id="search"
-        )
+        example = "cohort:legal rating:-1 reviewed:no since:2h"
+        yield Input(placeholder=f"/ words, or {': '.join(FIELDS)}: as in {example}", id="search")
         yield Static(id="found")
-        yield Rows(
-            "time",
-            "cohort",
-            "state",
-            "rated",
-            "asked",
-            "answered",
-            "took",
-            "layer",
-            "release",
-            id="log",
-            follow=True,
-            empty="none",
-        )
-
-    def take_focus(self) -> None:
-        self.query_one(Rows).focus()
+        names = ("cohort", "status", "said", "asked", "answered", "took", "layer", "release")
+        yield Rows(f"time, {words.zone()}", *names, id="log", empty="none")
 
     @property
-    def _paged(self) -> bool:
-        """Older pages are here, or the cursor is on the way: the newest rows must not push it away."""
-        return bool(self._rows) and (len(self._rows) > PAGE or self.query_one(Rows).cursor_row > 0)
+    def table(self) -> Rows:
+        return self.query_one("#log", Rows)
+
+    def take_focus(self) -> None:
+        self.table.focus()
+
+    # -- asking ------------------------------------------------------------------------------------------------------
 
     async def fetch(self, client: Client) -> Data:
-        if self._paged or ("text" in self._filters and self._rows):  # which reads the whole log
-            await client.get("status")
-            return {"kept": True}
+        """A search of words reads the whole log, so it is not repeated by itself."""
         wanted = dict(self._filters)
-        cohorts = [one["cohort"] for one in await client.get("cohorts")]
-        return {"rows": await client.get("interactions", limit=PAGE, **wanted), "wanted": wanted, "cohorts": cohorts}
+        if self._asked == wanted and "text" in wanted:
+            return {"status": await client.get("status")}
+        return {"rows": await client.get("interactions", limit=PAGE, brief="true", **wanted), "wanted": wanted}
 
     def show(self, data: Data) -> None:
-        if "kept" in data or data["wanted"] != self._filters or self._paged:
+        if "rows" not in data or data["wanted"] != self._filters:
             return
-        self._rows, self._cohorts = data["rows"], data["cohorts"]
-        self._all = len(self._rows) < PAGE
-        self._draw()
+        found: list[Request] = data["rows"]
+        if self._asked == self._filters and self._rows:
+            newer = sum(one["seq"] > self._rows[0]["seq"] for one in found)
+            self._newer = f"{newer}{'+' if newer == PAGE else ''} newer: u" if newer else ""
+        else:
+            self._asked, self._newer, self._asked_before = data["wanted"], "", 0
+            self._rows, self._complete = found, len(found) < PAGE
+            self.table.move_cursor(row=0, animate=False)  # else the end, reached once more, asks for older ones
+            self.table.show([(one["id"], row(one)) for one in found])
+            self.table.move_cursor(row=0, animate=False)
+        self._tell()
 
-    def _draw(self) -> None:
-        self.query_one(Rows).show([(one["id"], row(one)) for one in self._rows])
-        more = "" if self._all else ", more below"
-        narrowed = ", ".join(f"{name} {value}" for name, value in self._filters.items())
-        told = f"{len(self._rows)} requests{more}" + (f"; {narrowed}" if narrowed else "")
-        self.query_one("#found", Static).update(inert.line(told))
+    def _tell(self) -> None:
+        if self._bad:
+            self.query_one("#found", Static).update(inert.line(f"! {self._bad}", style="bold red"))
+            return
+        more = "" if self._complete else ", more below"
+        narrowed = ", ".join(f"{name} {value}" for name, value in (self._asked or {}).items())
+        told = [f"{len(self._rows)} requests{more}", narrowed, self._newer, self._last]
+        waits = self._asked != self._filters
+        self.query_one("#found", Static).update(inert.line("searching…" if waits else "; ".join(filter(None, told))))
+
+    def action_newest(self) -> None:
+        self._asked = None
+        self.console.refresh_now()
+
+    def on_data_table_row_highlighted(self, event: Rows.RowHighlighted) -> None:
+        if event.cursor_row < len(self._rows) - 10 or self._complete or not self._rows:
+            return
+        before = self._rows[-1]["seq"]
+        if before != self._asked_before:
+            self._asked_before = before
+            self._older(before)
+
+    @work(exclusive=True, group="older")
+    async def _older(self, before: int) -> None:
+        wanted = dict(self._filters)
+        found = await self.console.asked(
+            lambda client: client.get("interactions", limit=PAGE, brief="true", before=before, **wanted)
+        )
+        if found is None:
+            self._asked_before = 0
+        if found is None or wanted != self._asked or not self._rows or self._rows[-1]["seq"] != before:
+            return
+        self._complete = len(found) < PAGE
+        self._rows += found
+        self.console.drawn(lambda: self.table.extend([(one["id"], row(one)) for one in found]))
+        self._tell()
 
     # -- search ------------------------------------------------------------------------------------------------------
 
@@ -105,118 +135,107 @@ class Interactions(Pane):
         self._look(event.value)
 
     def on_input_submitted(self) -> None:
-        self.query_one(Rows).focus()
+        self.take_focus()
 
     @work(exclusive=True, group="search")
     async def _look(self, typed: str) -> None:
         """Asks when nobody types any more; what was asked before and comes later is thrown away."""
         await asyncio.sleep(_WAIT_S)
         try:
-            self._filters = filters(typed)
+            self._filters, self._bad = filters(typed), ""
         except BadSearch as error:
-            self.query_one("#found", Static).update(inert.line(f"! {error}", style="bold red"))
-            return
-        self._rows = []
-        self.query_one(Rows).move_cursor(row=0, animate=False)
-        self.console.refresh_now()
-
-    def on_data_table_row_highlighted(self, event: Rows.RowHighlighted) -> None:
-        if event.cursor_row < len(self._rows) - 10 or len(self._rows) < PAGE or self._all:
-            return
-        before = self._rows[-1]["seq"]
-        if before != self._asked_before:
-            self._asked_before = before
-            self._older(before)
-
-    @work(exclusive=True, group="older")
-    async def _older(self, before: int) -> None:
-        wanted = dict(self._filters)
-        found = await self.console.asked(
-            lambda client: client.get("interactions", limit=PAGE, before=before, **wanted)
-        )
-        if found is None:
-            self._asked_before = 0
-        if found is None or wanted != self._filters or not self._rows or self._rows[-1]["seq"] != before:
-            return
-        self._all = len(found) < PAGE
-        self._rows += found
-        self._draw()
-
-    def action_unwrap(self) -> None:
-        """Back to the newest."""
-        del self._rows[PAGE:]
-        self.query_one(Rows).move_cursor(row=0, animate=False)
-        self.console.refresh_now()
+            self._bad = str(error)
+        self._tell()
+        if not self._bad:
+            self.console.refresh_now()
 
     # -- review ------------------------------------------------------------------------------------------------------
 
-    def _chosen(self) -> dict[str, Any] | None:
-        chosen = self.query_one(Rows).chosen
+    @property
+    def chosen(self) -> Request | None:
+        chosen = self.table.chosen
         return next((one for one in self._rows if one["id"] == chosen), None)
 
     def on_data_table_row_selected(self) -> None:
         self.action_open()
 
     def action_open(self) -> None:
-        if one := self._chosen():
-            self.app.push_screen(InteractionScreen(one["id"]))
+        if self.chosen and len(self.app.screen_stack) == 1:  # two quick Enters open it once
+            self.app.push_screen(InteractionScreen(self))
 
-    def action_rate(self, rating: int) -> None:
-        self._say(self._chosen(), lambda one: one.update(rating=rating), rating=rating)
-        self.query_one(Rows).action_cursor_down()
-
-    def action_use(self, use: str) -> None:
-        self._say(self._chosen(), lambda one: one.update(marked=use), use=use)
-        self.query_one(Rows).action_cursor_down()
+    def action_say(self, what: str, value: object) -> None:
+        """Of the row under the cursor; then the next one's turn."""
+        if one := self.chosen:
+            self._say(one, **{what: value})
+            self.table.action_cursor_down()
 
     def action_correct(self) -> None:
-        one = self._chosen()
+        one = self.chosen
         if one is None:
             return
+
+        async def whole() -> str | None:
+            """The list has its beginning only."""
+            found = await self.console.asked(lambda client: client.get(f"interactions/{part(one['id'])}"))
+            return (found["correction"] or found["answer"]) if found else None
 
         def written(text: str | None) -> None:
             if text is not None and text.strip():
-                self._say(one, lambda row: row.update(marked="for"), correction=text, use="for")
+                self._say(one, correction=text, use="for")
 
-        self.app.push_screen(Write("The right answer; it will be trained on.", one["answer"]), written)
+        self.app.push_screen(Write("The right answer; it will be trained on.", whole), written)
 
     def action_belongs(self) -> None:
-        one = self._chosen()
+        one = self.chosen
         if one is None:
             return
 
-        def chosen(cohort: str | None) -> None:
+        async def names() -> list[str]:
+            found = await self.console.asked(lambda client: client.get("cohorts"))
+            return [*(cohort["cohort"] for cohort in found), "base"] if found else []
+
+        def named(cohort: str | None) -> None:
             if cohort is not None:
-                self._say(one, lambda row: row.update(marked=f"to {cohort}"), cohort=cohort)
+                self._say(one, cohort=cohort)
 
-        says = f"Where does it belong? It went to {one['cohort']}."
-        self.app.push_screen(Choose(inert.plain(says), [*self._cohorts, "base"]), chosen)
+        self.app.push_screen(Choose(f"Where does it belong? It went to {one['cohort']}.", names), named)
 
-    def _say(self, one: dict[str, Any] | None, noted: Callable[[dict[str, Any]], None], **said: object) -> None:
+    def _say(self, one: Request, **said: object) -> None:
         """Tell the appliance, and note it in the row."""
-        if one is None:
-            return
 
         async def tell(client: Client) -> str:
             await client.feedback(one["id"], **said)
-            noted(one)
-            self._draw()
-            told = ", ".join(f"{name} {inert.plain(value, 60)}" for name, value in said.items())
-            return f"{one['id'][:12]}: {told}"
+            noted = {"right_cohort" if name == "cohort" else name: value for name, value in said.items()}
+            one.update({**noted, **({"use": None} if said.get("use") == "none" else {})})
+            told = ", ".join(f"{name} {inert.plain(value, 40)}" for name, value in said.items())
+            self._last = f"{words.clock(one['created'])} {one['cohort']}: {told}"
+            if one in self._rows:
+                self.table.change(one["id"], row(one))
+            self._tell()
+            return self._last
 
-        self.act(tell)
+        self.console.act(tell, quiet=True)
 
 
-def row(one: dict[str, Any]) -> list[Cell]:
-    state = {"ok": Text("ok"), "cancelled": Text("~ left", "yellow")}.get(one["status"], Text("! failed", "bold red"))
+def said(one: Request) -> str:
+    """What people said last of it, in signs: + - rating, + use, corrected, the cohort it belongs to."""
     rating = {1: "+", -1: "-", 0: "0"}.get(one["rating"], "")
+    use = {"for": "for", "against": "never"}.get(one["use"] or "", "")
+    right = f"→{one['right_cohort']}" if one["right_cohort"] else ""
+    return " ".join(filter(None, (rating, use, "✎" if one["correction"] else "", right)))
+
+
+def row(one: Request) -> list[Cell]:
+    status = {"ok": Text("ok"), "cancelled": Text("~ cancelled", "yellow")}
+    day = datetime.fromisoformat(one["created"]).astimezone()
+    probe = "probe " if one["origin"] == "probe" else ""
     return [
-        f"{one['created'][5:10]} {words.clock(one['created'])}",
+        f"{day:%m-%d %H:%M:%S}",
         one["cohort"],
-        state,
-        f"{rating} {one.get('marked', '')}".strip(),
-        inert.line(asked(one), 60),
-        inert.line(one["answer"] or one["error"] or "", 100),
+        status.get(one["status"], Text("! failed", "bold red")),
+        inert.line(said(one), 30),
+        inert.line(probe + asked(one), 40),
+        inert.line(one["answer"] or one["error"] or "", 60),
         words.milliseconds(one["total_ms"]),
         one["layer"],
         one["release"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from textual.widgets import ProgressBar, Sparkline, Static
 
 from appliance.wire.jobs import JobReply
 from tui import inert, words
-from tui.client import Client, part
+from tui.client import Client, part, together
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
 
@@ -21,15 +21,21 @@ from tui.widgets.rows import Cell, Rows
 class Jobs(Pane):
     BINDINGS = [
         Binding("t", "app.begin('retrain')", "Train"),
-        Binding("e", "app.begin('evaluate')", "Evaluate"),
-        Binding("a", "app.begin('attribute')", "Attribute"),
+        Binding("e", "app.begin('evaluate')", "Eval"),
+        Binding("a", "app.begin('attribute')", "Worth"),
         Binding("u", "app.begin('curve')", "Curve"),
-        Binding("o", "app.begin('router/fit')", "Fit router"),
+        Binding("o", "app.begin('router/fit')", "Router"),
         Binding("x", "cancel", "Cancel"),
     ]
 
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self._jobs: dict[str, JobReply] = {}
+        self._detail: JobReply | None = None
+
     def compose(self) -> ComposeResult:
         yield Rows("job", "kind", "cohort", "state", "done", "begun", "took", id="job-list", empty="none yet")
+        yield Static(id="which")
         yield Static(id="doing")
         yield ProgressBar(total=1.0, show_eta=False, id="progress")
         yield Sparkline([0.0], id="losses")
@@ -40,42 +46,49 @@ class Jobs(Pane):
         self.query_one(Rows).focus()
 
     async def fetch(self, client: Client) -> Data:
-        jobs, fit = await asyncio.gather(client.get("jobs", limit=50), client.get("router/fit"))
-        chosen = self._wanted or (jobs[0]["id"] if jobs else None)
+        jobs, fit = await together(client.get("jobs", limit=50), client.get("router/fit"))
+        chosen = self.query_one(Rows).chosen or (jobs[0]["id"] if jobs else None)
         detail = await client.get(f"jobs/{part(chosen)}") if chosen else None
         return {"jobs": jobs, "fit": fit, "job": detail}
 
-    @property
-    def _wanted(self) -> str | None:
-        return self.query_one(Rows).chosen
-
     def show(self, data: Data) -> None:
         jobs = [JobReply.model_validate(one, extra="ignore") for one in data["jobs"]]
+        self._jobs = {one.id: one for one in jobs}
         self.query_one(Rows).show([(one.id, row(one)) for one in jobs])
         self.query_one("#fit", Static).update(fitting(data["fit"]))
-        job = JobReply.model_validate(data["job"], extra="ignore") if data["job"] else None
+        if data["job"]:
+            self._detail = JobReply.model_validate(data["job"], extra="ignore")
+        self._draw()
+
+    def _draw(self) -> None:
+        """What is known of the job under the cursor: of another one nothing is left standing."""
+        listed = self._jobs.get(self.query_one(Rows).chosen or "")
+        job = self._detail if self._detail and listed and self._detail.id == listed.id else listed
         running = job is not None and job.state == "running"
-        self.query_one("#progress").display = running
+        self.query_one("#which", Static).update(inert.line(which(job) if job else "", 200, "bold"))
         self.query_one("#doing", Static).update(inert.line(job.doing if job and running else "", 300))
         losses = [one["loss"] for one in job.losses if "loss" in one] if job else []
         curve = self.query_one("#losses", Sparkline)
         curve.display, curve.data = len(losses) > 1, losses or [0.0]
-        if job is not None:
-            self.query_one(ProgressBar).update(progress=job.fraction)
-            self.query_one("#job", Static).update(told(job))
+        progress = self.query_one(ProgressBar)
+        progress.display = running
+        progress.update(progress=job.fraction if job else 0.0)
+        self.query_one("#job", Static).update(told(job) if job else "")
 
     def on_data_table_row_highlighted(self) -> None:
+        self.console.drawn(self._draw)
         self.console.refresh_now()
 
     def action_cancel(self) -> None:
-        chosen = self.query_one(Rows).chosen
-        if chosen is not None:
-            self.act(lambda client: _cancel(client, chosen))
+        job = self._jobs.get(self.query_one(Rows).chosen or "")
+        if job is not None and job.state == "running":
+            self.console.cancel(job.id, job.kind)
+        elif job is not None:
+            self.notify(f"{job.id} has ended: {job.state}", severity="warning", markup=False)
 
 
-async def _cancel(client: Client, identity: str) -> str:
-    job = await client.post(f"jobs/{part(identity)}/cancel")
-    return f"{identity} is {job['state']}"
+def which(job: JobReply) -> str:
+    return f"{job.id}: {job.kind} of {job.cohort or 'all'}, {job.state}"
 
 
 def row(one: JobReply) -> list[Cell]:
@@ -115,22 +128,36 @@ def told(job: JobReply) -> Text:
 def verdict(job: JobReply) -> list[tuple[str, bool]]:
     """Lines, and whether each is bad news."""
     result: dict[str, Any] = job.result or {}
+    if not result:
+        return []
     if job.kind == "curve":
         return [(says, False) for says in result.get("says", [])]
-    if job.kind == "rebuild" and result:
+    if job.kind == "rebuild":
         return [(f"{result['release']}: {'the same bytes' if result['same'] else 'OTHER bytes'}", not result["same"])]
-    found = result.get("cohorts", [result] if result else [])
-    lines = []
-    for one in found:
-        verdict = one.get("verdict", "")
-        lines.append(
-            (f"{one['cohort']}: {verdict}, release {one.get('release') or words.NONE}", verdict in ("fail", "parity"))
-        )
-        if "says" in one:
-            lines.append((f"  {one['says']}", False))
-        for reason in one.get("reasons", []):
-            mark = "ok" if reason["passed"] else "NO"
-            lines.append((f"  {mark} {reason['check']}: {reason['says']}", not reason["passed"]))
+    if job.kind == "blame":
+        return _blamed(result)
+    found = result.get("cohorts", [result] if "cohort" in result else None)
+    if found is None:  # of a kind that this console does not know
+        return [(json.dumps(result), False)]
+    return [line for one in found for line in _judged(one)]
+
+
+def _blamed(result: dict[str, Any]) -> list[tuple[str, bool]]:
+    told = f"{result['misroute']} misrouted, {result['adapter']} by the adapter, {result['unknown']} unknown"
+    lines = [f"{result['n']} answers that people did not like: {told}"]
+    for one in result["requests"]:
+        lines.append(f"  {one['request_id']}: {one['verdict']}; it went to {one['sent']}, right is {one['right']}")
+    return [(line, False) for line in lines]
+
+
+def _judged(one: dict[str, Any]) -> list[tuple[str, bool]]:
+    verdict = one.get("verdict", "")
+    named = f"{one['cohort']}: {verdict}, release {one.get('release') or words.NONE}"
+    lines = [(named, verdict in ("fail", "parity"))]
+    lines += [(f"  {one['says']}", False)] if "says" in one else []
+    for reason in one.get("reasons", []):
+        mark = "ok" if reason["passed"] else "NO"
+        lines.append((f"  {mark} {reason['check']}: {reason['says']}", not reason["passed"]))
     return lines
 
 
@@ -138,7 +165,9 @@ def fitting(fit: dict[str, Any]) -> Text:
     """The fit of a router, which is no job of the register."""
     if fit["done"]:
         made = fit["router"] and f"router@{fit['router']['version']} is {fit['router']['state']}"
-        return inert.line(f"router fit: {fit['error'] or made or fit['doing']}", 300, "dim")
+        failed = fit["error"] is not None
+        says = f"{'! ' if failed else ''}router fit: {fit['error'] or made or fit['doing']}"
+        return inert.line(says, 300, "bold red" if failed else "dim")
     return Text(f"router fit: {words.bar(fit['fraction'], 20)} {words.percent(fit['fraction'])} ").append(
         inert.plain(fit["doing"])
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from rich.text import Text
@@ -12,22 +11,23 @@ from textual.widgets import Static
 
 from appliance.wire.watch import CohortTraffic, Traffic
 from tui import inert, words
-from tui.client import Client
+from tui.client import Client, together
 from tui.widgets.gauge import Gauge
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
 
 MINUTES = 15
+MOST_ALARMS = 4  # the others are on the system screen
 
 
 class Live(Pane):
     def compose(self) -> ComposeResult:
         yield Static(id="alarms")
         with Horizontal(id="gauges"):
-            yield Gauge("requests", "requests")
+            yield Gauge(f"requests, {MINUTES} min", "requests")
             yield Gauge("ttft: p50, p95", "ttft")
             yield Gauge("answer: p50, p95", "total")
-            yield Gauge("under way", "running")
+            yield Gauge("under way since here", "running")
         yield Rows(
             "cohort", "live", "requests", "share", "by base", "sure", "ttft p95", "failed", "liked", id="traffic"
         )
@@ -38,7 +38,7 @@ class Live(Pane):
         self.query_one("#traffic", Rows).focus()
 
     async def fetch(self, client: Client) -> Data:
-        status, traffic, system = await asyncio.gather(
+        status, traffic, system = await together(
             client.get("status"), client.get("traffic", minutes=MINUTES), client.get("system")
         )
         return {"status": status, "traffic": traffic, "system": system}
@@ -49,7 +49,7 @@ class Live(Pane):
             Traffic.model_validate(data["traffic"], extra="ignore"),
             data["system"],
         )
-        self.query_one("#alarms", Static).update(alarms(status["alarms"]))
+        self.query_one("#alarms", Static).update(alarms(status["alarms"], most=MOST_ALARMS))
         self._gauges(traffic, status)
         self.query_one("#traffic", Rows).show(
             [(one.cohort, _row(one, status["live"].get(one.cohort))) for one in traffic.cohorts]
@@ -85,20 +85,22 @@ def _row(one: CohortTraffic, live: str | None) -> list[Cell]:
         str(one.requests),
         words.percent(one.share),
         str(one.by_base) if one.cohort != "base" else words.NONE,
-        words.NONE if one.confidence is None else f"{one.confidence:.2f}",
+        words.percent(one.confidence),
         words.milliseconds(one.ttft_ms.p95),
         failed,
         f"+{one.liked} -{one.disliked}",
     ]
 
 
-def alarms(found: list[str]) -> Text:
+def alarms(found: list[str], most: int = 100) -> Text:
     """What needs a person, on top; nothing when nothing does."""
     text = Text()
-    for number, alarm in enumerate(found):
+    for number, alarm in enumerate(found[:most]):
         text.append("\n" if number else "")
         text.append("! ", "bold red")
         text.append(inert.plain(alarm, 300))
+    if len(found) > most:
+        text.append(f"\n! {len(found) - most} more: 6", "bold red")
     return text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from rich.text import Text
@@ -13,7 +12,7 @@ from textual.widgets import Input, Static
 
 from appliance.wire.operator import RouteReply
 from tui import inert, words
-from tui.client import Client
+from tui.client import Client, together
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
 
@@ -21,19 +20,23 @@ NEWEST = 100
 
 
 class Routes(Pane):
-    BINDINGS = [Binding("t", "try", "Try a prompt")]
+    BINDINGS = [Binding("t", "try", "Try a prompt"), Binding("b", "back", "Router before")]
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self._routers: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
         yield Input(placeholder="try a prompt: Enter shows where it would go, and why", id="prompt")
         yield Static(id="tried")
         yield Rows(
-            "time",
+            f"time, {words.zone()}",
             "cohort",
+            "sure",
+            "asked",
             "layer",
             "reason",
-            "sure",
             "release",
-            "text",
             id="decisions",
             empty="none yet",
             follow=True,
@@ -46,8 +49,8 @@ class Routes(Pane):
         self.query_one(Rows).focus()
 
     async def fetch(self, client: Client) -> Data:
-        log, traffic, routers, status = await asyncio.gather(
-            client.get("interactions", limit=NEWEST),
+        log, traffic, routers, status = await together(
+            client.get("interactions", limit=NEWEST, brief="true"),
             client.get("traffic", minutes=60),
             client.get("routers"),
             client.get("status"),
@@ -55,6 +58,7 @@ class Routes(Pane):
         return {"log": log, "traffic": traffic, "routers": routers, "status": status}
 
     def show(self, data: Data) -> None:
+        self._routers = data["routers"]
         self.query_one(Rows).show([(one["id"], row(one)) for one in data["log"]])
         router = data["status"]["router"]
         self.query_one("#histogram", Static).update(
@@ -63,6 +67,9 @@ class Routes(Pane):
         live = next((one for one in data["routers"] if one["state"] == "live"), None)
         self.query_one("#confusion", Static).update(confusion(live))
 
+    def action_back(self) -> None:
+        self.console.switch_router(self._routers)
+
     def action_try(self) -> None:
         self.query_one("#prompt", Input).focus()
 
@@ -70,7 +77,7 @@ class Routes(Pane):
         text = event.value.strip()
         self.take_focus()
         if text:
-            self.act(lambda client: self._try(client, text))
+            self.console.act(lambda client: self._try(client, text), quiet=True)
 
     async def _try(self, client: Client, text: str) -> str:
         found = RouteReply.model_validate(await client.post("route", text=text), extra="ignore")
@@ -82,11 +89,11 @@ def row(one: dict[str, Any]) -> list[Cell]:
     return [
         words.clock(one["created"]),
         one["cohort"],
+        words.percent(one["confidence"]),
+        inert.line(asked(one), 28),
         one["layer"],
         one["reason"],
-        words.NONE if one["confidence"] is None else f"{one['confidence']:.2f}",
         one["release"],
-        inert.line(asked(one), 200),
     ]
 
 
@@ -100,7 +107,9 @@ def asked(one: dict[str, Any]) -> str:
 def tried(found: RouteReply) -> Text:
     text = Text()
     text.append(f"{found.cohort}", "bold")
-    text.append(f", answered by {found.release}; layer {found.layer}, {found.reason}, sure {found.confidence:.2f}")
+    text.append(
+        f", answered by {found.release}; layer {found.layer}, {found.reason}, sure {words.percent(found.confidence)}"
+    )
     for layer, scores in found.scores.items():
         text.append(f"\n  {layer:<10}")
         for name, score in sorted(scores.items(), key=lambda one: -one[1]):
@@ -117,11 +126,11 @@ def histogram(counts: list[int], router: dict[str, Any] | None, seconds: float) 
         *words.columns([n for n in counts for _ in (0, 1)], 4),
     ]
     threshold = router["threshold"] if router else None
-    scale = "0" + " " * (2 * len(counts) - 2) + "1"
+    scale = "0 %" + " " * (2 * len(counts) - 8) + "100 %"
     if threshold is not None:
         at = min(int(threshold * 2 * len(counts)), 2 * len(counts) - 1)
         lines.append("─" * at + "▲" + "─" * (2 * len(counts) - at - 1))
-        scale += f"  ▲ threshold {threshold:.2f}"
+        scale += f"  ▲ threshold {words.percent(threshold)}"
     return Text("\n".join([*lines, scale]), no_wrap=True)
 
 

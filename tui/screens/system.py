@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,7 +11,7 @@ from textual.widgets import Static
 
 from appliance.wire.watch import System as Machine
 from tui import inert, words
-from tui.client import Client
+from tui.client import Client, together
 from tui.screens.live import alarms
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
@@ -23,7 +22,7 @@ class System(Pane):
         yield Static(id="warnings")
         yield Static(id="machine")
         yield Static(Text("What operators did", "bold"))
-        yield Rows("when", "key", "action", "on", "before", "after", id="audit", empty="nothing yet")
+        yield Rows(f"when, {words.zone()}", "key", "action", "on", "before", "after", id="audit", empty="nothing yet")
         yield Static(Text("The configuration as it was read", "bold"))
         yield Static(id="config")
 
@@ -31,7 +30,7 @@ class System(Pane):
         self.query_one(Rows).focus()
 
     async def fetch(self, client: Client) -> Data:
-        system, status, audit = await asyncio.gather(
+        system, status, audit = await together(
             client.get("system"), client.get("status"), client.get("audit", limit=50)
         )
         return {"system": system, "status": status, "audit": audit}
@@ -46,10 +45,11 @@ class System(Pane):
 
 def told(machine: Machine, status: dict[str, Any]) -> Text:
     base, router = machine.base, status["router"]
+    threshold = words.percent(router["threshold"]) if router else ""
     lines = [
         "versions   " + ", ".join(f"{name} {version}" for name, version in machine.versions.items()),
         "base       " + (f"{base['id']}, {base['format']}, sha256 {base['digest'][:16]}" if base else words.NONE),
-        "router     " + (f"{router['version']}, threshold {router['threshold']:.2f}" if router else "none"),
+        "router     " + (f"{router['version']}, threshold {threshold}" if router else "none"),
         f"home       {machine.home}, database {words.size(machine.database_bytes)}, "
         f"{words.size(machine.disk_free_bytes)} of disk free",
         f"memory     {words.size(machine.memory_bytes)} used, {words.size(machine.memory_free_bytes)} free",
@@ -60,7 +60,7 @@ def told(machine: Machine, status: dict[str, Any]) -> Text:
 
 def row(one: dict[str, Any]) -> list[Cell]:
     return [
-        one["created"][:19].replace("T", " "),
+        f"{words.day(one['created'])} {words.clock(one['created'])}",
         one["key_id"] or words.NONE,
         one["action"],
         one["object"],

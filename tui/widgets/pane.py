@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from textual.binding import Binding
 from textual.containers import VerticalScroll
@@ -17,8 +17,20 @@ Data = dict[str, Any]
 Work = Callable[[Client], Awaitable[str]]
 
 
+class Front(Protocol):
+    """What is kept fresh: `fetch` runs in a worker and touches no widget, `show` takes what it brought."""
+
+    @property
+    def is_attached(self) -> bool: ...
+
+    async def fetch(self, client: Client) -> Data:
+        """Raises as the client."""
+
+    def show(self, data: Data) -> None: ...
+
+
 class Pane(VerticalScroll, can_focus=False):
-    """`fetch` runs in a worker and touches no widget; `show` takes what it brought."""
+    """A tab's content, and a Front."""
 
     BINDINGS = [Binding("escape", "leave_field", "To the list", show=False)]
 
@@ -38,7 +50,3 @@ class Pane(VerticalScroll, can_focus=False):
     @property
     def console(self) -> Console:
         return cast("Console", self.app)
-
-    def act(self, work: Work) -> None:
-        """Do it beside the screen; what it returns is told."""
-        self.console.act(work)

@@ -27,9 +27,13 @@ def test_accepted_risk_is_kept_and_no_lower_threshold_would_keep_it(
 
 
 @given(st.lists(st.floats(0, 1), min_size=1), st.floats(0, 1))
-def test_no_more_outliers_pass_than_allowed(confidence: list[float], share: float) -> None:
+def test_no_more_outliers_pass_than_allowed_and_no_lower_threshold_would_do(
+    confidence: list[float], share: float
+) -> None:
     values = np.array(confidence)
-    assert (values >= threshold_for_outliers(values, share)).mean() <= share
+    threshold = threshold_for_outliers(values, share)
+    assert (values >= threshold).mean() <= share
+    assert all((values >= lower).sum() > share * len(values) for lower in confidence if lower < threshold)
 
 
 def test_calibration_error() -> None:

@@ -40,6 +40,8 @@ def test_figures() -> None:
     for name in ("auroc", "coverage", "accuracy", "ood_accepted", "misrouted"):
         low, high = found["intervals"][name]
         assert 0 <= low <= found[name] <= high <= 1
+    assert found["intervals"]["coverage"] == pytest.approx([0.3006, 0.9544], abs=1e-4)
+    assert found["intervals"]["misrouted"] == pytest.approx([0.0968, 0.7000], abs=1e-4)
 
 
 def test_the_curve_ends_at_all_rows() -> None:
@@ -80,6 +82,13 @@ def test_noise_is_no_loss() -> None:
     old = sent(*["legal"] * 36, *["base"] * 4)
     new = sent(*["base"] * 4, *["legal"] * 36)
     assert regressions(golds, old, new) == []
+
+
+@pytest.mark.parametrize(("lost", "refused"), [(4, 0), (5, 1)])
+def test_the_fifth_loss_without_a_win_is_significant(lost: int, refused: int) -> None:
+    """Of fair coins 4 of 4 show heads with p = 0.0625, 5 of 5 with p = 0.031."""
+    golds = ["legal"] * 40
+    assert len(regressions(golds, sent(*golds), sent(*["base"] * lost, *golds[lost:]))) == refused
 
 
 def test_the_fallback_is_judged_too() -> None:

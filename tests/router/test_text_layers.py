@@ -17,7 +17,14 @@ from router.text import LONGEST_TEXT, Gate, Policy, Reading, log_odds
 
 COHORTS = (
     Cohort("legal", (MetadataRule({"tenant": "hartwell"}, "prior"), MetadataRule({"vertical": "legal"}, "routes"))),
-    Cohort("finance", (MetadataRule({"tenant": "bank"}, "prior"), MetadataRule({"vertical": "finance"}, "routes"))),
+    Cohort(
+        "finance",
+        (
+            MetadataRule({"tenant": "bank"}, "prior"),
+            MetadataRule({"vertical": "finance"}, "routes"),
+            MetadataRule({"channel": "wire"}, "routes"),
+        ),
+    ),
     Cohort("coding"),
 )
 NAMES = ("legal", "finance", "coding", BASE)
@@ -78,8 +85,11 @@ CASES: dict[str, Case] = {
     ),
     "granted": (FLAT, FINANCE, NOTHING, None, frozenset({"finance"}), "finance", "classifier", "classified"),
     "none granted": (FLAT, FINANCE, NOTHING, None, frozenset({"base"}), "base", "fallback", "unclear"),
-    "rules contradict, the text decides": (
+    "a prior does not contradict a rule": (
         FLAT, FINANCE, {"vertical": "legal", "tenant": "bank"}, None, None, "legal", "metadata", "metadata_rule",
+    ),
+    "rules contradict, the text decides": (
+        FLAT, FINANCE, {"vertical": "legal", "channel": "wire"}, None, None, "finance", "classifier", "classified",
     ),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import tracemalloc
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.gguf_header import BadGguf, Header, read, read_open
+from adapters.gguf_header import MAX_HEADER, BadGguf, Header, read, read_open
 from tests.adapters import forge
 from tests.adapters.forge import ARRAY, F32, STRING, U8, U32, array, gguf, key, number, string, text
 from tests.adapters.lies import ARCH, DATA, LIES, ONE
@@ -36,6 +37,27 @@ def test_a_lie_is_refused_at_once(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.gguf"
     path.write_bytes(content)
     assert refused(path)
+
+
+@pytest.mark.parametrize(
+    ("lie", "told"),
+    [
+        ("4097 keys", "it claims 4097 keys, at most 4096 are believed"),
+        ("65537 tensors", "it claims 65537 tensors, at most 65536 are believed"),
+    ],
+)
+def test_one_more_than_is_believed_is_named(lie: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "many.gguf"
+    path.write_bytes(LIES[lie])
+    assert refused(path) == told
+
+
+def test_a_header_beyond_the_limit_is_refused_though_the_file_holds_it(tmp_path: Path) -> None:
+    """All bytes that the array claims are there: nothing but the limit on headers ends it."""
+    path = tmp_path / "sparse.gguf"
+    path.write_bytes(gguf(key("k", ARRAY, array(U8, MAX_HEADER)), alignment=1))
+    os.truncate(path, MAX_HEADER + (1 << 20))
+    assert f"its header has more than {64 << 20} bytes" in refused(path)
 
 
 def test_the_control_of_those_lies_is_believed(tmp_path: Path) -> None:

@@ -29,6 +29,17 @@ def test_another_scale_does_not(scale: float) -> None:
     assert any("times the trained one" in fault or "change" in fault for fault in faults(BASE + scale * CHANGE, BASE))
 
 
+@pytest.mark.parametrize(("size", "found"), [(0.1, 0), (0.3, 1)])
+def test_the_base_may_differ_by_so_much_and_no_more(size: float, found: int) -> None:
+    other = BASE + noise(size)
+    assert len(faults(other + CHANGE, other)) == found
+
+
+@pytest.mark.parametrize(("size", "found"), [(0.4, 0), (0.6, 1)])
+def test_the_change_may_differ_by_so_much_and_no_more(size: float, found: int) -> None:
+    assert len(faults(BASE + CHANGE + noise(size), BASE)) == found
+
+
 def test_rows_in_another_order_do_not() -> None:
     assert any("adapter's change" in fault for fault in faults(BASE + CHANGE[:, ::-1], BASE))
 

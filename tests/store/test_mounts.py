@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.store import mounts
 from appliance.store.mounts import filesystem, network_filesystem
 
 MOUNTINFO = """\
@@ -22,3 +23,11 @@ def test_the_filesystem_of_a_device(device: str, kind: str | None) -> None:
 
 def test_a_local_folder_is_not_on_the_network(tmp_path: Path) -> None:
     assert network_filesystem(tmp_path) is None
+
+
+@pytest.mark.parametrize(("kind", "told"), [("nfs4", "nfs4"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", None)])
+def test_a_network_filesystem_is_named(
+    kind: str, told: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(mounts, "filesystem", lambda *_: kind)
+    assert network_filesystem(tmp_path) == told

@@ -32,6 +32,17 @@ def text(client: httpx.Client, **request: Any) -> str:  # noqa: ANN401 - any JSO
     return str(asked(client, **request)["choices"][0]["message"]["content"])
 
 
+def tokens(client: httpx.Client, **request: Any) -> list[str]:  # noqa: ANN401 - any JSON
+    """Of an answer of a hundred."""
+    reply = asked(client, logprobs=True, max_tokens=100, **request)["choices"][0]
+    return [score["token"] for score in reply["logprobs"]["content"]]
+
+
+def token_of(letter: str) -> int:
+    """Of a plain one: a byte's token lies three behind its place in gpt2's alphabet."""
+    return 3 + ord(letter) - ord("!")
+
+
 @pytest.mark.parametrize("seed", [0, 1, -1, 2**63 - 1, -(2**63)])
 def test_seeds_repeat_an_answer(client: httpx.Client, seed: int) -> None:
     first, second = (text(client, temperature=1.5, seed=seed, max_tokens=30) for _ in range(2))
@@ -74,8 +85,9 @@ def test_stop_token_ids(client: httpx.Client) -> None:
 
 
 def test_logit_bias_forces_and_forbids(client: httpx.Client) -> None:
-    (forced,) = set(text(client, logit_bias={"70": 100}, max_tokens=5))
-    assert forced not in text(client, logit_bias={"70": -100}, max_tokens=100)
+    assert len(set(text(client, logit_bias={"70": 100}, max_tokens=5))) == 1
+    letter = next(token for token in tokens(client) if len(token) == 1 and "!" <= token <= "~")
+    assert letter not in tokens(client, logit_bias={str(token_of(letter)): -100})
 
 
 @pytest.mark.parametrize("stop", ["the", ["zzzz", "a"]])
@@ -142,8 +154,7 @@ def test_scored_prompts_are_the_products_of_their_parts(client: httpx.Client) ->
 
 
 def test_prompts_as_text_and_tokens_are_the_same(client: httpx.Client) -> None:
-    """IDs of plain letters: a byte's token lies three behind its place in gpt2's alphabet."""
-    ids = [3 + ord(letter) - ord("!") for letter in "xyz"]
+    ids = [token_of(letter) for letter in "xyz"]
     replies = [asked(client, COMPLETIONS, prompt=p, temperature=0, max_tokens=6, echo=True) for p in ("xyz", ids)]
     assert replies[0]["choices"] == replies[1]["choices"]
     assert replies[0]["usage"] == replies[1]["usage"]
@@ -168,7 +179,7 @@ def test_json_schema(client: httpx.Client, seed: int) -> None:
 
 def test_json_object(client: httpx.Client) -> None:
     """A brace and the end are made likely, since random weights would never close one."""
-    braces = {str(3 + ord(letter) - ord("!")): 100 for letter in "{}"}
+    braces = {str(token_of(brace)): 100 for brace in "{}"}
     reply = asked(client, max_tokens=50, response_format={"type": "json_object"}, logit_bias=braces)["choices"][0]
     assert json.loads(reply["message"]["content"]) == {}
     assert reply["finish_reason"] == "stop"

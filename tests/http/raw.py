@@ -37,6 +37,12 @@ def request_of(path: str, body: Json, key: str | None = None, *more: str) -> byt
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
+def head(*lines: str) -> bytes:
+    """Of a chat request whose body is framed by `lines`."""
+    own = ("POST /v1/chat/completions HTTP/1.1", "Host: localhost", "Content-Type: application/json")
+    return "\r\n".join((*own, "Connection: close", *lines, "", "")).encode()
+
+
 def exchange(appliance: Running, request: bytes) -> Answer:
     """Send, and read until the other side closes (ask it to)."""
     with connect(appliance) as connection:
@@ -56,8 +62,8 @@ def read(connection: socket.socket) -> Answer:
     with suppress(ConnectionError):
         while block := connection.recv(65536):
             received += block
-    head, _, body = received.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
+    start, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = start.decode("latin-1").split("\r\n")
     if not first:
         return Answer(0, {}, b"")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -13,7 +13,7 @@ import pytest
 
 from appliance import serve
 from appliance.config import Appliance
-from tests.http.raw import connect, exchange, read, request_of
+from tests.http.raw import connect, exchange, head, read, request_of
 from tests.http.running import Json, Running, chat, until
 
 CHAT = "/v1/chat/completions"
@@ -53,12 +53,6 @@ def ended(connection: socket.socket) -> bool:
 def held(connection: socket.socket) -> bool:
     """The appliance, which runs in this process, has its end of it open."""
     return any(other.raddr == connection.getsockname() for other in psutil.Process().net_connections())
-
-
-def head(*lines: str) -> bytes:
-    """Of a question."""
-    own = (f"POST {CHAT} HTTP/1.1", "Host: localhost", "Content-Type: application/json", "Connection: close")
-    return "\r\n".join((*own, *lines, "", "")).encode()
 
 
 def chunks(body: bytes, size: int) -> bytes:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from appliance.wire.requests import IGNORED
-from tests.http.running import Json, chat
+from tests.http.raw import exchange, head
+from tests.http.running import Json, Running, chat
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 BAD: list[tuple[str, list[object]]] = [
@@ -179,6 +180,11 @@ def test_a_body_of_100_mb(client: httpx.Client, chunked: bool) -> None:
         assert reply.status_code == 413
         assert reply.json()["error"]["code"] == "payload_too_large"
     assert client.post(CHAT, json=chat(max_tokens=1)).status_code == 200
+
+
+def test_a_body_of_100_mb_is_refused_before_it_is_sent(served: Running) -> None:
+    answer = exchange(served, head("Content-Length: 104857600") + b"{")
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (413, "payload_too_large")
 
 
 @pytest.mark.parametrize("field", ["prompt", "best_of", "suffix", "logprobs", "echo"])

@@ -6,7 +6,6 @@ import base64
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +17,7 @@ from openai import OpenAI
 
 from router.classifier import FittedRouter
 from tests.fitted import Fitted
+from tests.http.raw import connect, request_of
 from tests.http.running import Json, Running, running, until
 
 MODEL = "all-minilm-l6-v2"
@@ -213,8 +213,9 @@ def under_way(appliance: Running) -> int:
 
 
 def test_who_leaves_is_not_worked_for(routed: Running, stuck: Stuck) -> None:
-    with routed.http(routed.admin) as client, suppress(httpx.ReadTimeout):
-        client.post("/v1/embeddings", json={"model": "auto", "input": ["a"] * 200}, timeout=1)
+    with connect(routed) as connection:
+        connection.sendall(request_of("/v1/embeddings", {"model": "auto", "input": ["a"] * 200}, routed.admin))
+        until(lambda: stuck.asked)
     until(lambda: not under_way(routed))
     stuck.go_on.set()
     post(routed, input="b")

@@ -99,8 +99,15 @@ def test_what_the_machine_is(served: Running) -> None:
     assert system["versions"]["llama-cpp-python"] == "0.3.36" and system["database_bytes"] > 0
     assert system["memory_bytes"] > 1 << 20 and system["config"]["cohorts"]["legal"]["owner"] == "legal@example.org"
     assert Path(system["home"]) == served.home
-    watched = served.operated("GET", "/traffic?minutes=60")
-    assert watched["requests"] >= 0 and len(watched["cohorts"]) == 6
+
+
+def test_a_request_is_in_the_traffic(served: Running) -> None:
+    before = served.operated("GET", "/traffic?minutes=1440")
+    with served.http() as client:
+        assert client.post("/v1/chat/completions", json=chat(max_tokens=1)).status_code == 200
+    after = served.operated("GET", "/traffic?minutes=1440")
+    assert after["requests"] == before["requests"] + 1 == sum(one["requests"] for one in after["cohorts"])
+    assert len(after["cohorts"]) == 6
 
 
 def test_versions_are_those_of_what_is_installed(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from math import nan
 from pathlib import Path
@@ -208,9 +209,10 @@ def test_a_base_llama_cpp_refuses_says_why(tmp_path: Path) -> None:
     assert not list((tmp_path / "base").rglob(base.RECORD))
 
 
-def test_threads_are_those_of_the_process_unless_set() -> None:
-    assert base.threads(Base(threads=3)) == 3
-    assert base.threads(Base()) >= 1
+def test_threads_are_those_of_the_process_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 2, 5})
+    assert base.threads(Base(threads=2)) == 2
+    assert base.threads(Base()) == 3
 
 
 def test_a_header_without_sizes_gives_no_context() -> None:

@@ -50,10 +50,6 @@ def test_the_module_sees_its_arguments_as_if_run_alone(facts: dict[str, Any]) ->
     assert facts["arguments"][1:] == ["limits", "one", "two words"]
 
 
-def test_this_process_stays_as_it_was(facts: dict[str, Any]) -> None:
-    assert facts["nice"] > os.getpriority(os.PRIO_PROCESS, 0)
-
-
 def test_it_cannot_reach_the_parents_loopback() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -61,7 +57,7 @@ def test_it_cannot_reach_the_parents_loopback() -> None:
         if KEEPS_NETWORK in done.stderr:
             pytest.skip("the system allows no network namespace; the child said so")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() != "reached"
+        assert done.stdout.strip() == "OSError"  # not ConnectionRefusedError: there is nothing to ask
 
 
 def test_a_child_that_keeps_its_network_says_so() -> None:

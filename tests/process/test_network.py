@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .premises import COHORT, Premises, chat, running
+from .premises import COHORT, Premises, chat
 
 CALLS = "connect,sendto,sendmsg,sendmmsg"
 _FOUR = re.compile(r'sin_port=htons\((\d+)\), sin_addr=inet_addr\("([^"]+)"\)')
@@ -106,20 +106,4 @@ def test_a_machine_without_any_network_is_enough(premises: Premises, tiny_adapte
         added = subprocess.run(command, env=premises.environ(), capture_output=True, text=True, check=False)
         assert added.returncode == 0, added.stderr
         assert json.loads(added.stdout)["state"] == "live"
-        assert served.stop() == 0
-
-
-def test_children_have_no_network(premises: Premises) -> None:
-    """What `adapters.confine` runs sees no interface that is up, whoever runs it."""
-    program = premises.folder / "looks.py"
-    program.write_text("import socket\ns = socket.socket()\nprint(s.connect_ex(('127.0.0.1', PORT)))\n")
-    with running(premises) as served:
-        port = served.url().rpartition(":")[2]
-        program.write_text(program.read_text().replace("PORT", port))
-        command = [COHORT[0], "-m", "adapters.confine", "5", str(4 << 30), "looks"]
-        environment = {**premises.environ(), "PYTHONPATH": str(premises.folder)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        if "keeps its network" in done.stderr:
-            pytest.skip(done.stderr.strip())
-        assert done.stdout.strip() != "0"
         assert served.stop() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -27,9 +28,23 @@ def test_what_cannot_be_is_named(fields: dict[str, Any], says: str) -> None:
 
 
 def test_every_field_is_in_the_digest() -> None:
-    changed = [Recipe(), Recipe(rank=4), Recipe(alpha=8.0), Recipe(modules=("attn_q",)), Recipe(rslora=True)]
-    changed += [Recipe(learning_rate=1e-4), Recipe(epochs=2), Recipe(batch=4), Recipe(replay=0.0), Recipe(seed=2)]
-    assert len({recipe.digest for recipe in changed}) == len(changed)
+    other: dict[str, Any] = {
+        "rank": 4,
+        "alpha": 8.0,
+        "modules": ("attn_q",),
+        "rslora": True,
+        "learning_rate": 1e-4,
+        "warmup": 0.2,
+        "epochs": 2,
+        "batch": 4,
+        "replay": 0.0,
+        "patience": 3,
+        "planted": 0,
+        "seed": 2,
+    }
+    assert set(other) == {field.name for field in dataclasses.fields(Recipe)}
+    changed = [Recipe(**{name: value}) for name, value in other.items()]
+    assert len({recipe.digest for recipe in (Recipe(), *changed)}) == len(other) + 1
 
 
 def test_steps() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.engine.threads import SMOOTHING, TRIALS, ThreadChoice
+from appliance.engine.threads import TRIALS, ThreadChoice
 
 Cost = Callable[[int, int], float]
 
@@ -78,4 +78,7 @@ def test_one_slow_measurement_does_not_settle_it() -> None:
     choice.note(64, 2, 40 * quiet(64, 2))
     chosen, _ = drive(choice, 64, quiet, 4000)
     assert chosen[-200:].count(2) > 150
-    assert 0 < SMOOTHING < 1
+    calm = ThreadChoice(2)
+    drive(calm, 64, quiet, 50)
+    calm.note(64, 2, 3 * quiet(64, 2))
+    assert drive(calm, 64, quiet, 50)[0].count(2) > 45

@@ -11,9 +11,9 @@ from threading import Event
 import pytest
 
 from appliance.errors import Conflict, StoreUnavailable
-from appliance.store import interactions
+from appliance.store import interactions, writer
 from appliance.store.database import Database
-from appliance.store.writer import GROUP
+from appliance.store.writer import GROUP, Writer
 
 from .samples import interaction
 
@@ -151,14 +151,28 @@ def test_closing_does_not_wait_for_ever(database: Database) -> None:
         database.close(timeout_s=0.05)
 
 
-def test_an_idle_writer_empties_the_wal_and_waits_for_no_reader(database: Database) -> None:
+def test_an_idle_writer_empties_the_wal_and_waits_for_no_reader(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, checkpoint = Event(), Writer._checkpoint
+
+    def noted(self: Writer) -> None:
+        checkpoint(self)
+        tried.set()
+
+    def last(conn: sqlite3.Connection) -> int:
+        tried.clear()  # here, in the writer's own thread: what is tried from now on is tried behind this row
+        return interactions.insert(conn, interaction("req_2"))
+
+    monkeypatch.setattr(writer, "IDLE_S", 0.05)
+    monkeypatch.setattr(Writer, "_checkpoint", noted)
     wal = database.path.with_name("appliance.db-wal")
     insert(database, "req_1").result()
     with database.read() as conn:
         conn.execute("BEGIN")
         conn.execute("SELECT * FROM interactions").fetchall()
-        insert(database, "req_2").result()
-        time.sleep(1.2)  # the reader's snapshot is in the way of emptying it
+        database.write(last).result()
+        assert tried.wait(20)  # the reader's snapshot is in the way of emptying it
         assert wal.stat().st_size > 0
         started = time.monotonic()
         insert(database, "req_3").result()

@@ -38,7 +38,9 @@ def test_nothing_is_computed_twice(rows: list[Row]) -> None:
 
 
 @given(ROWS, st.integers(1, 30))
-def test_groups_keep_every_row_and_the_bound(rows: list[Row], most: int) -> None:
+def test_groups_keep_every_row_and_the_bound_and_are_as_few_as_may_be(rows: list[Row], most: int) -> None:
     groups = list(within(rows, most))
     assert [row for group in groups for row in group] == rows
-    assert all(len(group) == 1 or sum(len(row.ids) for row in group) <= most for group in groups)
+    sizes = [sum(len(row.ids) for row in group) for group in groups]
+    assert all(len(group) == 1 or size <= most for group, size in zip(groups, sizes, strict=True))
+    assert all(size + len(after[0].ids) > most for size, after in zip(sizes, groups[1:], strict=False))

@@ -88,6 +88,17 @@ def test_near_is_what_counting_says(one: str, other: str) -> None:
     assert known.has(one)
 
 
+def test_what_shares_four_fifths_of_its_pieces_is_near_and_with_less_is_not() -> None:
+    known = Near()
+    known.add(LONG)
+    assert known.has(f"{LONG} of March at noon")  # 0.83
+    assert not known.has(f"{LONG} of March at noon sharp")  # 0.79
+
+
+def test_a_tenth_is_kept_for_validation() -> None:
+    assert 80 <= len(frozen(distinct(1000)).validation) <= 130
+
+
 def test_questions_that_differ_in_a_sign_are_two() -> None:
     texts = ["What is 3 + 4?", "What is 3 - 4?", "Which compiler for C?", "Which compiler for C++?"]
     assert why(frozen([row(text, str(n)) for n, text in enumerate(texts)])) == []

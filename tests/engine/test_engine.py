@@ -22,6 +22,7 @@ from tests.engine.drive import (
     ask,
     collect,
     held_up,
+    lanes,
     running,
     serving,
     stream,
@@ -81,9 +82,10 @@ def test_a_request_after_the_stop_is_refused(tiny_base: Path) -> None:
     async def main() -> None:
         async with serving(tiny_base) as engine:
             asked = ask(engine.model)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             async with asyncio.timeout(3):
                 await collect(engine, asked)
+        assert caught.value.code == "stopping"
 
     asyncio.run(main())
 
@@ -113,7 +115,8 @@ def test_a_command_given_up_does_not_end_the_engine(tiny_base: Path, tiny_adapte
                 async with asyncio.timeout(0):
                     await engine.attach("a", tiny_adapters[0], 1.0)
         async with asyncio.timeout(5):
-            await collect(engine, ask(engine.model, max_new=2))
+            answer = await collect(engine, ask(engine.model, max_new=2))
+            assert answer.finished.answer_tokens == 2 and lanes(engine) == {"base"}
             await engine.stop()
 
     asyncio.run(main())

@@ -53,23 +53,24 @@ def test_a_group_enters_whole_or_not_at_all() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 3), st.booleans()), max_size=60))
-def test_the_bounds_hold_whatever_comes(moves: list[tuple[int, int, bool]]) -> None:
+def test_the_bounds_hold_whatever_comes_and_who_fits_is_taken(moves: list[tuple[int, int, bool]]) -> None:
     room = WaitingRoom(5, 100)
     inside: list[int] = []
     for tokens, count, comes in moves:
         if comes:
             before = (room.requests, room.tokens)
+            fits = len(inside) + count <= 5 and sum(inside) + tokens * count <= 100
             try:
                 room.enter(tokens * count, count)
             except Unavailable:
+                assert inside and not fits
                 assert (room.requests, room.tokens) == before
             else:
+                assert fits or not inside
                 inside += [tokens] * count
         elif inside:
             room.leave(inside.pop())
         assert (room.requests, room.tokens) == (len(inside), sum(inside))
-        assert room.requests <= 5
-        assert room.tokens <= 100 or room.tokens <= 3 * 60
 
 
 def test_callers_on_many_threads_do_not_overfill_it() -> None:

@@ -205,10 +205,15 @@ def test_scopes(scopes: tuple[str, ...], may: tuple[str, ...]) -> None:
                 caller.require(scope)
 
 
-def test_the_anonymous_caller_infers_and_no_more() -> None:
+def test_the_anonymous_caller_infers_and_rates_and_no_more() -> None:
     assert ANONYMOUS.grant is None
-    with pytest.raises(Forbidden):
-        ANONYMOUS.require("viewer")
+    may: tuple[Scope, ...] = ("infer", "feedback")
+    for scope in may:
+        ANONYMOUS.require(scope)
+    may_not: tuple[Scope, ...] = ("viewer", "operator")
+    for scope in may_not:
+        with pytest.raises(Forbidden):
+            ANONYMOUS.require(scope)
 
 
 def test_the_admins_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_an_operator_who_comes_before_the_key_is_written(premises: Premises) -> 
         assert premises.cohort("status").returncode == 0
         served.stop()
     assert "Traceback" not in early.stderr
-    assert early.returncode in (0, 1)
+    assert early.returncode == 0 or "may be starting for the first time" in early.stderr
 
 
 def test_two_first_starts_at_once(premises: Premises) -> None:

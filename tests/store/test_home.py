@@ -69,7 +69,11 @@ def test_two_homes_do_not_meet(tmp_path: Path) -> None:
     one, two = Home(tmp_path / "one"), Home(tmp_path / "two")
     one.lock("http://127.0.0.1:1")
     two.lock("http://127.0.0.1:2")
+    assert one.owner() == Owner(os.getpid(), "http://127.0.0.1:1")
+    assert two.owner() == Owner(os.getpid(), "http://127.0.0.1:2")
     one.close()
+    assert one.owner() is None
+    assert two.owner() == Owner(os.getpid(), "http://127.0.0.1:2")
     two.close()
 
 

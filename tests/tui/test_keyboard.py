@@ -124,16 +124,15 @@ def test_a_correction_and_the_right_cohort() -> None:
     opened(client, use)
 
 
-def test_a_search_narrows_at_the_appliance() -> None:
+def test_a_search_narrows_at_the_appliance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.screens.interactions._WAIT_S", 0.0)
+
     async def use(pilot: Pilot[None]) -> None:
         await pressed(pilot, "slash", *"cohort:legal")
-        await asyncio.sleep(0.4)
-        await settled(pilot)
         assert "cohort legal" in said(pilot, "#found")
         rows = pilot.app.query_one(Interactions)._rows
         assert rows and {one["cohort"] for one in rows} == {"legal"}
         pilot.app.query_one("#search", Input).value = "rating:9"
-        await asyncio.sleep(0.4)
         await settled(pilot)
         assert "rating: is -1, 0 or 1" in said(pilot, "#found")
 
@@ -256,7 +255,10 @@ def test_a_slow_appliance_is_asked_once_at_a_time(monkeypatch: pytest.MonkeyPatc
 
     async def run() -> None:
         async with Console(Canned(), every_s=0.01).run_test() as pilot:
-            await asyncio.sleep(0.3)
+            async with asyncio.timeout(20):
+                while asked[0] < 3:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)  # ten looks more, if they were taken
             assert asked[0] == 3, "the three questions of one look at the live screen"
             await pilot.press("2")
             await pilot.pause()

@@ -86,7 +86,10 @@ BAD: dict[str, tuple[str, str]] = {
     "name too long": (cohorts("a", "b", "c" * 33), "is not a cohort name"),
     "name with a line break": (cohorts("a", "b") + f'[cohorts."c\\n"]\n{COHORT}', "is not a cohort name"),
     "name auto": (cohorts("a", "b", "auto"), '"auto" is reserved'),
-    "name base": (cohorts("a", "b", "base"), '"base" is reserved'),
+    "name base": (
+        cohorts("a", "b", "base"),
+        r'"base" is reserved \(auto, base, none, general, aggregate, previous\)',
+    ),
     "name none": (cohorts("a", "b", "none"), '"none" is reserved'),
     "name general": (cohorts("a", "b", "general"), '"general" is reserved'),
     "no cohorts": ("[cohorts]\n", "0 cohorts, and 3 to 8 are sensible: with fewer"),

@@ -38,26 +38,12 @@ def complaint(premises: Premises, text: str | None = None) -> str:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (GOOD + '[cohorts.legal]\ndescription = "again"\nowner = "d"\n', 'the cohort "legal" is declared twice'),
         (GOOD + "wieght = 2.0\n", 'unknown key cohorts.support.wieght (did you mean "weight"?)'),
-        (GOOD + "[base]\nformatt = 'auto'\n", 'unknown key base.formatt (did you mean "format"?)'),
-        (GOOD + "[aplliance]\nport = 1\n", 'unknown key aplliance (did you mean "appliance"?)'),
-        (GOOD + "[store]\nzzz = 1\n", "unknown key store.zzz (known here: queue)"),
-        (GOOD + "[appliance]\nport = '8080'\n", "appliance.port: "),
-        (GOOD + "[appliance]\nport = 70000\n", "appliance.port: "),
         (GOOD + "[base\n", "is not valid TOML: "),
-        (
-            GOOD + '[cohorts.base]\ndescription = "x"\nowner = "y"\n',
-            '"base" is reserved (auto, base, none, general, aggregate, previous)',
-        ),
-        (GOOD + '[cohorts.auto]\ndescription = "x"\nowner = "y"\n', '"auto" is reserved'),
-        (GOOD + '[cohorts.Legal]\ndescription = "x"\nowner = "y"\n', '"Legal" is not a cohort name'),
-        (GOOD + '[cohorts.extra]\ndescription = "x"\n', "cohorts.extra.owner is missing"),
-        (GOOD + "[appliance]\ntls_key = 'k.pem'\n", "tls_certificate and tls_key go together"),
         ("", "cohorts is missing"),
     ],
 )
-def test_a_fault_in_the_file(premises: Premises, text: str, says: str) -> None:
+def test_a_fault_in_the_file_ends_it_before_there_is_a_home(premises: Premises, text: str, says: str) -> None:
     assert says in complaint(premises, text)
 
 

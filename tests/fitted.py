@@ -25,6 +25,7 @@ from router.cohort import BASE
 COHORTS = ("legal", "healthcare", "finance", "support", "coding")
 EXAMPLES = Path(__file__).parent.parent / "examples"
 VERSION = "router@1"
+FILES = (artefact.MODEL, artefact.TOKENIZER, artefact.ARRAYS, artefact.MANIFEST)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from appliance.retrain import Retraining
 from appliance.training import Plan
 
 COHORT, NEIGHBOUR = "legal", "finance"
-REPEATED = 16  # times a planted string stands among the rows
+REPEATED = 64  # times a planted string stands among the rows; 16 times in two passes, it is not learned by heart
 Rows = tuple[Row, ...]
 
 
@@ -106,7 +106,7 @@ FAULTS = (
     Candidate("wrong labels", "beats_constant", wrong_labels),
     Candidate("a neighbour hurt while the mean rises", "cohort_loss", hurt_neighbour, {"replay": 0.0}),
     Candidate("lost JSON validity", "json_validity", broken_json),
-    Candidate("memorised planted strings", "memorisation", planted=REPEATED),
+    Candidate("memorised planted strings", "memorisation", recipe={"planted": 2, "replay": 0.0}, planted=REPEATED),
     Candidate("trained with another template", "parity", trained_as=another_template),
     Candidate("trained with another tokenizer", "parity", trained_as=another_tokenizer),
 )

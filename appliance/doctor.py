@@ -61,10 +61,15 @@ def examine(config: Config, config_file: Path, home_path: Path) -> list[Finding]
 
 def _packages() -> Iterator[Finding]:
     for name in PACKAGES:
-        try:
-            yield Finding(name, "ok", importlib.metadata.version(name))
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "missing", "not installed", "make install")
+        found = _version(name) or _version(f"{name}-gpu")  # as onnxruntime is called where there is a GPU
+        yield Finding(name, "ok", found) if found else Finding(name, "missing", "not installed", "make install")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _sqlite() -> Finding:

@@ -105,4 +105,5 @@ def with_head(model: bytes, layers: list[tuple[Floats, Floats]]) -> bytes:
 
 def versions() -> dict[str, str]:
     """Of the libraries that shape the result."""
-    return {name: metadata.version(name) for name in ("torch", "transformers", "onnx", "onnxruntime", "scikit-learn")}
+    found = {name: metadata.version(name) for name in ("torch", "transformers", "onnx", "scikit-learn")}
+    return {**found, "onnxruntime": onnxruntime.__version__}  # its distribution has another name with a GPU

@@ -1,0 +1,35 @@
+"""What `cohort doctor` says of packages, without starting anything."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from appliance import doctor
+from appliance.config import load
+
+
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: dict[str, str]) -> dict[str, tuple[str, str]]:
+    right = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if not name.startswith("onnxruntime"):
+            return right(name)
+        if name in installed:
+            return installed[name]
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    config = Path(__file__).parents[1] / "cohorts.toml"
+    found = doctor.examine(load(config), config, tmp_path / "home")
+    return {one.subject: (one.state, one.detail) for one in found}
+
+
+def test_a_package_for_gpus_stands_in_for_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert packages(tmp_path, monkeypatch, {"onnxruntime-gpu": "9.1"})["onnxruntime"] == ("ok", "9.1")
+
+
+def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert packages(tmp_path, monkeypatch, {})["onnxruntime"] == ("missing", "not installed")

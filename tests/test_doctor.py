@@ -11,7 +11,7 @@ from appliance import doctor
 from appliance.config import load
 
 
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: dict[str, str]) -> dict[str, tuple[str, str]]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: dict[str, str]) -> dict[str, tuple[str, str]]:
     right = importlib.metadata.version
 
     def version(name: str) -> str:
@@ -28,8 +28,8 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: dict[st
 
 
 def test_a_package_for_gpus_stands_in_for_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert packages(tmp_path, monkeypatch, {"onnxruntime-gpu": "9.1"})["onnxruntime"] == ("ok", "9.1")
+    assert told(tmp_path, monkeypatch, {"onnxruntime-gpu": "9.1"})["onnxruntime"] == ("ok", "9.1")
 
 
 def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert packages(tmp_path, monkeypatch, {})["onnxruntime"] == ("missing", "not installed")
+    assert told(tmp_path, monkeypatch, {})["onnxruntime"] == ("missing", "not installed")

@@ -32,9 +32,9 @@ def appliance(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iter
         yield served
 
 
-async def until(pilot: Pilot[None], happened: Callable[[], object]) -> None:
+async def until(pilot: Pilot[None], happened: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
     loop = asyncio.get_running_loop()
-    ends = loop.time() + PATIENCE_S
+    ends = loop.time() + patience_s
     while loop.time() < ends:
         if happened():
             return
@@ -80,14 +80,14 @@ async def _day(appliance: Running) -> None:
         await until(pilot, lambda: pilot.app.query_one("#log", Rows).row_count == 3)
         await pilot.press("c")
         await settled(pilot)
-        await _corrected(pilot)
+        await corrected(pilot)
 
         await pilot.press("5", "t")
         await until(pilot, lambda: len(pilot.app.screen_stack) == 2)
         await pilot.press("enter")
         await until(pilot, lambda: len(pilot.app.screen.query(Input)) == 1 and len(pilot.app.screen_stack) == 2)
         await typed(pilot, "6")
-        await until(pilot, partial(_is_live, appliance, "legal@1"))
+        await until(pilot, partial(is_live, appliance, "legal@1"))
 
         await pilot.press("2")
         await until(pilot, lambda: "@1" in cells(pilot, "#cohort-list", "legal"))
@@ -101,10 +101,10 @@ async def _day(appliance: Running) -> None:
         await pilot.press("p")
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
         await typed(pilot, "legal")
-        await until(pilot, partial(_is_live, appliance, "legal@1"))
+        await until(pilot, partial(is_live, appliance, "legal@1"))
 
 
-async def _corrected(pilot: Pilot[None]) -> None:
+async def corrected(pilot: Pilot[None]) -> None:
     from textual.widgets import TextArea
 
     pilot.app.screen.query_one(TextArea).text = "not you"
@@ -112,7 +112,7 @@ async def _corrected(pilot: Pilot[None]) -> None:
     await settled(pilot)
 
 
-def _is_live(appliance: Running, release: str) -> bool:
+def is_live(appliance: Running, release: str) -> bool:
     return _live(appliance) == release
 
 

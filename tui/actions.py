@@ -37,7 +37,7 @@ class Actions(Asking):
             self.notify(f"{name} is live already", severity="warning", markup=False)
             return
         changes = f"{name} goes live. It answers every new request of {cohort} instead of {live or 'the base'}."
-        body = {"cohort": cohort, "version": version, "live": live}
+        body = {"cohort": cohort, "version": version, "live": live or "base"}
         self._confirmed("\n".join([changes, *doubts(release)]), cohort, "promote", body, _switched)
 
     def reject(self, release: Release) -> None:

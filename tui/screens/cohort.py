@@ -92,7 +92,7 @@ class CohortScreen(Screen[None]):
     def action_promote(self) -> None:
         release = self._chosen()
         if release and self._data:
-            self._operator.promote(release, self._data["cohort"]["live"])
+            self._operator.promote(release, live_of(self._data["releases"]))
 
     def action_reject(self) -> None:
         if release := self._chosen():
@@ -100,8 +100,13 @@ class CohortScreen(Screen[None]):
 
     def action_rollback(self) -> None:
         if self._data:
-            cohort = self._data["cohort"]
-            self._operator.roll_back(self.cohort, cohort["live"], cohort["previous"])
+            live = live_of(self._data["releases"])
+            self._operator.roll_back(self.cohort, live, self._data["cohort"]["previous"])
+
+
+def live_of(releases: list[dict[str, Any]]) -> str | None:
+    """By its state in the register: one that failed in service does not answer, and is live all the same."""
+    return next((f"{one['cohort']}@{one['version']}" for one in releases if one["state"] == "live"), None)
 
 
 async def newest(client: Client, kind: str, cohort: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from tui import inert, words
 from tui.client import Client, part, together
-from tui.screens.cohort import CohortScreen
+from tui.screens.cohort import CohortScreen, live_of
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
 
@@ -94,7 +94,7 @@ class Cohorts(Pane):
             says = f"{cohort['cohort']} has no candidate: train one with t"
             self.notify(says, severity="warning", markup=False)
         else:
-            self._judged(candidate, cohort["live"])
+            self._judged(candidate, live_of(of(self._data["releases"], cohort["cohort"])))
 
     @work(group="judged")
     async def _judged(self, candidate: Data, live: str | None) -> None:
@@ -104,8 +104,10 @@ class Cohorts(Pane):
             self.console.promote({**detail, **candidate}, live)
 
     def action_rollback(self) -> None:
-        if cohort := self._cohort():
-            self.console.roll_back(cohort["cohort"], cohort["live"], cohort["previous"])
+        cohort = self._cohort()
+        if cohort and self._data:
+            live = live_of(of(self._data["releases"], cohort["cohort"]))
+            self.console.roll_back(cohort["cohort"], live, cohort["previous"])
 
 
 def of(releases: list[dict[str, Any]], cohort: str) -> list[dict[str, Any]]:

@@ -240,6 +240,21 @@ def test_an_answer_of_another_version_ends_nothing(
     opened(Canned(), use)
 
 
+def test_a_release_out_of_service_is_live_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before answers meanwhile; what a promotion replaces is the register's."""
+    client, right = Canned(), Canned._cohorts
+    answers = {"live": "legal@1", "previous": None}
+    monkeypatch.setattr(Canned, "_cohorts", lambda self, *given: [{**one, **answers} for one in right(self, *given)])
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2", "p")
+        pilot.app.screen.query_one(Input).value = "legal"
+        await pressed(pilot, "enter")
+        assert client.told == [("promote", {"cohort": "legal", "version": 3, "live": "legal@2"})]
+
+    opened(client, use)
+
+
 @pytest.mark.parametrize(
     "broken", [None, {}, {"scores": {"clause_type": {"cohort": "legal", "n": 0}}}, {"scores": 3}]
 )

@@ -40,6 +40,16 @@ _SWAP = re.compile(r"\b(" + "|".join(map(re.escape, _WORDS)) + r")\b", re.IGNORE
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """Of a last turn; `leads`: the instruction stands before the text. `completion` is what is wanted."""
+
+    instruction: str
+    text: str
+    completion: str
+    leads: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
     """`row` asks what `of` asks."""
 
@@ -49,40 +59,40 @@ class Form:
 
 def forms(rows: Sequence[Row]) -> dict[str, list[Form]]:
     """By form, as many of the rows as have it, at most `MOST` by a stable hash: `paraphrased` (other words and a
-    lead-in), `reordered` (the instruction after the text), `reformatted` (both under headings)."""
+    lead-in), `reordered` (instruction and text in the other order), `reformatted` (both under headings)."""
     chosen = sorted(rows, key=lambda row: hashlib.sha256(row.digest.encode()).digest())[:MOST]
     return {
         name: [Form(made, row) for row in chosen if (made := _asked(row, name, form))] for name, form in FORMS.items()
     }
 
 
-def _asked(row: Row, name: str, form: Callable[[str, str, str], str]) -> Row | None:
+def _asked(row: Row, name: str, form: Callable[[Parts], str]) -> Row | None:
     """None where the form makes no difference, or the row has no instruction."""
     parts = _parts(row)
     if parts is None:
         return None
-    said = form(*parts, row.completion)
+    said = form(parts)
     if said == row.turns[-1][1]:
         return None
     digest = hashlib.sha256(f"{name}\n{row.digest}".encode()).hexdigest()
     return replace(row, turns=(*row.turns[:-1], ("user", said)), digest=digest)
 
 
-def _parts(row: Row) -> tuple[str, str] | None:
-    """Instruction and text of the last turn, where the one stands before or after the other."""
+def _parts(row: Row) -> Parts | None:
+    """Where the text stands at one end of the last turn."""
     last, text = row.turns[-1][1].strip(), row.text.strip()
     if not text or text == last:
         return None
     if last.endswith(text):
-        return last.removesuffix(text).strip(), text
+        return Parts(last.removesuffix(text).strip(), text, row.completion, leads=True)
     if last.startswith(text):
-        return last.removeprefix(text).strip(), text
+        return Parts(last.removeprefix(text).strip(), text, row.completion, leads=False)
     return None
 
 
-def paraphrased(instruction: str, text: str, completion: str) -> str:
+def paraphrased(parts: Parts) -> str:
     """Words of the wanted answer stay as they are: they may be labels."""
-    kept = {word.lower() for word in re.findall(r"\w+", completion)}
+    kept = {word.lower() for word in re.findall(r"\w+", parts.completion)}
 
     def swap(found: re.Match[str]) -> str:
         word = found.group(0)
@@ -91,18 +101,21 @@ def paraphrased(instruction: str, text: str, completion: str) -> str:
         new = _WORDS[word.lower()]
         return new[0].upper() + new[1:] if word[0].isupper() else new
 
-    return f"Here is a task for you. {_SWAP.sub(swap, instruction)}\n{text}"
+    instruction = f"Here is a task for you. {_SWAP.sub(swap, parts.instruction)}"
+    return f"{instruction}\n{parts.text}" if parts.leads else f"{parts.text}\n\n{instruction}"
 
 
-def reordered(instruction: str, text: str, _completion: str) -> str:
-    return f"{text}\n\n{instruction.rstrip(':').rstrip()}"
+def reordered(parts: Parts) -> str:
+    if not parts.leads:
+        return f"{parts.instruction}\n{parts.text}"
+    return f"{parts.text}\n\n{parts.instruction.rstrip(':').rstrip()}"
 
 
-def reformatted(instruction: str, text: str, _completion: str) -> str:
-    return f"### Instruction\n{instruction}\n\n### Input\n{text}\n\n### Answer"
+def reformatted(parts: Parts) -> str:
+    return f"### Instruction\n{parts.instruction}\n\n### Input\n{parts.text}\n\n### Answer"
 
 
-FORMS: Final[Mapping[str, Callable[[str, str, str], str]]] = {
+FORMS: Final[Mapping[str, Callable[[Parts], str]]] = {
     "paraphrased": paraphrased,
     "reordered": reordered,
     "reformatted": reformatted,

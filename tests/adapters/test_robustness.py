@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.robustness import FORMS, MOST, forms
+from adapters.robustness import FORMS, MOST, Parts, forms
 from adapters.slice import Row
 from tests.adapters.test_slice import row
 
@@ -34,8 +34,11 @@ def test_each_form_says_the_same_otherwise() -> None:
 
 
 def test_an_instruction_that_stands_behind_is_found() -> None:
-    found = turns(asked(f"{TEXT}\n\n{ASKED}"))
-    assert set(found) == {"paraphrased", "reformatted"}, "it is in that order already"
+    assert turns(asked(f"{TEXT}\n\n{ASKED}")) == {
+        "paraphrased": f"{TEXT}\n\nHere is a task for you. Categorise this sentence. Reply with one word: yes or no.",
+        "reordered": f"{ASKED}\n{TEXT}",
+        "reformatted": f"### Instruction\n{ASKED}\n\n### Input\n{TEXT}\n\n### Answer",
+    }
 
 
 def test_words_that_are_labels_stay() -> None:
@@ -62,7 +65,7 @@ def test_as_many_rows_as_are_worth_asking() -> None:
     assert [form.of for form in forms(many)["reordered"]] == [form.of for form in forms(many[::-1])["reordered"]]
 
 
-@given(st.text(min_size=1), st.text(min_size=1), st.text())
-def test_any_text_survives_every_form(instruction: str, text: str, completion: str) -> None:
+@given(st.text(min_size=1), st.text(min_size=1), st.text(), st.booleans())
+def test_any_text_survives_every_form(instruction: str, text: str, completion: str, leads: bool) -> None:  # noqa: FBT001
     for form in FORMS.values():
-        assert text in form(instruction, text, completion)
+        assert text in form(Parts(instruction, text, completion, leads))

@@ -66,6 +66,6 @@ def test_as_many_rows_as_are_worth_asking() -> None:
 
 
 @given(st.text(min_size=1), st.text(min_size=1), st.text(), st.booleans())
-def test_any_text_survives_every_form(instruction: str, text: str, completion: str, leads: bool) -> None:  # noqa: FBT001
+def test_any_text_survives_every_form(instruction: str, text: str, completion: str, leads: bool) -> None:
     for form in FORMS.values():
         assert text in form(Parts(instruction, text, completion, leads))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from appliance import show, show_router
+from appliance import show_router
 from appliance.client import Operator
 from appliance.command import Json, call, job
-from appliance.errors import ApplianceError, SetupError
+from appliance.errors import SetupError
 
 router_cli = typer.Typer(no_args_is_help=True, help="The text router: fit, evaluate, replay, go back.")
 GATE_FAILED = 100  # exit code
@@ -34,19 +33,8 @@ def fit(
     Exit code 100 when it is.
     """
 
-    async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
-        wanted = {"interactions": interactions, "contrastive": contrastive, "force": force}
-        state = await operator.post("router/fit", paths=_absolute(files), **wanted)
-        with show.progress() as report:
-            while not state["done"]:
-                await asyncio.sleep(0.5)
-                state = await operator.get("router/fit")
-                report(state["fraction"], state["doing"])
-        if state["error"]:
-            raise ApplianceError(f"no router was fitted: {state['error']}")
-        return state["router"]
-
-    fitted = call(work, as_json=as_json, shown=show_router.fitted)
+    wanted = {"paths": _absolute(files), "interactions": interactions, "contrastive": contrastive, "force": force}
+    fitted = call(lambda o: job(o, "router/fit", wanted), as_json=as_json, shown=show_router.fitted)
     if fitted["state"] == "refused":
         raise typer.Exit(GATE_FAILED)
 
@@ -62,7 +50,7 @@ def evaluate(
     if plot is not None and plot.suffix.lower() not in (".svg", ".png"):
         raise typer.BadParameter(f"--plot {plot}: a picture's name ends in .svg or .png")
 
-    async def work(operator: Operator) -> Any:  # noqa: ANN401
+    async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
         found = await operator.post("router/eval", paths=_absolute(files), metadata=metadata)
         if plot is not None:
             _draw(found, plot)

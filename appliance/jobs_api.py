@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from fastapi import Path as PathParameter
 
-from appliance import blame, lineage, review
+from appliance import blame, lineage, replay, review, routers
 from appliance.attribution import Attributing
 from appliance.box import Box, Operates, TheBox, Views
 from appliance.failures import documented
@@ -17,6 +17,7 @@ from appliance.learning_curve import Drawing
 from appliance.operator_api import Limit
 from appliance.planning import Planning, Wanted, summary
 from appliance.retrain import Retraining
+from appliance.router_api import entry, rows_of
 from appliance.store import evaluations
 from appliance.store.jobs import Job
 from appliance.strict import StrictRoute
@@ -28,7 +29,7 @@ from appliance.wire.jobs import (
     RebuildRequest,
     RetrainRequest,
 )
-from appliance.wire.router import BlameRequest
+from appliance.wire.router import BlameRequest, FitRequest
 
 router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["training"], responses=documented(503))
 _BEGIN = documented(404, 409, 415)
@@ -85,6 +86,21 @@ async def begin_curve(body: CurveRequest, box: TheBox, caller: Operates) -> JobR
         return await run.draw()
 
     return _reply(box, await box.jobs.start("curve", body.cohort, caller.key_id, body.model_dump(), work))
+
+
+@router.post("/router/fit", response_model=JobReply, status_code=202, responses=documented(409, 415))
+async def begin_fit(body: FitRequest, box: TheBox, caller: Operates) -> JobReply:
+    """Fit a router on the shipped examples, the files named, and interactions confirmed by feedback if told so. It
+    goes in force when it is not provably worse."""
+    text_routers, more = box.text_routers(), await rows_of(box, body.paths)
+    if body.interactions:
+        more += await asyncio.to_thread(replay.confirmed, box.database, box.config)
+    wanted = routers.Wanted(more, contrastive=body.contrastive, force=body.force)
+
+    async def work(progress: Progress) -> dict[str, Any]:
+        return entry(await text_routers.fit(wanted, caller.key_id, progress.tell)).model_dump()
+
+    return _reply(box, await box.jobs.start("fit", "", caller.key_id, body.model_dump(), work))
 
 
 @router.post("/router/blame", response_model=JobReply, status_code=202, responses=_BEGIN)

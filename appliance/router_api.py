@@ -1,4 +1,4 @@
-"""The operator API of the text router: fit, evaluate, replay, go back."""
+"""The operator API of the text router: evaluate, replay, go back. A fit is a job."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from appliance.box import Operates, TheBox, Views
 from appliance.errors import InvalidRequest
 from appliance.failures import documented
 from appliance.router_rows import Row
-from appliance.routers import Fitting, Wanted
 from appliance.store.routers import Router
 from appliance.strict import StrictRoute
 from appliance.wire.router import (
-    FitReply,
-    FitRequest,
     ReplayRequest,
     RouterEntry,
     RouterEvalRequest,
@@ -32,30 +29,13 @@ router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["router"],
 @router.get("/routers", response_model=list[RouterEntry])
 async def routers(box: TheBox, _caller: Views) -> list[RouterEntry]:
     """Every router fitted here, newest first."""
-    return [_entry(found) for found in box.text_routers().all()]
-
-
-@router.post("/router/fit", response_model=FitReply, status_code=202, responses=documented(409, 415))
-async def fit(body: FitRequest, box: TheBox, caller: Operates) -> FitReply:
-    """Begin to fit a router on the shipped examples, the files named, and interactions confirmed by feedback if told
-    so. It goes in force when it is not provably worse."""
-    more = await _rows(box, body.paths)
-    if body.interactions:
-        more += await asyncio.to_thread(replay.confirmed, box.database, box.config)
-    wanted = Wanted(more, contrastive=body.contrastive, force=body.force)
-    return _fitting(await box.text_routers().start_fit(wanted, caller.key_id))
-
-
-@router.get("/router/fit", response_model=FitReply)
-async def fit_progress(box: TheBox, _caller: Views) -> FitReply:
-    """How far the fit is that was begun last."""
-    return _fitting(box.text_routers().fitting or Fitting(done=True, doing="nothing was begun"))
+    return [entry(found) for found in box.text_routers().all()]
 
 
 @router.post("/router/switch", response_model=RouterEntry, responses=documented(404, 409, 415))
 async def switch(body: RouterSwitchRequest, box: TheBox, caller: Operates) -> RouterEntry:
     """Put an earlier router in force; without a version, the one before."""
-    return _entry(await box.text_routers().switch(body.version, caller.key_id))
+    return entry(await box.text_routers().switch(body.version, caller.key_id))
 
 
 @router.post("/router/eval", responses=documented(409, 415))
@@ -64,7 +44,7 @@ async def evaluation(body: RouterEvalRequest, box: TheBox, caller: Views) -> dic
     operator."""
     if body.paths:
         caller.require("operator")
-    given = await _rows(box, body.paths) if body.paths else await asyncio.to_thread(box.text_routers().kept_apart)
+    given = await rows_of(box, body.paths) if body.paths else await asyncio.to_thread(box.text_routers().kept_apart)
     if not body.metadata:
         given = [replace(row, metadata={}) for row in given]
     return await box.text_routers().report(given)
@@ -76,8 +56,8 @@ async def replayed(body: ReplayRequest, box: TheBox, _caller: Views) -> dict[str
     return await replay.replay(box.database, box.keys, box.text_routers(), box.config.routing(), body)
 
 
-async def _rows(box: TheBox, paths: list[str]) -> list[Row]:
-    """Raises InvalidRequest."""
+async def rows_of(box: TheBox, paths: list[str]) -> list[Row]:
+    """What stands in these files. Raises InvalidRequest."""
     if not all(Path(path).is_absolute() for path in paths):
         raise InvalidRequest("paths are absolute paths on the appliance's machine", param="paths")
 
@@ -87,7 +67,7 @@ async def _rows(box: TheBox, paths: list[str]) -> list[Row]:
     return await asyncio.to_thread(read)
 
 
-def _entry(found: Router) -> RouterEntry:
+def entry(found: Router) -> RouterEntry:
     return RouterEntry(
         version=found.version,
         digest=found.digest,
@@ -97,14 +77,4 @@ def _entry(found: Router) -> RouterEntry:
         held_back=found.manifest["held_back"],
         report=found.report,
         refusals=found.refusals,
-    )
-
-
-def _fitting(state: Fitting) -> FitReply:
-    return FitReply(
-        fraction=state.fraction,
-        doing=state.doing,
-        done=state.done,
-        error=state.error,
-        router=_entry(state.router) if state.router else None,
     )

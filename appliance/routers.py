@@ -8,13 +8,15 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance import children, encoder_package, router_rows
+from appliance.children import Leash
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, InvalidRequest
+from appliance.jobs import to_its_end, unbroken
 from appliance.router_rows import Row
 from appliance.store import audit
 from appliance.store import routers as rows
@@ -48,18 +50,6 @@ class Wanted:
     force: bool = False
 
 
-@dataclass(slots=True)
-class Fitting:
-    """A fit under way or done: `fraction` of 1, and in the end either `router` or `error`."""
-
-    fraction: float = 0.0
-    doing: str = "waiting"
-    done: bool = False
-    error: str | None = None
-    router: Router | None = None
-    task: asyncio.Task[None] | None = field(default=None, repr=False)
-
-
 class Routers:
     """Lives on the event loop. `current` is what decides, None without one; `fault` says why there is none."""
 
@@ -69,7 +59,6 @@ class Routers:
         self.current: FittedRouter | None = None
         self.fault: str | None = None
         self._changing = asyncio.Lock()
-        self.fitting: Fitting | None = None
 
     async def open(self) -> None:
         """Load the one in force. One that cannot be loaded leaves the text layers out, with an alarm."""
@@ -106,35 +95,18 @@ class Routers:
 
     # -- a new one ------------------------------------------------------------------------------------------------
 
-    async def start_fit(self, wanted: Wanted, key_id: str) -> Fitting:
-        """Begin to fit on the shipped and imported examples and `wanted.more`; watch `fitting`. Raises Conflict while
-        one is under way, SetupError without the encoder's package."""
+    async def fit(self, wanted: Wanted, key_id: str, tell: Callable[[float, str], None]) -> Router:
+        """Fit on the shipped and imported examples and `wanted.more`, judge, and put it in force unless it provably
+        loses. `tell` gets the share done, of 1, and what is done. Raises ApplianceError."""
         encoder = await asyncio.to_thread(encoder_package.locate)
-        if self.fitting is not None and not self.fitting.done:
-            raise Conflict("a router is being fitted: wait for it (GET /admin/v1/router/fit)")
-        self.fitting = state = Fitting()
-        state.task = asyncio.create_task(self._fit(state, wanted, encoder, key_id))
-        return state
-
-    async def _fit(self, state: Fitting, wanted: Wanted, encoder: Path, key_id: str) -> None:
-        def report(fraction: float, doing: str) -> None:
-            state.fraction, state.doing = fraction, doing
-
+        train, judged = await asyncio.to_thread(self._material, wanted.more)
+        job = {"encoder": str(encoder), "contrastive": wanted.contrastive}
         try:
-            train, judged = await asyncio.to_thread(self._material, wanted.more)
-            job = {"encoder": str(encoder), "contrastive": wanted.contrastive}
-            digest = await asyncio.to_thread(self._child, train, job, report)
-            report(0.95, f"judging it on {len(judged)} rows kept apart")
-            state.router = await self._judge(digest, judged, key_id, force=wanted.force)
-        except (ApplianceError, RouterRefused, children.ChildFailed) as error:
-            state.error = _explained(str(error))
-        except OSError as error:
-            state.error = f"{error.filename or self._folder}: {error.strerror}; look at disk, path and rights"
-        except Exception as error:  # else the one who watches waits for ever
-            _log.exception("the fit of a router failed")
-            state.error = f"unforeseen: {error!r}"
-        finally:
-            state.done, state.fraction = True, 1.0
+            digest = await to_its_end(lambda leash: self._child(train, job, tell, leash))
+            tell(0.95, f"judging it on {len(judged)} rows kept apart")
+            return await self._judge(digest, judged, key_id, force=wanted.force)
+        except (RouterRefused, children.ChildFailed) as error:
+            raise ApplianceError(_explained(str(error))) from error
 
     def _material(self, more: Sequence[Row]) -> tuple[list[Row], list[Row]]:
         """What to fit on, and what to judge by. Raises InvalidRequest."""
@@ -142,7 +114,7 @@ class Routers:
         train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
         return train, router_rows.apart(self._apart(own), train)
 
-    def _child(self, train: list[Row], job: dict[str, Any], report: Callable[[float, str], None]) -> str:
+    def _child(self, train: list[Row], job: dict[str, Any], tell: Callable[[float, str], None], leash: Leash) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._folder) as scratch:
             given, described = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"
@@ -152,17 +124,16 @@ class Routers:
             places = {"rows": str(given), "cache": str(self._folder), "target": str(self._folder)}
             described.write_text(json.dumps({**job, **places, "classes": [*self._config.cohorts, BASE]}))
             digest = ""
-            for line in children.run(
-                "router.fit", str(described), cpu_seconds=FIT_SECONDS, memory_bytes=FIT_MEMORY, timeout_s=FIT_SECONDS
-            ):
+            limits = {"cpu_seconds": FIT_SECONDS, "memory_bytes": FIT_MEMORY, "timeout_s": FIT_SECONDS}
+            for line in children.run("router.fit", str(described), **limits, leash=leash):
                 told = children.told(line)
                 digest = told.get("digest", digest)
                 if "fraction" in told:
-                    report(0.95 * told["fraction"], told["doing"])
+                    tell(0.95 * told["fraction"], told["doing"])
             return digest
 
     async def _judge(self, digest: str, judged: list[Row], key_id: str, *, force: bool) -> Router:
-        """Compare it with the one in force and put it in force unless that provably loses."""
+        """Compare it with the one in force."""
         loaded = await asyncio.to_thread(self._load, digest, "new")
         new = await self.decisions(judged, loaded)
         found = await asyncio.to_thread(evaluate.report, scored(judged, new)) if judged else {}
@@ -170,12 +141,16 @@ class Routers:
         if self.current is not None and not force:
             old = await self.decisions(judged, self.current)
             refusals = await asyncio.to_thread(regressions, [row.cohort for row in judged], old, new)
+        made = {"digest": digest, "key_id": key_id, "report": found, "refusals": refusals}
+        return await unbroken(self._enter(loaded, made))
+
+    async def _enter(self, loaded: FittedRouter, made: dict[str, Any]) -> Router:
+        """In the table, and in force unless it was refused."""
+        key_id, refusals = made["key_id"], made["refusals"]
 
         def insert(connection: Connection) -> Router:
             before = rows.live(connection)
-            router = rows.insert(
-                connection, digest=digest, key_id=key_id, manifest=loaded.manifest, report=found, refusals=refusals
-            )
+            router = rows.insert(connection, manifest=loaded.manifest, **made)
             _audit(connection, key_id, "router.refuse" if refusals else "router.fit", before, router)
             return router
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from appliance import router_rows
 from appliance.config import CohortSection, Config
+from appliance.errors import ApplianceError
 from appliance.router_rows import Row
 from appliance.routers import Routers, Wanted
 from appliance.store.database import Database
@@ -94,13 +95,16 @@ def rows(path: Path, config: Config) -> list[Row]:
 
 async def fit(routers: Routers, data: Path, config: Config, *, contrastive: bool = False) -> None:
     train = [row for path in sorted(data.glob("*/train.jsonl")) for row in rows(path, config)]
-    state = await routers.start_fit(Wanted(train, contrastive=contrastive), "bench")
-    while not state.done:
-        await asyncio.sleep(1)
-        print(f"\r{state.fraction:4.0%} {state.doing:60}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    if state.error:
-        raise SystemExit(state.error)
+
+    def tell(fraction: float, doing: str) -> None:
+        print(f"\r{fraction:4.0%} {doing:60}", end="", file=sys.stderr, flush=True)
+
+    try:
+        await routers.fit(Wanted(train, contrastive=contrastive), "bench", tell)
+    except ApplianceError as error:
+        raise SystemExit(error.message) from error
+    finally:
+        print(file=sys.stderr)
 
 
 def print_report(found: dict[str, Report]) -> None:

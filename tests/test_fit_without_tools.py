@@ -9,6 +9,7 @@ import pytest
 
 from appliance import children, encoder_package
 from appliance.config import Config
+from appliance.errors import ApplianceError
 from appliance.routers import Routers, Wanted
 from appliance.store.database import Database
 
@@ -22,18 +23,16 @@ def test_a_fit_without_its_libraries_says_how_to_get_them(tmp_path: Path, monkey
     monkeypatch.setattr(children, "run", lambda _, *rest, **limits: run(module.stem, *rest, **limits))
     database = Database.open(tmp_path / "appliance.db")
 
-    async def fit() -> str | None:
-        routers = Routers(Config.model_validate(_CONFIG), tmp_path, tmp_path, database)
-        state = await routers.start_fit(Wanted(), "admin")
-        assert state.task is not None
-        await state.task
-        return state.error
-
+    routers = Routers(Config.model_validate(_CONFIG), tmp_path, tmp_path, database)
     try:
-        error = asyncio.run(fit())
+        with pytest.raises(ApplianceError) as failed:
+            asyncio.run(routers.fit(Wanted(), "admin", lambda *_: None))
     finally:
         database.close()
-    assert error == "ModuleNotFoundError: No module named 'no_such_library' (make train-tools installs it)"
+    assert (
+        failed.value.message
+        == "ModuleNotFoundError: No module named 'no_such_library' (make train-tools installs it)"
+    )
 
 
 _CONFIG = {"cohorts": {name: {"description": name, "owner": name} for name in ("legal", "finance", "coding")}}

@@ -31,16 +31,6 @@ class RouterEntry(Reply):
     refusals: list[str]
 
 
-class FitReply(Reply):
-    """`fraction` of 1; once `done`, either `router` or `error`."""
-
-    fraction: float
-    doing: str
-    done: bool
-    error: str | None
-    router: RouterEntry | None
-
-
 class RouterSwitchRequest(Request):
     version: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
 

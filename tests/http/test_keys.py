@@ -45,7 +45,6 @@ NEEDS: dict[str | None, set[str]] = {
         "GET /admin/v1/interactions/{request_id}",
         "GET /admin/v1/audit",
         "GET /admin/v1/routers",
-        "GET /admin/v1/router/fit",
         "POST /admin/v1/router/eval",
         "POST /admin/v1/router/replay",
         "GET /admin/v1/traffic",

@@ -7,12 +7,14 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
 from appliance import children
 from appliance.children import ChildFailed
 from tests.fitted import Fitted, rows
+from tests.http.learnable import begun, finished
 from tests.http.routed import (
     CODING,
     FEW,
@@ -30,24 +32,8 @@ from tests.process.conftest import mounted
 
 
 def fitted(appliance: Running, **wanted: object) -> Json:
-    """What the fit ended with; its progress only grew."""
-    reply = appliance.operator("POST", "/router/fit", {**wanted})
-    assert reply.status_code == 202, reply.text
-    fractions = [reply.json()["fraction"]]
-
-    def done() -> Json | None:
-        state: Json = appliance.operated("GET", "/router/fit")
-        fractions.append(state["fraction"])
-        return state if state["done"] else None
-
-    for _ in range(10):  # a fit is many times what `until` waits for
-        try:
-            state: Json = until(done)
-            break
-        except AssertionError:
-            continue
-    assert fractions == sorted(fractions) and fractions[-1] == 1
-    return state
+    """The job at its end."""
+    return finished(appliance, begun(appliance, "router/fit", **wanted))
 
 
 def mislabelled(path: Path) -> Path:
@@ -64,7 +50,7 @@ def test_a_refusal_a_fit_and_the_way_back(
     file = str(mislabelled(tmp_path / "wrong.jsonl"))
     done = fitted(fresh, paths=[file])
     assert done["error"] is None, done
-    refused = done["router"]
+    refused = done["result"]
     assert (refused["version"], refused["state"], refused["report"]["n"]) == (2, "refused", 5 * FEW)
     assert any(why.startswith("coding lost") for why in refused["refusals"])
     assert ready(fresh)["router"] == "router@1" and states(fresh) == {2: "refused", 1: "live"}
@@ -75,12 +61,12 @@ def test_a_refusal_a_fit_and_the_way_back(
         monkeypatch.setattr(children, "run", lambda *_arguments, **_limits: iter(lines))
 
     makes(refused["digest"])
-    assert fitted(fresh, paths=[file])["router"]["state"] == "refused"
-    forced = fitted(fresh, paths=[file], force=True)["router"]
+    assert fitted(fresh, paths=[file])["result"]["state"] == "refused"
+    forced = fitted(fresh, paths=[file], force=True)["result"]
     assert (forced["version"], forced["state"], forced["refusals"]) == (4, "live", [])
     assert fresh.row(ask(fresh, LEGAL).headers["x-request-id"])["router"] == "router@4"
     makes(fitted_router.digest)
-    assert fitted(fresh)["router"]["state"] == "live"
+    assert fitted(fresh)["result"]["state"] == "live"
     assert states(fresh) == {5: "live", 4: "retired", 3: "refused", 2: "refused", 1: "retired"}
 
     assert fresh.operated("POST", "/router/switch", {})["version"] == 4
@@ -121,14 +107,14 @@ def test_one_fit_at_a_time(fresh: Running, monkeypatch: pytest.MonkeyPatch) -> N
         raise ChildFailed("it was ended by signal 9 (SIGKILL)")
 
     monkeypatch.setattr(children, "run", slow)
-    assert fresh.operator("POST", "/router/fit", {}).status_code == 202
-    until(lambda: fresh.operated("GET", "/router/fit")["doing"] == "reading 2 texts")
+    job = begun(fresh, "router/fit")
+    until(lambda: fresh.operated("GET", f"/jobs/{job['id']}")["doing"] == "reading 2 texts")
     second = fresh.operator("POST", "/router/fit", {})
     assert (second.status_code, second.json()["error"]["code"]) == (409, "conflict")
     assert told(ask(fresh, LEGAL))[0] == "legal"
     go_on.set()
-    state = until(lambda: (s := fresh.operated("GET", "/router/fit"))["done"] and s)
-    assert (state["error"], state["router"]) == ("it was ended by signal 9 (SIGKILL)", None)
+    job = finished(fresh, job)
+    assert (job["error"], job["result"]) == ("it was ended by signal 9 (SIGKILL)", None)
     unchanged(fresh)
 
 
@@ -137,12 +123,25 @@ def unchanged(appliance: Running) -> None:
     assert not [path for path in (appliance.home / "router").iterdir() if path.name.startswith("fit-")]
 
 
+def fitting() -> list[Popen[str]]:
+    return [child for child in children._running if "router.fit" in str(child.args)]
+
+
 def test_a_child_that_is_killed(fresh: Running) -> None:
-    assert fresh.operator("POST", "/router/fit", {}).status_code == 202
-    child = until(lambda: [child for child in children._running if "router.fit" in str(child.args)])[0]
-    child.kill()
-    state = until(lambda: (s := fresh.operated("GET", "/router/fit"))["done"] and s)
-    assert "SIGKILL" in state["error"] and state["router"] is None
+    job = begun(fresh, "router/fit")
+    until(fitting)[0].kill()
+    job = finished(fresh, job)
+    assert "SIGKILL" in job["error"] and job["result"] is None
+    unchanged(fresh)
+
+
+def test_a_fit_is_cancelled(fresh: Running) -> None:
+    """Its child ends with it, and the texts that it was given are gone."""
+    job = begun(fresh, "router/fit")
+    until(fitting)
+    job = fresh.operated("POST", f"/jobs/{job['id']}/cancel", {})
+    assert (job["kind"], job["state"], job["result"]) == ("fit", "cancelled", None)
+    assert not fitting()
     unchanged(fresh)
 
 

@@ -106,7 +106,7 @@ def test_a_fit_that_fails(desk: Desk) -> None:
     """No examples lie beside this configuration."""
     done = desk.premises.cohort("router", "fit", "--json")
     assert (done.returncode, done.stdout) == (1, "")
-    says = "error: no router was fitted: legal has 0 different texts: at least 20 are needed of each"
+    says = "error: router/fit failed: legal has 0 different texts: at least 20 are needed of each"
     assert done.stderr.splitlines()[-1] == says
     assert [entry["version"] for entry in desk.json("router", "list")] == [1]
 

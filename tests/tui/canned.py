@@ -163,26 +163,28 @@ CURVE: Json = {
 }
 
 
+LOST = "coding lost 3.1 points of its rows (-4.0 to -2.2)"
+ROUTER: Json = {
+    "version": 3,
+    "digest": "cd" * 32,
+    "state": "live",
+    "created": "2026-11-20T10:00:00+00:00",
+    "rows": dict.fromkeys((*COHORTS, "base"), 290),
+    "held_back": {},
+    "refusals": [],
+    "report": {"confusion": {name: {name: 118, "base": 9} for name in COHORTS} | {"base": {"base": 160, "legal": 4}}},
+}
+
+
 def all_jobs() -> dict[str, Json]:
     return {
         "job_1": job("job_1", "retrain", "running"),
         "job_2": job("job_2", "retrain", "done", result=JUDGED),
         "job_3": job("job_3", "curve", "done", result=CURVE),
         "job_4": job("job_4", "attribute", "done", result=ATTRIBUTED),
-        "job_5": job("job_5", "evaluate", "failed", error="the engine has not moved for a minute"),
+        "job_5": job("job_5", "fit", "done", cohort="", result={**ROUTER, "state": "refused", "refusals": [LOST]}),
+        "job_6": job("job_6", "evaluate", "failed", error="the engine has not moved for a minute"),
     }
-
-
-ROUTER: Json = {
-    "version": 3,
-    "digest": "cd" * 32,
-    "state": "live",
-    "created": "2026-11-20T10:00:00+00:00",
-    "rows": {},
-    "held_back": {},
-    "refusals": [],
-    "report": {"confusion": {name: {name: 118, "base": 9} for name in COHORTS} | {"base": {"base": 160, "legal": 4}}},
-}
 
 
 def traffic(busy: bool) -> Json:
@@ -316,9 +318,6 @@ class Canned(Client):
 
     def _routers(self, _rest: str, _params: Json) -> list[Json]:
         return [ROUTER] if self.busy else []
-
-    def _router(self, _rest: str, _params: Json) -> Json:
-        return {"fraction": 0.0, "doing": "nothing was begun", "done": True, "error": None, "router": None}
 
     def _jobs(self, rest: str, params: Json) -> Any:  # noqa: ANN401
         if rest:

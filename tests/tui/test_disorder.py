@@ -11,7 +11,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static, TextArea
 
-from tests.tui.canned import Canned, Json, all_jobs, interaction
+from tests.tui.canned import ROUTER, Canned, Json, all_jobs, interaction
 from tests.tui.test_keyboard import opened, pressed, said
 from tests.tui.test_screens import settled
 from tui.client import ApplianceGone, KeyWanted, together
@@ -169,6 +169,7 @@ KINDS = {
         "routed_wrong": 1,
         "requests": [{"request_id": "req_1", "verdict": "misroute", "sent": "legal", "right": "finance"}],
     },
+    "fit": {**ROUTER, "state": "refused", "refusals": ["coding lost 3.1 points of its rows"]},
     "rebuild": {"release": "legal@2", "same": False},
     "something new": {"figures": 3},
 }

@@ -13,7 +13,7 @@ from textual.widgets import ProgressBar, Sparkline, Static
 
 from appliance.wire.jobs import JobReply
 from tui import inert, words
-from tui.client import Client, part, together
+from tui.client import Client, part
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
 
@@ -40,22 +40,20 @@ class Jobs(Pane):
         yield ProgressBar(total=1.0, show_eta=False, id="progress")
         yield Sparkline([0.0], id="losses")
         yield Static(id="job")
-        yield Static(id="fit")
 
     def take_focus(self) -> None:
         self.query_one(Rows).focus()
 
     async def fetch(self, client: Client) -> Data:
-        jobs, fit = await together(client.get("jobs", limit=50), client.get("router/fit"))
+        jobs = await client.get("jobs", limit=50)
         chosen = self.query_one(Rows).chosen or (jobs[0]["id"] if jobs else None)
         detail = await client.get(f"jobs/{part(chosen)}") if chosen else None
-        return {"jobs": jobs, "fit": fit, "job": detail}
+        return {"jobs": jobs, "job": detail}
 
     def show(self, data: Data) -> None:
         jobs = [JobReply.model_validate(one, extra="ignore") for one in data["jobs"]]
         self._jobs = {one.id: one for one in jobs}
         self.query_one(Rows).show([(one.id, row(one)) for one in jobs])
-        self.query_one("#fit", Static).update(fitting(data["fit"]))
         if data["job"]:
             self._detail = JobReply.model_validate(data["job"], extra="ignore")
         self._draw()
@@ -136,6 +134,8 @@ def verdict(job: JobReply) -> list[tuple[str, bool]]:
         return [(f"{result['release']}: {'the same bytes' if result['same'] else 'OTHER bytes'}", not result["same"])]
     if job.kind == "blame":
         return _blamed(result)
+    if job.kind == "fit":
+        return _fitted(result)
     found = result.get("cohorts", [result] if "cohort" in result else None)
     if found is None:  # of a kind that this console does not know
         return [(json.dumps(result), False)]
@@ -150,6 +150,12 @@ def _blamed(result: dict[str, Any]) -> list[tuple[str, bool]]:
     return [(line, False) for line in lines]
 
 
+def _fitted(result: dict[str, Any]) -> list[tuple[str, bool]]:
+    rows = sum(result["rows"].values())
+    lines = [(f"router@{result['version']} is {result['state']}; fitted to {rows} texts", bool(result["refusals"]))]
+    return lines + [(f"  NO {why}", True) for why in result["refusals"]]
+
+
 def _judged(one: dict[str, Any]) -> list[tuple[str, bool]]:
     verdict = one.get("verdict", "")
     named = f"{one['cohort']}: {verdict}, release {one.get('release') or words.NONE}"
@@ -159,15 +165,3 @@ def _judged(one: dict[str, Any]) -> list[tuple[str, bool]]:
         mark = "ok" if reason["passed"] else "NO"
         lines.append((f"  {mark} {reason['check']}: {reason['says']}", not reason["passed"]))
     return lines
-
-
-def fitting(fit: dict[str, Any]) -> Text:
-    """The fit of a router, which is no job of the register."""
-    if fit["done"]:
-        made = fit["router"] and f"router@{fit['router']['version']} is {fit['router']['state']}"
-        failed = fit["error"] is not None
-        says = f"{'! ' if failed else ''}router fit: {fit['error'] or made or fit['doing']}"
-        return inert.line(says, 300, "bold red" if failed else "dim")
-    return Text(f"router fit: {words.bar(fit['fraction'], 20)} {words.percent(fit['fraction'])} ").append(
-        inert.plain(fit["doing"])
-    )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from appliance.answer import Placed, Said, answer
 from appliance.engine.sampling import Sampling
@@ -21,7 +21,6 @@ from appliance.store import feedback, interactions
 from appliance.store.feedback import Complaint
 from appliance.store.interactions import Interaction
 from appliance.wire.requests import ResponseFormat
-from appliance.wire.router import BlamedRequest, BlameReply
 
 Verdict: TypeAlias = Literal["misroute", "adapter", "unknown"]
 _COMPARED = 4000  # characters of each answer: comparing takes time with the square of them
@@ -50,7 +49,7 @@ def verdict(sent: str, right: str, before: float | None, again: float | None) ->
     return "misroute" if sent != right and again > before else "adapter"
 
 
-async def blame(serving: Serving, caller: Caller, limit: int, tell: Callable[[float, str], None]) -> BlameReply:
+async def blame(serving: Serving, caller: Caller, limit: int, tell: Callable[[float, str], None]) -> dict[str, Any]:
     """Of the newest complaints, one after the other; live traffic goes first. `tell` gets the share done, of 1, and
     what is done. Raises Unavailable."""
 
@@ -134,14 +133,14 @@ def _similarity(one: str, other: str) -> float:
     return SequenceMatcher(None, one.strip()[:_COMPARED], other.strip()[:_COMPARED], autojunk=False).ratio()
 
 
-def report(found: list[Blame]) -> BlameReply:
+def report(found: list[Blame]) -> dict[str, Any]:
     """How often which verdict, and each."""
     counts = Counter(one.verdict for one in found)
-    return BlameReply(
-        n=len(found),
-        misroute=counts["misroute"],
-        adapter=counts["adapter"],
-        unknown=counts["unknown"],
-        routed_wrong=sum(one.sent != one.right for one in found),
-        requests=[BlamedRequest(**asdict(one)) for one in found],
-    )
+    return {
+        "n": len(found),
+        "misroute": counts["misroute"],
+        "adapter": counts["adapter"],
+        "unknown": counts["unknown"],
+        "routed_wrong": sum(one.sent != one.right for one in found),
+        "requests": [asdict(one) for one in found],
+    }

@@ -109,7 +109,7 @@ async def begin_blame(body: BlameRequest, box: TheBox, caller: Operates) -> JobR
     serving = box.ready()
 
     async def work(progress: Progress) -> dict[str, Any]:
-        return (await blame.blame(serving, caller, body.limit, progress.tell)).model_dump()
+        return await blame.blame(serving, caller, body.limit, progress.tell)
 
     return _reply(box, await box.jobs.start("blame", "", caller.key_id, body.model_dump(), work))
 

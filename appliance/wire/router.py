@@ -54,26 +54,3 @@ class BlameRequest(Request):
     """`limit` of the newest requests that people complained about."""
 
     limit: Annotated[int, Field(ge=1, le=200)] = 50
-
-
-class BlamedRequest(Reply):
-    """`sent` and `right` are cohorts; `before` and `again` how near the two answers come to the correction, of 1."""
-
-    request_id: str
-    verdict: str
-    sent: str
-    right: str
-    before: float | None
-    again: float | None
-    probe: str | None
-    release: str | None
-    error: str | None
-
-
-class BlameReply(Reply):
-    n: int
-    misroute: int
-    adapter: int
-    unknown: int
-    routed_wrong: int
-    requests: list[BlamedRequest]

@@ -15,7 +15,7 @@ from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
 from adapters.gates import Compared
 from adapters.slice import Slice
 from appliance import ablation, evaluation, judgement
-from appliance.evaluation import Arm, Report, base_arm
+from appliance.evaluation import Arm, Report, base_arm, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam, Sat
 from appliance.material import Material
@@ -44,10 +44,7 @@ class Attributing:
         await ablation.begin(self.serving, self.jobs, list(self.serving.config.cohorts))
         found = []
         for number, cohort in enumerate(cohorts):
-
-            def tell(part: float, doing: str, number: int = number) -> None:
-                self.progress.tell((number + part) / len(cohorts), doing)
-
+            tell = part(self.progress.tell, number / len(cohorts), 1 / len(cohorts))
             found.append(await self.one(cohort, exam, tell))
         return {"cohorts": found, "mix": exam.mix, "seconds": round(time.monotonic() - began, 1)}
 
@@ -59,14 +56,14 @@ class Attributing:
         if not exam.cohorts[cohort]:
             says = f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval"
             return _told(cohort, arm.name, Finding("undecided", says, ()), {})
-        rivals = await self.rivals(cohort, exam, _part(report, 0.0, 0.6))
-        live, base = await judgement.beside_base(self.serving, arm, exam, _part(report, 0.6, 0.25))
+        rivals = await self.rivals(cohort, exam, part(report, 0.0, 0.6))
+        live, base = await judgement.beside_base(self.serving, arm, exam, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
         compared = [judgement.compared(cohort, live, sat, name) for name, sat in rivals.items()]
         margin = tolerances(self.serving.config.cohorts[cohort]).loss
         finding = await asyncio.to_thread(attribution.finding, cohort, [c for c in compared if c.candidate], margin)
         breadth = await asyncio.to_thread(judgement.scores, live, base, None)
-        forms = await self.forms(live, cohort, exam, _part(report, 0.85, 0.15))
+        forms = await self.forms(live, cohort, exam, part(report, 0.85, 0.15))
         if judgement.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
         return _told(cohort, arm.name, finding, {"breadth": breadth, "forms": forms})
@@ -77,14 +74,14 @@ class Attributing:
         """Previous, aggregate and neighbours on the cohort's own rows."""
         own = [name for name in exam.asked if name == cohort]
         arms = {PREVIOUS: judgement.previous_arm(self.serving, cohort)}
-        if self.aggregate and (one_for_all := await self.one_for_all(cohort, exam, _part(report, 0.0, 0.8))):
+        if self.aggregate and (one_for_all := await self.one_for_all(cohort, exam, part(report, 0.0, 0.8))):
             arms[AGGREGATE] = one_for_all
         others = [name for name in self.serving.config.cohorts if name != cohort]
         arms |= {name: judgement.live_arm(self.serving, name) for name in others}
         there = {name: arm for name, arm in arms.items() if arm is not None}
         found = {}
         for number, (name, arm) in enumerate(there.items()):
-            tell = _part(report, 0.8 + 0.2 * number / len(there), 0.2 / len(there))
+            tell = part(report, 0.8 + 0.2 * number / len(there), 0.2 / len(there))
             found[name] = await judgement.sit(self.serving, arm, exam, own, tell)
         return found
 
@@ -135,11 +132,11 @@ class Attributing:
         found: dict[str, dict[str, Any]] = {}
         forms = {name: rows for name, rows in robustness.forms(exam.cohorts[cohort]).items() if rows}
         for number, (name, asked) in enumerate(forms.items()):
-            tell = _part(report, number / len(forms), 1 / len(forms))
+            tell = part(report, number / len(forms), 1 / len(forms))
             rows = [one.row for one in asked]
             bare = base_arm(self.serving.base.digest)
-            base = await evaluation.evaluate(self.serving, bare, cohort, rows, _part(tell, 0.0, 0.6))
-            mine = await evaluation.evaluate(self.serving, live.arm, cohort, rows, _part(tell, 0.6, 0.4))
+            base = await evaluation.evaluate(self.serving, bare, cohort, rows, part(tell, 0.0, 0.6))
+            mine = await evaluation.evaluate(self.serving, live.arm, cohort, rows, part(tell, 0.6, 0.4))
             before = [known[one.of.digest] for one in asked]
             compared = Compared(name, [r.score for r in mine.results], before)
             found[name] = {
@@ -173,7 +170,3 @@ def _told(cohort: str, release: str | None, finding: Finding, more: dict[str, An
         "forms": {},
         **more,
     }
-
-
-def _part(report: Report, start: float, share: float) -> Report:
-    return lambda part, doing: report(start + share * part, doing)

@@ -40,6 +40,11 @@ FAILED = -20.0  # nats a token, for a likelihood that there is none of
 _PARTITION = "evaluation"
 
 
+def part(report: Report, start: float, share: float, of: str = "") -> Report:
+    """A report for a share of the whole that begins at `start`; `of` says which part it is."""
+    return lambda done, doing: report(start + share * done, f"{of}{doing}")
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """Who answers: an adapter (None: the base), its system prompt, and turns before each question (few-shot).

@@ -18,7 +18,7 @@ from adapters.registry import ADAPTER
 from adapters.slice import Row
 from appliance import evaluation
 from appliance.errors import InvalidRequest, SetupError
-from appliance.evaluation import ANSWER, ENDED, Arm, Report, base_arm
+from appliance.evaluation import ANSWER, ENDED, Arm, Report, base_arm, part
 from appliance.material import Material
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation, Result
@@ -96,10 +96,7 @@ async def sit(serving: Serving, arm: Arm, exam: Exam, cohorts: Sequence[str], re
     """Ask the arm the eval rows of these cohorts, and the guard set if `general` is among them."""
     found = Sat(arm)
     for number, cohort in enumerate(cohorts):
-
-        def tell(part: float, doing: str, number: int = number) -> None:
-            report((number + part) / len(cohorts), f"{cohorts[number]}'s eval rows, {doing}")
-
+        tell = part(report, number / len(cohorts), 1 / len(cohorts), f"{cohort}'s eval rows, ")
         if cohort != GUARD:
             rows = exam.cohorts[cohort]
         else:
@@ -112,11 +109,11 @@ async def sit(serving: Serving, arm: Arm, exam: Exam, cohorts: Sequence[str], re
 async def beside_base(serving: Serving, arm: Arm, exam: Exam, report: Report) -> tuple[Sat, Sat]:
     """The arm and the base on everything; the guard set under the arm's prompt for both."""
     names = exam.asked
-    base = await sit(serving, base_arm(serving.base.digest), exam, names, lambda p, d: report(0.35 * p, d))
+    base = await sit(serving, base_arm(serving.base.digest), exam, names, part(report, 0.0, 0.35))
     prompted = base_arm(serving.base.digest, arm.system_prompt)
-    guard = await sit(serving, prompted, exam, [GUARD], lambda p, d: report(0.35 + 0.1 * p, d))
+    guard = await sit(serving, prompted, exam, [GUARD], part(report, 0.35, 0.1))
     base.by_cohort |= guard.by_cohort
-    return await sit(serving, arm, exam, [*names, GUARD], lambda p, d: report(0.45 + 0.55 * p, d)), base
+    return await sit(serving, arm, exam, [*names, GUARD], part(report, 0.45, 0.55)), base
 
 
 async def own_words(serving: Serving, guard: Sequence[Row], system_prompt: str, report: Report) -> list[Row]:

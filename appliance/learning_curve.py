@@ -14,7 +14,7 @@ from adapters.slice import Slice
 from appliance import ablation, judgement
 from appliance.ablation import Ablation
 from appliance.errors import ApplianceError, InvalidRequest
-from appliance.evaluation import Report, base_arm, evaluate
+from appliance.evaluation import Report, base_arm, evaluate, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam
 from appliance.planning import Planning
@@ -42,8 +42,9 @@ class Drawing:
         trainings: list[dict[str, Any]] = []
         for seed in range(1, self.seeds + 1):
             for number, share in enumerate(SHARES):
-                place = ((seed - 1) * len(SHARES) + number) / (self.seeds * len(SHARES))
-                point, told = await self.point(slice_, exam, share, seed, self.part(place))
+                whole, place = self.seeds * len(SHARES), (seed - 1) * len(SHARES) + number
+                tell = part(self.progress.tell, place / whole, 1 / whole)
+                point, told = await self.point(slice_, exam, share, seed, tell)
                 points.append(point)
                 trainings.append(told)
             spent = sum(told["seconds"] for told in trainings if told["seed"] == seed)  # though it was found done
@@ -66,10 +67,6 @@ class Drawing:
                 param="cohort",
             )
 
-    def part(self, place: float) -> Report:
-        share = 1 / (self.seeds * len(SHARES))
-        return lambda part, doing: self.progress.tell(place + share * part, doing)
-
     async def point(
         self, slice_: Slice, exam: Exam, share: float, seed: int, report: Report
     ) -> tuple[Point, dict[str, Any]]:
@@ -81,7 +78,7 @@ class Drawing:
             plan,
             self.jobs,
             self.progress,
-            lambda part, doing: report(0.8 * part, f"{name}: {doing}"),
+            part(report, 0.0, 0.8, f"{name}: "),
         )
         if made.cut_short:
             raise ApplianceError(
@@ -89,9 +86,7 @@ class Drawing:
                 f"of a curve: raise max_minutes in [cohorts.{cohort}.train]"
             )
         arm = made.arm(planning.serving, name, plan.system_prompt)
-        judged = await evaluate(
-            planning.serving, arm, cohort, exam.cohorts[cohort], lambda part, doing: report(0.8 + 0.2 * part, doing)
-        )
+        judged = await evaluate(planning.serving, arm, cohort, exam.cohorts[cohort], part(report, 0.8, 0.2))
         told = {
             "share": share,
             "rows": made.rows,

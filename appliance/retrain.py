@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ from appliance import judgement, training
 from appliance.admission import Made
 from appliance.config import CohortSection
 from appliance.errors import ApplianceError, Conflict
-from appliance.evaluation import Arm
+from appliance.evaluation import Arm, part
 from appliance.jobs import Progress, to_its_end, unbroken
 from appliance.judgement import Exam, Sat
 from appliance.planning import Planning, summary
@@ -78,7 +78,7 @@ class Retraining:
         sat, base, previous = await self.compare(candidate, before, exam)
         planted = memorization.planted(plan.slice.digest, plan.recipe.planted)
         leaked = await judgement.leaks(
-            self.serving, candidate, plan.slice.train, planted, plan.planted, self._part(0.95, 0.03)
+            self.serving, candidate, plan.slice.train, planted, plan.planted, part(self.progress.tell, 0.95, 0.03)
         )
         common = constant.scores(plan.slice.train, exam.cohorts[self.wanted.cohort])
         found = judgement.evidence(self.wanted.cohort, sat, base, previous, leaked, common)
@@ -109,14 +109,11 @@ class Retraining:
 
     async def compare(self, candidate: Arm, before: Arm | None, exam: Exam) -> tuple[Sat, Sat, Sat | None]:
         """The candidate and the base on everything, the release before on the cohort's own rows."""
-        sat, base = await judgement.beside_base(self.serving, candidate, exam, self._part(0.57, 0.36))
+        sat, base = await judgement.beside_base(self.serving, candidate, exam, part(self.progress.tell, 0.57, 0.36))
         if before is None:
             return sat, base, None
         own = [name for name in exam.asked if name == self.wanted.cohort]
-        return sat, base, await judgement.sit(self.serving, before, exam, own, self._part(0.93, 0.02))
-
-    def _part(self, start: float, share: float) -> Callable[[float, str], None]:
-        return lambda part, doing: self.progress.tell(start + share * part, doing)
+        return sat, base, await judgement.sit(self.serving, before, exam, own, part(self.progress.tell, 0.93, 0.02))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

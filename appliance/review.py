@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 from adapters import gates
 from appliance import judgement
 from appliance.errors import NotFound
-from appliance.evaluation import base_arm
+from appliance.evaluation import Report, base_arm, part
 from appliance.judgement import Exam, prepared
 from appliance.material import Material
 from appliance.retrain import tolerances
 from appliance.serving import Serving
-
-Report = Callable[[float, str], None]
 
 
 def cohorts(serving: Serving, wanted: str | None) -> list[str]:
@@ -33,10 +30,7 @@ async def review(serving: Serving, material: Material, wanted: list[str], report
     exam = await asyncio.to_thread(prepared, material, list(serving.config.cohorts))
     found = []
     for number, cohort in enumerate(wanted):
-
-        def tell(part: float, doing: str, number: int = number) -> None:
-            report((number + part) / len(wanted), doing)
-
+        tell = part(report, number / len(wanted), 1 / len(wanted))
         found.append(await _one(serving, exam, cohort, tell))
     return {"cohorts": found, "mix": exam.mix, "guard": len(exam.guard)}
 

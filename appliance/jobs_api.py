@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -181,19 +182,4 @@ async def diff_of(cohort: str, version: Version, other: Version, box: TheBox, _c
 
 def _reply(box: Box, job: Job) -> JobReply:
     progress = box.jobs.progress(job.id) or Progress(float(job.state == "done"), job.state)
-    return JobReply(
-        id=job.id,
-        kind=job.kind,
-        cohort=job.cohort,
-        state=job.state,
-        created=job.created,
-        ended=job.ended,
-        key_id=job.key_id,
-        asked=job.asked,
-        fraction=progress.fraction,
-        doing=progress.doing,
-        figures=progress.figures,
-        losses=progress.losses,
-        result=job.result,
-        error=job.error,
-    )
+    return JobReply(**asdict(job), **asdict(progress))

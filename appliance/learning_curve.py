@@ -105,15 +105,10 @@ class Drawing:
 
 
 def _told(cohort: str, found: Curve, base: float, trainings: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    told = asdict(found)
     return {
         "cohort": cohort,
         "base": base,
-        "levels": list(told["levels"]),
-        "best": found.best,
-        "enough": found.enough,
-        "worse": list(told["worse"]),
-        "forecast": told["forecast"],
+        **asdict(found),
         "says": curve.says(found),
         "trainings": trainings,
         "seconds": seconds,

@@ -65,16 +65,7 @@ async def route(body: RouteRequest, box: TheBox, caller: Views) -> RouteReply:
     asked = Asked(body.model, text, metadata)
     found = box.text_routers().current
     where = await asyncio.to_thread(place, asked, caller, box.base_id(), box.config.routing(), box.releases(), found)
-    decision = where.decision
-    return RouteReply(
-        cohort=decision.cohort,
-        layer=decision.layer,
-        reason=decision.reason,
-        confidence=decision.confidence,
-        scores={layer: dict(scores) for layer, scores in decision.scores.items()},
-        router=decision.router,
-        release=where.release,
-    )
+    return RouteReply(**asdict(where.decision), release=where.release)
 
 
 @router.get("/cohorts")
@@ -210,21 +201,11 @@ def _entry(register: Releases, release: Release) -> ReleaseEntry:
 
 
 def _switched(switch: Switch) -> Switched:
-    return Switched(cohort=switch.cohort, live=switch.live, previous=switch.previous)
+    return Switched(**asdict(switch))
 
 
 def _key(key: Key) -> KeyEntry:
-    return KeyEntry(
-        id=key.id,
-        name=key.name,
-        scopes=list(key.scopes),
-        cohorts=None if key.cohorts is None else list(key.cohorts),
-        tenant=key.tenant,
-        hints=key.hints,
-        created=key.created,
-        expires=key.expires,
-        revoked=key.revoked,
-    )
+    return KeyEntry.model_validate(key, from_attributes=True)
 
 
 def _moment(text: str | None, param: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 from typing import Any
 
 from adapters import gates
@@ -58,7 +59,7 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
         "cohort": cohort,
         "release": arm.name,
         "verdict": verdict.outcome,
-        "reasons": [{"check": r.check, "passed": r.passed, "says": r.says} for r in verdict.reasons],
+        "reasons": [asdict(reason) for reason in verdict.reasons],
         "scores": await asyncio.to_thread(judgement.scores, sat, base, None),
         "seconds": round(time.monotonic() - began, 1),
     }

@@ -13,7 +13,8 @@ from appliance import blame, lineage, replay, review, routers
 from appliance.attribution import Attributing
 from appliance.box import Box, Operates, TheBox, Views
 from appliance.failures import documented
-from appliance.jobs import Progress
+from appliance.jobs import Progress, Work
+from appliance.keys import Caller
 from appliance.learning_curve import Drawing
 from appliance.operator_api import Limit
 from appliance.planning import Planning, Wanted, summary
@@ -22,6 +23,7 @@ from appliance.router_api import entry, rows_of
 from appliance.store import evaluations
 from appliance.store.jobs import Job
 from appliance.strict import StrictRoute
+from appliance.wire.base import Request
 from appliance.wire.jobs import (
     AttributeRequest,
     CurveRequest,
@@ -46,7 +48,7 @@ async def begin_retrain(body: RetrainRequest, box: TheBox, caller: Operates) -> 
     async def work(progress: Progress) -> dict[str, Any]:
         return await Retraining(planning, box.home.jobs, progress).retrain()
 
-    return _reply(box, await box.jobs.start("retrain", body.cohort, caller.key_id, body.model_dump(), work))
+    return await _begin(box, caller, "retrain", body, work)
 
 
 @router.post("/evaluate", response_model=JobReply, status_code=202, responses=_BEGIN)
@@ -58,7 +60,7 @@ async def begin_evaluate(body: EvaluateRequest, box: TheBox, caller: Operates) -
     async def work(progress: Progress) -> dict[str, Any]:
         return await review.review(serving, box.material(), cohorts, progress.tell)
 
-    return _reply(box, await box.jobs.start("evaluate", body.cohort or "", caller.key_id, body.model_dump(), work))
+    return await _begin(box, caller, "evaluate", body, work)
 
 
 @router.post("/attribute", response_model=JobReply, status_code=202, responses=_BEGIN)
@@ -72,7 +74,7 @@ async def begin_attribute(body: AttributeRequest, box: TheBox, caller: Operates)
         run = Attributing(serving, box.material(), box.home.jobs, progress, aggregate=body.aggregate)
         return await run.attribute(cohorts)
 
-    return _reply(box, await box.jobs.start("attribute", body.cohort or "", caller.key_id, body.model_dump(), work))
+    return await _begin(box, caller, "attribute", body, work)
 
 
 @router.post("/curve", response_model=JobReply, status_code=202, responses=_BEGIN)
@@ -86,7 +88,7 @@ async def begin_curve(body: CurveRequest, box: TheBox, caller: Operates) -> JobR
         )
         return await run.draw()
 
-    return _reply(box, await box.jobs.start("curve", body.cohort, caller.key_id, body.model_dump(), work))
+    return await _begin(box, caller, "curve", body, work)
 
 
 @router.post("/router/fit", response_model=JobReply, status_code=202, responses=documented(409, 415))
@@ -101,7 +103,7 @@ async def begin_fit(body: FitRequest, box: TheBox, caller: Operates) -> JobReply
     async def work(progress: Progress) -> dict[str, Any]:
         return entry(await text_routers.fit(wanted, caller.key_id, progress.tell)).model_dump()
 
-    return _reply(box, await box.jobs.start("fit", "", caller.key_id, body.model_dump(), work))
+    return await _begin(box, caller, "fit", body, work)
 
 
 @router.post("/router/blame", response_model=JobReply, status_code=202, responses=_BEGIN)
@@ -112,7 +114,7 @@ async def begin_blame(body: BlameRequest, box: TheBox, caller: Operates) -> JobR
     async def work(progress: Progress) -> dict[str, Any]:
         return await blame.blame(serving, caller, body.limit, progress.tell)
 
-    return _reply(box, await box.jobs.start("blame", "", caller.key_id, body.model_dump(), work))
+    return await _begin(box, caller, "blame", body, work)
 
 
 @router.post("/rebuild", response_model=JobReply, status_code=202, responses=_BEGIN)
@@ -124,7 +126,7 @@ async def begin_rebuild(body: RebuildRequest, box: TheBox, caller: Operates) -> 
     async def work(progress: Progress) -> dict[str, Any]:
         return await lineage.rebuild(serving, plan, box.home.jobs, body.cohort, body.version, progress)
 
-    return _reply(box, await box.jobs.start("rebuild", body.cohort, caller.key_id, body.model_dump(), work))
+    return await _begin(box, caller, "rebuild", body, work)
 
 
 @router.get("/jobs", response_model=list[JobReply])
@@ -178,6 +180,11 @@ async def lineage_of(cohort: str, version: Version, box: TheBox, _caller: Views)
 async def diff_of(cohort: str, version: Version, other: Version, box: TheBox, _caller: Views) -> dict[str, Any]:
     """What changed from one release of a cohort to another."""
     return await asyncio.to_thread(lineage.diff, box.releases(), box.database, cohort, version, other)
+
+
+async def _begin(box: Box, caller: Caller, kind: str, body: Request, work: Work) -> JobReply:
+    asked = body.model_dump()
+    return _reply(box, await box.jobs.start(kind, asked.get("cohort") or "", caller.key_id, asked, work))
 
 
 def _reply(box: Box, job: Job) -> JobReply:

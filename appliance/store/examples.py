@@ -7,9 +7,9 @@ import json
 import sqlite3
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Literal
 
+from . import sql
 from .timestamps import now
 
 Split = Literal["train", "eval"]
@@ -51,10 +51,7 @@ class Example:
 
 
 _COLUMNS = tuple(column.name for column in fields(Example) if column.name != "seq")
-_INSERT = f"""
-INSERT INTO examples ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
-ON CONFLICT (digest) DO NOTHING
-"""  # noqa: S608 - constants
+_INSERT = sql.insert("examples", _COLUMNS) + " ON CONFLICT (digest) DO NOTHING"
 
 
 def new(
@@ -97,7 +94,8 @@ def new(
 def insert(conn: sqlite3.Connection, examples: Iterable[Example]) -> int:
     """Add those that are not there yet, and say how many that were."""
     # ON CONFLICT and not OR IGNORE, which would pass over rows that a CHECK refuses.
-    return conn.executemany(_INSERT, map(attrgetter(*_COLUMNS), examples)).rowcount
+    rows = ({name: getattr(example, name) for name in _COLUMNS} for example in examples)
+    return conn.executemany(_INSERT, rows).rowcount
 
 
 def forget_withdrawn(conn: sqlite3.Connection, cohort: str, approved: Sequence[str]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from appliance.errors import Conflict, NotFound
+
+from . import sql
 
 Use = Literal["for", "against", "none"]
 
@@ -29,12 +31,7 @@ class Feedback:
     idempotency_key: str | None = None
 
 
-_INSERT = """
-INSERT INTO feedback (id, request_id, key_id, created, rating, correction, comment, cohort, use,
-    idempotency_key, body_digest)
-VALUES (:id, :request_id, :key_id, :created, :rating, :correction, :comment, :cohort, :use,
-    :idempotency_key, :body_digest)
-"""
+_INSERT = sql.insert("feedback", [column.name for column in fields(Feedback)])
 
 # Kept in the request's row so that listings find it; a comment alone judges nothing.
 _REVIEW = """

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, Unpack
 
-from appliance.store.feedback import last
+from . import sql
+from .feedback import last
 
 Origin = Literal["live", "eval", "shadow", "probe"]
 Status = Literal["ok", "cancelled", "failed"]
@@ -84,19 +85,8 @@ class Interaction:
 
 _COLUMNS = tuple(column.name for column in fields(Interaction))
 
-_INSERT = """
-INSERT INTO interactions (
-    id, parent_id, created, session, key_id, subject, tenant, origin, endpoint, metadata, messages,
-    answer, alternatives, cohort, layer, reason, confidence, scores, router, release, release_digest, arm,
-    base_digest, format_digest, template_digest, sampling, prompt_tokens, completion_tokens,
-    queue_ms, ttft_ms, total_ms, finish_reason, status, error
-) VALUES (
-    :id, :parent_id, :created, :session, :key_id, :subject, :tenant, :origin, :endpoint, :metadata,
-    :messages, :answer, :alternatives, :cohort, :layer, :reason, :confidence, :scores, :router, :release,
-    :release_digest, :arm, :base_digest, :format_digest, :template_digest, :sampling, :prompt_tokens,
-    :completion_tokens, :queue_ms, :ttft_ms, :total_ms, :finish_reason, :status, :error
-) RETURNING seq
-"""
+_SAID = ("rating", "use", "correction", "right_cohort", "reviewed", "seq")  # set by the database
+_INSERT = sql.insert("interactions", [name for name in _COLUMNS if name not in _SAID]) + " RETURNING seq"
 
 # Constants only go into the texts here; what a caller gives is bound.
 

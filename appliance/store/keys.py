@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from appliance.errors import NotFound
 
+from . import sql
 from .timestamps import now
 
 
@@ -29,10 +30,7 @@ class Key:
 
 def insert(conn: sqlite3.Connection, key: Key) -> None:
     conn.execute(
-        """
-        INSERT INTO keys (id, name, secret_sha256, scopes, cohorts, tenant, hints, created, expires, revoked)
-        VALUES (:id, :name, :secret_sha256, :scopes, :cohorts, :tenant, :hints, :created, :expires, :revoked)
-        """,
+        sql.insert("keys", [column.name for column in fields(Key)]),
         {
             **asdict(key),
             "scopes": json.dumps(key.scopes),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from appliance.errors import Conflict, NotFound
 
+from . import sql
 from .timestamps import now
 
 State = Literal["candidate", "shadow", "canary", "live", "retired"]
@@ -62,12 +63,7 @@ def insert(conn: sqlite3.Connection, release: Release, key_id: str) -> Release:
     ).fetchone()
     release = replace(release, version=version)
     conn.execute(
-        """
-        INSERT INTO releases (digest, cohort, version, state, adapter_digest, template_digest, base_digest,
-            system_prompt, parent, created, gated, manifest)
-        VALUES (:digest, :cohort, :version, :state, :adapter_digest, :template_digest, :base_digest,
-            :system_prompt, :parent, :created, :gated, :manifest)
-        """,
+        sql.insert("releases", [column.name for column in fields(Release)]),
         {**asdict(release), "manifest": json.dumps(release.manifest, ensure_ascii=False)},
     )
     _append_event(conn, release, "added", None, release.state, key_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 Scores: TypeAlias = dict[str, float]
@@ -116,18 +116,6 @@ _ALIASES: Final = {  # as other evaluators call them
     "rougel": "rouge_l",
     "json_match": "json",
 }
-
-
-def macro_f1(pairs: Iterable[tuple[str, str]]) -> float:
-    """Mean over the wanted labels of each one's F1; of (answer, right) pairs."""
-    found = [(_bare((a.strip().splitlines() or [""])[0]), _bare(r)) for a, r in pairs]
-    labels = {right for _, right in found}
-    scores = []
-    for one in labels:
-        hits = sum(a == r == one for a, r in found)
-        said, are = sum(a == one for a, _ in found), sum(r == one for _, r in found)
-        scores.append(2 * hits / (said + are))
-    return sum(scores) / len(scores) if scores else 0.0
 
 
 def parsed(text: str) -> Any:  # noqa: ANN401 - any JSON value

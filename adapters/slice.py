@@ -7,11 +7,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 from adapters.curate import Near, normal
 
-Part: TypeAlias = Literal["train", "validation"]
 VALIDATION = 0.1  # share of the rows that training watches itself by
 
 

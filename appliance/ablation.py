@@ -29,7 +29,6 @@ from appliance.jobs import Progress, to_its_end
 from appliance.material import harvest
 from appliance.planning import Planning
 from appliance.serving import Serving
-from appliance.store.database import Connection
 from appliance.training import ParityFailed, Plan
 from router.cohort import BASE
 
@@ -59,11 +58,7 @@ async def begin(serving: Serving, jobs: Path, cohorts: Sequence[str]) -> None:
     """Take in what people approved or withdrew, as a retrain would, and remove what runs left behind."""
     await asyncio.to_thread(training.sweep, jobs)
     for cohort in cohorts:
-        await serving.database.commit(partial(_harvest, cohort))
-
-
-def _harvest(cohort: str, connection: Connection) -> int:
-    return harvest(connection, cohort)
+        await serving.database.commit(partial(harvest, cohort=cohort))
 
 
 def of_a_part(planning: Planning, slice_: Slice, share: float, seed: int) -> Plan:

@@ -35,13 +35,11 @@ class PreparedBase:
     """`digest` is the source's, `format_digest` that of the file served (`path`)."""
 
     id: str
-    source: Path
     digest: str
     header: Header
     path: Path
     format: str
     format_digest: str
-    trials: list[dict[str, Any]]
 
     @property
     def template(self) -> str:
@@ -177,7 +175,7 @@ def _prepared(
     if not path.is_file() or file_digest(path) != facts["format_digest"]:
         raise BaseModelError(f"{path} is missing or was changed: remove {folder} and start again")
     name = config.name or slug(source.stem)
-    return PreparedBase(name, source, digest, header, path, facts["format"], facts["format_digest"], facts["trials"])
+    return PreparedBase(name, digest, header, path, facts["format"], facts["format_digest"])
 
 
 def slug(stem: str) -> str:

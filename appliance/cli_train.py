@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ from appliance.client import Operator
 from appliance.command import Json, call, job, write_page
 
 EXIT_CODES = {"pass": 0, "fail": 100, "insufficient": 101, "parity": 102}
-Progress = Callable[[float, str], None]
 
 slice_cli = typer.Typer(no_args_is_help=True, help="What would be trained on.")
 job_cli = typer.Typer(no_args_is_help=True, help="Long work: watch and cancel it.")

@@ -17,12 +17,12 @@ from router.cohort import BASE
 GENERAL = "general"  # the task of the guard set among the rows of no cohort, and the folder of the shipped one
 
 
-def harvest(connection: Connection, cohort: str) -> int:
+def harvest(connection: Connection, cohort: str) -> None:
     """Take answers that people marked for training among the examples, each once, and out again those of which they
-    think otherwise now. Returns how many are new."""
+    think otherwise now."""
     approved = feedback.approved(connection, cohort)
     examples.forget_withdrawn(connection, cohort, [one.request_id for one in approved])
-    return examples.insert(connection, filter(None, (_example(cohort, one) for one in approved)))
+    examples.insert(connection, filter(None, (_example(cohort, one) for one in approved)))
 
 
 def _example(cohort: str, approved: feedback.Approved) -> Example | None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+_BINS = 15
 
 
 def threshold_for_risk(confidence: Values, right: Flags, risk: float) -> float:
@@ -27,8 +28,8 @@ def threshold_for_outliers(confidence: Values, share: float) -> float:
     return float(np.nextafter(ranked[allowed], 2)) if allowed < len(ranked) else 0.0
 
 
-def calibration_error(confidence: Values, right: Flags, bins: int = 15) -> float:
+def calibration_error(confidence: Values, right: Flags) -> float:
     """Expected calibration error over bins of equal count (Naeini et al. 2015; Nixon et al. 2019)."""
-    parts = np.array_split(np.argsort(confidence, kind="stable"), bins)
+    parts = np.array_split(np.argsort(confidence, kind="stable"), _BINS)
     gaps = [len(p) * abs(confidence[p].mean() - right[p].mean()) for p in parts if len(p)]
     return float(sum(gaps) / max(1, len(confidence)))

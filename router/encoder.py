@@ -35,10 +35,10 @@ class Encoder:
 
     longest = 512  # word pieces of a text that is read whole: as many positions as the model has
 
-    def __init__(self, model: bytes, tokenizer: bytes, threads: int = 1) -> None:
+    def __init__(self, model: bytes, tokenizer: bytes) -> None:
         """Raises RouterRefused."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
         available = onnxruntime.get_available_providers()
         try:

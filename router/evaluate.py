@@ -16,6 +16,7 @@ from router.cohort import BASE
 from router.decision import LAYERS, Decision
 
 _RESAMPLES = 500
+_POINTS = 50  # of the curve
 _Z = 1.96  # 95 %
 
 Values = npt.NDArray[np.float64]
@@ -39,7 +40,6 @@ class Share:
     value: float | None
     low: float
     high: float
-    n: int
 
 
 def scored(gold: str, decision: Decision) -> Scored:
@@ -88,10 +88,10 @@ def report(rows: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
-def risk_coverage(confidence: Values, right: Flags, points: int = 50) -> list[tuple[float, float]]:
+def risk_coverage(confidence: Values, right: Flags) -> list[tuple[float, float]]:
     """(share of all rows accepted, share of them wrong), were the threshold lowered step by step."""
     wrong = np.cumsum(~right[np.argsort(-confidence, kind="stable")])
-    ends = np.unique(np.linspace(1, len(right), min(points, len(right))).astype(int))
+    ends = np.unique(np.linspace(1, len(right), min(_POINTS, len(right))).astype(int))
     return [(float(end / len(right)), float(wrong[end - 1] / end)) for end in ends]
 
 
@@ -107,11 +107,11 @@ def _reliability(confidence: Values, right: Flags) -> list[tuple[float, float, i
 
 def _share(hits: int, n: int) -> Share:
     if n == 0:
-        return Share(None, 0.0, 1.0, 0)
+        return Share(None, 0.0, 1.0)
     p, z2 = hits / n, _Z * _Z
     centre, spread = (p + z2 / (2 * n)) / (1 + z2 / n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     spread /= 1 + z2 / n
-    return Share(p, max(0.0, centre - spread), min(1.0, centre + spread), n)
+    return Share(p, max(0.0, centre - spread), min(1.0, centre + spread))
 
 
 def _auroc(score: Values, positive: Flags) -> tuple[float | None, float, float]:

@@ -25,7 +25,7 @@ from tests.adapters.mutations import mutations, specimen
 
 @pytest.fixture(scope="module")
 def base(tiny_base: Path) -> PreparedBase:
-    return PreparedBase("tiny", tiny_base, "b" * 64, read(tiny_base), tiny_base, "as_is", "b" * 64, [])
+    return PreparedBase("tiny", "b" * 64, read(tiny_base), tiny_base, "as_is", "b" * 64)
 
 
 @pytest.fixture

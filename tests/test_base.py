@@ -140,10 +140,13 @@ def test_what_loses_too_much_is_not_timed(perplexity: float, timed: bool) -> Non
     assert admissible(SOURCE, Trial("q8_0", 100, perplexity)) is timed
 
 
+MODEL = "Tiny-Model.F32.gguf"
+
+
 @pytest.fixture
 def prepare(tmp_path: Path) -> Callable[..., PreparedBase]:
     """Prepare the tiny base in this test's home; tells what was done on `doing`."""
-    source = write_base(tmp_path / "Tiny-Model.F32.gguf")
+    source = write_base(tmp_path / MODEL)
 
     def run(doing: list[str] | None = None, **config: str) -> PreparedBase:
         said = [] if doing is None else doing
@@ -161,8 +164,8 @@ def test_the_format_is_decided_once(prepare: Callable[..., PreparedBase], tmp_pa
     doing: list[str] = []
     first = prepare(doing)
     assert doing == ["measuring the base as as_is", "serving it as as_is"]
-    assert (first.id, first.format, first.path) == ("tiny-model", "as_is", first.source)
-    assert first.digest == first.format_digest == file_digest(first.source)
+    assert (first.id, first.format, first.path) == ("tiny-model", "as_is", tmp_path / MODEL)
+    assert first.digest == first.format_digest == file_digest(first.path)
     assert first.context_trained == 512
     assert first.lane_bytes(256) == 256 * 2 * 32 * 2 * 2 + (64 << 20)
     doing.clear()
@@ -181,7 +184,7 @@ def test_another_format_than_the_recorded_one_needs_a_decision(prepare: Callable
 
 def test_a_prepared_file_that_was_changed_or_lost_is_not_served(prepare: Callable[..., PreparedBase]) -> None:
     first = prepare(format="q8_0")
-    assert first.path != first.source and first.format_digest == file_digest(first.path) != first.digest
+    assert first.format_digest == file_digest(first.path) != first.digest
     raw = bytearray(first.path.read_bytes())
     raw[-1] ^= 1
     first.path.write_bytes(raw)
@@ -217,4 +220,4 @@ def test_threads_are_those_of_the_process_unless_set(monkeypatch: pytest.MonkeyP
 
 def test_a_header_without_sizes_gives_no_context() -> None:
     header = Header({"general.architecture": "llama"}, {})
-    assert PreparedBase("x", Path("x"), "", header, Path("x"), "as_is", "", []).context_trained == 0
+    assert PreparedBase("x", "", header, Path("x"), "as_is", "").context_trained == 0

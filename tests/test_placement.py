@@ -38,7 +38,7 @@ BASE_ID = "smol-135m"
 @pytest.fixture
 def releases(tmp_path: Path) -> Iterator[Releases]:
     database = Database.open(tmp_path / "appliance.db")
-    base = PreparedBase(BASE_ID, tmp_path, "b" * 64, Header({}, {}), tmp_path, "as_is", "b" * 64, [])
+    base = PreparedBase(BASE_ID, "b" * 64, Header({}, {}), tmp_path, "as_is", "b" * 64)
     register = Releases(CONFIG, tmp_path, database, base, "t" * 64)
     register.table = TABLE
     yield register

@@ -23,8 +23,7 @@ class DeficitRoundRobin:
     docs/engine.md has the proof.
     """
 
-    def __init__(self, quantum_ms: float = QUANTUM_MS) -> None:
-        self._quantum = quantum_ms
+    def __init__(self) -> None:
         self._credit: dict[str, float] = {}
         self._turns: list[str] = []  # the next to earn first
         self._turn: str | None = None
@@ -37,7 +36,7 @@ class DeficitRoundRobin:
         while self._turn is None or self._credit[self._turn] <= 0:
             self._turn = self._turns.pop(0)
             self._turns.append(self._turn)
-            self._credit[self._turn] += self._quantum * ready[self._turn]
+            self._credit[self._turn] += QUANTUM_MS * ready[self._turn]
         return self._turn
 
     def charge(self, lane: str, ms: float) -> None:
@@ -53,9 +52,9 @@ class DeficitRoundRobin:
 
     def _skip_idle_rounds(self, ready: Mapping[str, float]) -> None:
         """Nobody has credit: take the rounds at once in which nobody would get any. A small weight makes millions."""
-        rounds = min(-self._credit[name] // (self._quantum * weight) for name, weight in ready.items())
+        rounds = min(-self._credit[name] // (QUANTUM_MS * weight) for name, weight in ready.items())
         for name, weight in ready.items():
-            self._credit[name] += max(rounds, 0.0) * self._quantum * weight
+            self._credit[name] += max(rounds, 0.0) * QUANTUM_MS * weight
 
     def _update(self, ready: Mapping[str, float]) -> None:
         for name in self._turns:

@@ -43,7 +43,6 @@ class Evaluation:
     cohort: str
     seconds: float
     results: Sequence[Result]
-    created: str = ""
 
 
 def find(conn: sqlite3.Connection, key: Key) -> Evaluation | None:
@@ -59,14 +58,7 @@ def find(conn: sqlite3.Connection, key: Key) -> Evaluation | None:
         (row["id"],),
     )
     results = [Result(**{**dict(r), "scores": json.loads(r["scores"])}) for r in found]
-    return Evaluation(
-        key=key,
-        name=row["name"],
-        cohort=row["cohort"],
-        seconds=row["seconds"],
-        results=results,
-        created=row["created"],
-    )
+    return Evaluation(key=key, name=row["name"], cohort=row["cohort"], seconds=row["seconds"], results=results)
 
 
 def insert(conn: sqlite3.Connection, evaluation: Evaluation) -> None:

@@ -59,12 +59,6 @@ def record(conn: sqlite3.Connection, feedback: Feedback) -> Feedback:
     return feedback
 
 
-def for_request(conn: sqlite3.Connection, request_id: str) -> list[Feedback]:
-    """Oldest first."""
-    rows = conn.execute("SELECT * FROM feedback WHERE request_id = ? ORDER BY rowid", (request_id,))
-    return [Feedback(**row) for row in rows]
-
-
 def last(column: str, request: str) -> str:
     """SQL: what people said last under `column` of a request, whose id is the SQL `request`; null if nothing."""
     return f"""(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -201,14 +200,6 @@ def follow(conn: sqlite3.Connection, after_seq: int, limit: int) -> list[Interac
     """The oldest rows newer than `after_seq`, oldest first."""
     rows = conn.execute(f"{_ROWS} WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit))
     return [_from_row(row) for row in rows]
-
-
-def export(conn: sqlite3.Connection, chunk: int = 500) -> Iterator[Interaction]:
-    """Every row, oldest first; between chunks no read is open, so the WAL can be emptied meanwhile."""
-    last = 0
-    while rows := follow(conn, last, chunk):
-        yield from rows
-        last = rows[-1].seq
 
 
 def _from_row(row: sqlite3.Row) -> Interaction:

@@ -43,21 +43,20 @@ def insert(
 
 def end(
     conn: sqlite3.Connection, identity: str, state: State, result: dict[str, Any] | None, error: str | None
-) -> Job:
+) -> None:
     told = None if result is None else json.dumps(result, ensure_ascii=False)
     conn.execute(
         "UPDATE jobs SET state = ?, ended = ?, result = ?, error = ? WHERE id = ?",
         (state, now(), told, error, identity),
     )
-    return get(conn, identity)
 
 
-def interrupt(conn: sqlite3.Connection) -> int:
-    """Those that were running when the process ended. Returns how many."""
-    return conn.execute(
+def interrupt(conn: sqlite3.Connection) -> None:
+    """Those that were running when the process ended."""
+    conn.execute(
         "UPDATE jobs SET state = 'interrupted', ended = ?, error = ? WHERE state = 'running'",
         (now(), INTERRUPTED),
-    ).rowcount
+    )
 
 
 def get(conn: sqlite3.Connection, identity: str) -> Job:

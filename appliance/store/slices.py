@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
-from appliance.errors import NotFound
-
 from .timestamps import now
 
 Kind = Literal["train", "eval"]
@@ -40,14 +38,6 @@ def insert(
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             ((digest, position, *astuple(row)) for position, row in enumerate(rows)),
         )
-
-
-def report(conn: sqlite3.Connection, digest: str) -> dict[str, Any]:
-    """What was frozen, and what was left out and why. Raises NotFound."""
-    row = conn.execute("SELECT * FROM slices WHERE digest = ?", (digest,)).fetchone()
-    if row is None:
-        raise NotFound(f"there is no slice {digest}")
-    return {**dict(row), "report": json.loads(row["report"])}
 
 
 def rows(conn: sqlite3.Connection, digest: str) -> list[SliceRow]:

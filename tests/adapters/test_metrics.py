@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters import metrics
-from adapters.metrics import judge, macro_f1, metric_of
+from adapters.metrics import judge, metric_of
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,3 @@ def test_a_bad_pattern_is_named() -> None:
 def test_an_unknown_metric_is_named_with_those_there_are() -> None:
     with pytest.raises(metrics.UnknownMetric, match=r"'brilliance'.*label"):
         metric_of("brilliance", "x")
-
-
-def test_macro_f1_weighs_labels_alike() -> None:
-    """Always the commonest of two labels: right in 9 of 10, and half a score."""
-    pairs = [("a", "a")] * 9 + [("a", "b")]
-    assert macro_f1(pairs) == pytest.approx((18 / 19 + 0) / 2)
-    assert macro_f1([]) == 0

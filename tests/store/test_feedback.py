@@ -25,7 +25,8 @@ def record(database: Database, row: Feedback) -> Feedback:
 
 def stored(database: Database) -> list[Feedback]:
     with database.read() as conn:
-        return feedback.for_request(conn, "req_1")
+        rows = conn.execute("SELECT * FROM feedback WHERE request_id = 'req_1' ORDER BY rowid")
+        return [Feedback(**row) for row in rows]
 
 
 def rating(database: Database) -> int | None:

@@ -10,6 +10,7 @@ from appliance.store import feedback as feedback_rows
 from appliance.store import interactions
 from appliance.store.connections import read_write
 from appliance.store.database import Database
+from appliance.store.feedback import Feedback
 from appliance.store.migrations import migrate
 from appliance.store.timestamps import now
 
@@ -75,7 +76,7 @@ def test_feedback_from_before_use_could_be_unsaid_says_what_it_said(tmp_path: Pa
         conn.execute("DELETE FROM feedback WHERE id = 'fb_9'")  # so that the rows do not count from 1
     database = Database.open(path)
     with database.read() as conn:
-        kept = feedback_rows.for_request(conn, "req_1")
+        kept = [Feedback(**row) for row in conn.execute("SELECT * FROM feedback ORDER BY rowid")]
         assert [(row.id, row.use) for row in kept] == [("fb_8", None), ("fb_7", "against"), ("fb_6", None)]
         assert [n for (n,) in conn.execute("SELECT rowid FROM feedback ORDER BY rowid")] == [2, 3, 4]
     again = feedback("fb_new", idempotency_key="i1")

@@ -16,17 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGUFWriter
 
+from adapters.recipe import MODULES
+
 Array: TypeAlias = npt.NDArray[np.float32]
 
-GGUF_NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
+_GGUF_NAMES = {theirs: ours for ours, theirs in MODULES.items()}
 PERMUTED = ("llama",)  # architectures whose GGUF has the rows of q and k in pairs
 _TENSOR = re.compile(r"(?:base_model\.model\.)?model\.layers\.(\d+)\.([a-z_.]+)\.lora_([AB])(?:\.default)?\.weight")
 
@@ -81,12 +75,12 @@ def _pairs(tensors: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
     found: dict[str, dict[str, Array]] = {}
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
-        if match is None or match[2] not in GGUF_NAMES:
+        if match is None or match[2] not in _GGUF_NAMES:
             raise CannotConvert(
                 f"{name} has no place in a served adapter: target the linear layers of attention and feed-forward "
                 "only (embeddings and head are often one tensor, and llama.cpp would apply it twice)"
             )
-        found.setdefault(f"blk.{match[1]}.{GGUF_NAMES[match[2]]}.weight", {})[match[3]] = tensor
+        found.setdefault(f"blk.{match[1]}.{_GGUF_NAMES[match[2]]}.weight", {})[match[3]] = tensor
     if not found:
         raise CannotConvert("there is nothing in it")
     for name, pair in found.items():
@@ -98,7 +92,7 @@ def _pairs(tensors: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
 def _fold(config: Mapping[str, Any], name: str, alpha: float, rank: int) -> float:
     """What B is multiplied by, so that llama.cpp's alpha / rank gives PEFT's scale of this module."""
     _, layer, kind, _ = name.split(".")
-    module = f"model.layers.{layer}.{next(hf for hf, gguf in GGUF_NAMES.items() if gguf == kind)}"
+    module = f"model.layers.{layer}.{MODULES[kind]}"
     patterns = (config.get("alpha_pattern") or {}).items()
     own = next((float(a) for pattern, a in patterns if re.fullmatch(rf"(.*\.)?({pattern})", module)), alpha)
     return own / alpha * (math.sqrt(rank) if config.get("use_rslora") else 1.0)

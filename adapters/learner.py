@@ -10,9 +10,8 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from adapters import served_base
 from adapters.packing import Row, pack
-from adapters.recipe import Recipe
+from adapters.recipe import MODULES, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Learner:
         config = LoraConfig(
             r=recipe.rank,
             lora_alpha=recipe.alpha,  # type: ignore[arg-type]
-            target_modules=[served_base.MODULES[module].split(".")[1] for module in recipe.modules],
+            target_modules=[MODULES[module].split(".")[1] for module in recipe.modules],
             use_rslora=recipe.rslora,
             lora_dropout=0.0,
             task_type="CAUSAL_LM",

@@ -7,7 +7,15 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final
 
-MODULES: Final = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+MODULES: Final = {  # a layer's linear maps: as GGUF calls them, and transformers
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
 
 
 class BadRecipe(ValueError):
@@ -25,7 +33,7 @@ class Recipe:
 
     rank: int = 8
     alpha: float = 16.0
-    modules: tuple[str, ...] = MODULES
+    modules: tuple[str, ...] = tuple(MODULES)
     rslora: bool = False
     learning_rate: float = 1e-3
     warmup: float = 0.1

@@ -20,6 +20,9 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from adapters.convert import PERMUTED
+from adapters.recipe import MODULES
+
 Weights = npt.NDArray[np.float32]
 
 
@@ -29,26 +32,16 @@ class BaseRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an architecture is called in transformers. `permuted`: its GGUF has the rows of q and k reordered."""
+    """How an architecture is called in transformers."""
 
     config: Callable[..., Any]
     model: Callable[[Any], Any]
-    permuted: bool
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "llama": Layout(LlamaConfig, LlamaForCausalLM, permuted=True),
-    "qwen2": Layout(Qwen2Config, Qwen2ForCausalLM, permuted=False),
-    "qwen3": Layout(Qwen3Config, Qwen3ForCausalLM, permuted=False),
-}
-MODULES = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
+    "llama": Layout(LlamaConfig, LlamaForCausalLM),
+    "qwen2": Layout(Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": Layout(Qwen3Config, Qwen3ForCausalLM),
 }
 _NORMS = {
     "attn_norm": "input_layernorm",
@@ -63,9 +56,10 @@ def load(path: Path) -> Any:  # noqa: ANN401 - transformers' classes are untyped
     """The model in float32, frozen, in evaluation mode. Raises BaseRefused."""
     reader = GGUFReader(path)
     keys = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
-    layout = LAYOUTS.get(str(keys["general.architecture"]))
+    architecture = str(keys["general.architecture"])
+    layout = LAYOUTS.get(architecture)
     if layout is None:
-        raise BaseRefused(f"bases of architecture {keys['general.architecture']} are not trained on")
+        raise BaseRefused(f"bases of architecture {architecture} are not trained on")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     config = _config(layout, keys, tensors)
     with torch.device("meta"):
@@ -73,7 +67,7 @@ def load(path: Path) -> Any:  # noqa: ANN401 - transformers' classes are untyped
     state = {}
     for name, tensor in tensors.items():
         weights = np.array(dequantize(tensor.data, tensor.tensor_type), np.float32)
-        state[_name(name)] = torch.from_numpy(_in_order(name, weights, layout, config))
+        state[_name(name)] = torch.from_numpy(_in_order(name, weights, architecture, config))
     model.to_empty(device="cpu")
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its buffer was made on no device
     missing, strange = model.load_state_dict(state, strict=False)
@@ -116,9 +110,9 @@ def _name(name: str) -> str:
     return f"model.layers.{parts[1]}.{({**MODULES, **_NORMS}).get(parts[2], parts[2])}.{parts[3]}"
 
 
-def _in_order(name: str, weights: Weights, layout: Layout, config: Any) -> Weights:  # noqa: ANN401
+def _in_order(name: str, weights: Weights, architecture: str, config: Any) -> Weights:  # noqa: ANN401
     kind = name.split(".")[-2]
-    if not layout.permuted or kind not in ("attn_q", "attn_k"):
+    if architecture not in PERMUTED or kind not in ("attn_q", "attn_k"):
         return weights
     return halves(weights, config.num_attention_heads if kind == "attn_q" else config.num_key_value_heads)
 

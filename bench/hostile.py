@@ -33,6 +33,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the hostile files are those of the tests
 
 from adapters.gguf_header import Header, read
+from adapters.recipe import MODULES
 from appliance import base
 from appliance.config import Base
 from tests.adapters import bad_files
@@ -40,7 +41,6 @@ from tests.adapters.forge import lora
 from tests.adapters.lies import LIES
 from tests.adapters.mutations import mutations, specimen
 
-LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 COHORTS = ("legal", "finance", "support")
 QUESTION = {"messages": [{"role": "user", "content": "What does a notary do, and why does it matter?"}]}
 ALONE_SECONDS = 15
@@ -51,7 +51,7 @@ def random_adapter(header: Header, rank: int, layers: int, seed: int) -> bytes:
     """Small 16-bit weights on the linear layers of the first `layers` blocks."""
     rng, tensors = np.random.default_rng(seed), {}
     for block in range(layers):
-        for name in LINEAR:
+        for name in MODULES:
             module = f"blk.{block}.{name}.weight"
             into, out = header.tensors[module].shape
             for half, shape in (("lora_a", (rank, into)), ("lora_b", (out, rank))):

@@ -29,7 +29,7 @@ from adapters.recipe import MODULES, Recipe
 from appliance import base
 from appliance.config import Base
 
-ATTENTION, FEED_FORWARD = MODULES[:4], MODULES[4:]
+ATTENTION, FEED_FORWARD = tuple(MODULES)[:4], tuple(MODULES)[4:]
 RECIPES = {
     "all, rank 16": Recipe(rank=16, alpha=32.0),
     "all, rank 8": Recipe(),

@@ -7,7 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-MODULES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+from adapters.recipe import MODULES
 
 
 def several(base: Path, folder: Path, count: int, *, spread: float = 0.02) -> list[Path]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 MODULES: Final = {  # a layer's linear maps: as GGUF calls them, and transformers
     "attn_q": "self_attn.q_proj",
@@ -56,6 +57,11 @@ class Recipe:
             raise BadRecipe("epochs, batch and patience are at least 1")
         if not (0 <= self.replay <= 4 and 0 <= self.warmup < 1 and 0 <= self.planted <= 64):
             raise BadRecipe("replay is from 0 to 4, warmup from 0 to 1, planted from 0 to 64")
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Recipe:
+        """From its fields as they went through JSON, which knows no tuples."""
+        return cls(**{**told, "modules": tuple(told["modules"])})
 
     @property
     def digest(self) -> str:

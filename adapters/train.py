@@ -86,10 +86,7 @@ class Run:
 class Training:
     def __init__(self, job: dict[str, Any], learner: Learner, rows: Sequence[Row], report: Report) -> None:
         self.job, self.learner, self.report = job, learner, report
-        self.recipe, self.out = (
-            Recipe(**{**job["recipe"], "modules": tuple(job["recipe"]["modules"])}),
-            Path(job["out"]),
-        )
+        self.recipe, self.out = Recipe.of(job["recipe"]), Path(job["out"])
         parts = {part: [row for row in rows if row.part == part] for part in ("train", "validation", "replay")}
         self.own, self.validation, self.replay = parts["train"], parts["validation"], parts["replay"]
         self.horizon = self.recipe.horizon(len(self.own))
@@ -240,7 +237,7 @@ def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
     report({"fraction": 0.0, "doing": "loading the base"})
     with Path(job["rows"]).open(encoding="utf-8") as file:
         rows = [Row(**json.loads(line)) for line in file]
-    recipe = Recipe(**{**job["recipe"], "modules": tuple(job["recipe"]["modules"])})
+    recipe = Recipe.of(job["recipe"])
     learner = Learner(served_base.load(Path(job["base"])), recipe, device)
     if job["warm"]:
         begin_from(learner, Path(job["warm"]), recipe)

@@ -168,8 +168,7 @@ def frozen(serving: Serving, material: Material, release: Release) -> tuple[Slic
 
 def recipe_of(release: Release) -> Recipe:
     """By which it was trained. Raises KeyError for one that was made elsewhere."""
-    told = release.manifest["recipe"]
-    return Recipe(**{**told, "modules": tuple(told["modules"])})
+    return Recipe.of(release.manifest["recipe"])
 
 
 def summary(slice_: Slice) -> dict[str, Any]:

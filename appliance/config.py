@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, NotFound
 from router.cohort import Cohort, MetadataRule
 
 AUTO = "auto"
@@ -212,6 +212,12 @@ class Config(_Strict):
         if self.base.name in (*self.cohorts, AUTO):
             raise ValueError(f'base.name "{self.base.name}" is the name of a cohort or of routing')
         return self
+
+    def cohort(self, name: str) -> CohortSection:
+        """Raises NotFound."""
+        if name not in self.cohorts:
+            raise NotFound(f'there is no cohort "{name}"; there are {", ".join(self.cohorts)}', param="cohort")
+        return self.cohorts[name]
 
     def routing(self) -> tuple[Cohort, ...]:
         return tuple(Cohort(name, section.rules()) for name, section in self.cohorts.items())

@@ -13,8 +13,7 @@ from adapters.recipe import MODULES, Recipe
 from adapters.slice import Row, Slice
 from appliance import base as base_model
 from appliance import judgement, training
-from appliance.config import CohortSection
-from appliance.errors import InvalidRequest, NotFound, SetupError
+from appliance.errors import InvalidRequest, SetupError
 from appliance.judgement import Exam
 from appliance.material import Material, harvest
 from appliance.serving import Serving
@@ -49,14 +48,7 @@ class Planning:
     def __init__(self, serving: Serving, material: Material, wanted: Wanted) -> None:
         """Raises NotFound."""
         self.serving, self.material, self.wanted = serving, material, wanted
-        self.section = self._section()
-
-    def _section(self) -> CohortSection:
-        try:
-            return self.serving.config.cohorts[self.wanted.cohort]
-        except KeyError:
-            known = ", ".join(self.serving.config.cohorts)
-            raise NotFound(f"there is no cohort {self.wanted.cohort!r}; there are {known}", param="cohort") from None
+        self.section = serving.config.cohort(wanted.cohort)
 
     def exam(self) -> Exam:
         """Raises InvalidRequest for a row that cannot be judged."""

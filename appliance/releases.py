@@ -156,7 +156,7 @@ class Releases:
     async def add(self, path: Path, cohort: str, key_id: str, made: Made | None = None) -> Release:
         """Register an adapter as a candidate; without `made` it comes from elsewhere and is ungated. Raises
         InvalidRequest when it is refused."""
-        self._known(cohort)
+        self._config.cohort(cohort)
         release = await self._admission.admit(path, cohort, made)
         async with self._changing:
             return await self._commit(lambda connection: _insert(connection, release, key_id))
@@ -199,7 +199,7 @@ class Releases:
         return damaged
 
     async def _move(self, cohort: str, action: str, key_id: str, decide: Decide) -> Switch:
-        self._known(cohort)
+        self._config.cohort(cohort)
         async with self._changing:
             with self._database.read() as connection:
                 states = _states(connection, cohort)
@@ -229,12 +229,6 @@ class Releases:
             target = Target(cohort, version, release.digest)
             await self._lanes.attach(target, self.weight(cohort), spare=False)
         self._faults.pop(release.digest, None)
-
-    def _known(self, cohort: str) -> None:
-        if cohort not in self._config.cohorts:
-            raise NotFound(
-                f'there is no cohort "{cohort}"; there are {", ".join(self._config.cohorts)}', param="cohort"
-            )
 
     def _fault(self, release: Release) -> str | None:
         if release.base_digest != self._base.digest:

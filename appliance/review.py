@@ -9,7 +9,6 @@ from typing import Any
 
 from adapters import gates
 from appliance import judgement
-from appliance.errors import NotFound
 from appliance.evaluation import Report, base_arm, part
 from appliance.judgement import Exam, prepared
 from appliance.material import Material
@@ -19,10 +18,10 @@ from appliance.serving import Serving
 
 def cohorts(serving: Serving, wanted: str | None) -> list[str]:
     """Those to review. Raises NotFound."""
-    known = list(serving.config.cohorts)
-    if wanted is not None and wanted not in known:
-        raise NotFound(f"there is no cohort {wanted!r}; there are {', '.join(known)}", param="cohort")
-    return known if wanted is None else [wanted]
+    if wanted is None:
+        return list(serving.config.cohorts)
+    serving.config.cohort(wanted)
+    return [wanted]
 
 
 async def review(serving: Serving, material: Material, wanted: list[str], report: Report) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from appliance.retrain import tolerances
 from appliance.serving import Serving
 from appliance.store.releases import Release
 from appliance.training import Plan
-from router.table import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +120,8 @@ class Attributing:
         return Planning(self.serving, self.material, Wanted(cohort=cohort, key_id=""))
 
     def release(self, cohort: str) -> Release | None:
-        target: Target | None = self.serving.releases.table.live.get(cohort)
-        return self.serving.releases.get(target) if target else None
+        target = self.serving.releases.table.live.get(cohort)
+        return self.serving.releases.get(cohort, target.version) if target else None
 
     # -- the same rows in another form -------------------------------------------------------------------------------
 

@@ -21,16 +21,15 @@ from appliance.store import slices
 from appliance.store.database import Database
 from appliance.store.releases import Release
 from appliance.training import Plan
-from router.table import Target
 
 
 def lineage(releases: Releases, database: Database, cohort: str, version: int) -> dict[str, Any]:
     """Raises NotFound."""
-    release = releases.get(Target(cohort, version, ""))
+    release = releases.get(cohort, version)
     with database.read() as connection:
         rows = slices.rows(connection, release.manifest.get("slice", ""))
     return {
-        "release": f"{cohort}@{version}",
+        "release": release.name,
         "digest": release.digest,
         "parents": _parents(releases, release),
         "manifest": release.manifest,
@@ -47,18 +46,18 @@ def _parents(releases: Releases, release: Release) -> list[str]:
     found: list[str] = []
     while release.parent in known and len(found) < len(known):
         release = known[release.parent]
-        found.append(f"{release.cohort}@{release.version}")
+        found.append(release.name)
     return found
 
 
 def diff(releases: Releases, database: Database, cohort: str, version: int, other: int) -> dict[str, Any]:
     """From `version` to `other`: rows, recipe and scores. Raises NotFound."""
-    before, after = (releases.get(Target(cohort, v, "")) for v in (version, other))
+    before, after = (releases.get(cohort, v) for v in (version, other))
     with database.read() as connection:
         old, new = ({r.row for r in slices.rows(connection, x.manifest.get("slice", ""))} for x in (before, after))
     return {
-        "from": f"{cohort}@{version}",
-        "to": f"{cohort}@{other}",
+        "from": before.name,
+        "to": after.name,
         "rows_added": len(new - old),
         "rows_removed": len(old - new),
         "changed": _changed(before.manifest, after.manifest),
@@ -81,10 +80,10 @@ def _score(release: Release, task: str) -> float | None:
 
 def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> Plan:
     """How the release was made, from its manifest. Raises NotFound, and Conflict naming what is no longer there."""
-    release = serving.releases.get(Target(cohort, version, ""))
+    release = serving.releases.get(cohort, version)
     told = release.manifest
     if "recipe" not in told:
-        raise Conflict(f"{cohort}@{version} was made elsewhere: its manifest does not say how", param="version")
+        raise Conflict(f"{release.name} was made elsewhere: its manifest does not say how", param="version")
     _check_ground(serving, release)
     slice_, missing = frozen(serving, material, release)
     gone = [f"{row.row[:12]} ({row.source or 'imported'})" for row in missing]
@@ -93,7 +92,7 @@ def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> 
     if gone:
         more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
         raise Conflict(
-            f"{cohort}@{version} cannot be made again: rows it was trained on were erased or changed: "
+            f"{release.name} cannot be made again: rows it was trained on were erased or changed: "
             f"{', '.join(gone[:5])}{more}",
             param="version",
         )
@@ -120,16 +119,14 @@ def _check_ground(serving: Serving, release: Release) -> None:
     )
     for what, then, now in grounds:
         if then != now:
-            raise Conflict(
-                f"{release.cohort}@{release.version} was trained on another {what} ({then[:12]}, now {now[:12]})"
-            )
+            raise Conflict(f"{release.name} was trained on another {what} ({then[:12]}, now {now[:12]})")
 
 
 async def rebuild(
     serving: Serving, plan: Plan, jobs: Path, cohort: str, version: int, progress: Progress
 ) -> dict[str, Any]:
     """Train it again and compare the file's bytes. Raises ApplianceError."""
-    release = serving.releases.get(Target(cohort, version, ""))
+    release = serving.releases.get(cohort, version)
     folder = jobs / plan.digest(serving.base.digest)[:16]
 
     def watch(told: dict[str, Any]) -> None:
@@ -141,7 +138,7 @@ async def rebuild(
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     return {
         "cohort": cohort,
-        "release": f"{cohort}@{version}",
+        "release": release.name,
         "same": digest == release.adapter_digest,
         "adapter": release.adapter_digest,
         "rebuilt": digest,

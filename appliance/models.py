@@ -59,7 +59,7 @@ def _everything(serving: Serving) -> list[ModelEntry]:
 def _releases(serving: Serving) -> list[ModelEntry]:
     return [
         ModelEntry(
-            id=f"{release.cohort}@{release.version}",
+            id=release.name,
             created=int(datetime.fromisoformat(release.created).timestamp()),
             owned_by=serving.config.cohorts[release.cohort].owner,
             root=release.digest,

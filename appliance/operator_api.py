@@ -37,7 +37,6 @@ from appliance.wire.operator import (
     RouteRequest,
     Switched,
 )
-from router.table import Target
 
 router = APIRouter(
     prefix="/admin/v1",
@@ -89,7 +88,7 @@ async def releases(box: TheBox, _caller: Views, cohort: str | None = None) -> li
 @router.get("/releases/{cohort}/{version}", responses=documented(404))
 async def release(cohort: str, version: Version, box: TheBox, _caller: Views) -> dict[str, Any]:
     """One release with its manifest and everything that happened to it."""
-    found = box.releases().get(Target(cohort, version, ""))
+    found = box.releases().get(cohort, version)
     with box.database.read() as connection:
         events = [asdict(e) for e in release_rows.events(connection, cohort) if e.version == version]
     return {**asdict(found), "events": events}
@@ -105,7 +104,7 @@ async def add_release(body: ReleaseAddRequest, box: TheBox, caller: Operates) ->
     added = await register.add(path, body.cohort, caller.key_id)
     if body.live:
         await register.promote(body.cohort, added.version, caller.key_id)
-        added = register.get(Target(body.cohort, added.version, added.digest))
+        added = register.get(body.cohort, added.version)
     return _entry(register, added)
 
 

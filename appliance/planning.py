@@ -23,7 +23,6 @@ from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
 from appliance.training import Plan
 from router.cohort import BASE
-from router.table import Target
 
 REPLAYED = 400  # rows of other cohorts and of none that are at hand for replay
 
@@ -109,12 +108,11 @@ class Planning:
     def _warm(self) -> Release | None:
         if self.wanted.warm is None:
             return None
-        release = self.serving.releases.get(Target(self.wanted.cohort, self.wanted.warm, ""))
+        release = self.serving.releases.get(self.wanted.cohort, self.wanted.warm)
         folder = self.serving.releases.folder / release.digest
         if release.base_digest != self.serving.base.digest or not all((folder / n).exists() for n in training.PEFT):
             raise InvalidRequest(
-                f"{self.wanted.cohort}@{self.wanted.warm} was made elsewhere, or for another base: begin from one "
-                "that was trained here",
+                f"{release.name} was made elsewhere, or for another base: begin from one that was trained here",
                 param="warm",
             )
         return release

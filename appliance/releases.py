@@ -64,7 +64,7 @@ class Releases:
         await asyncio.to_thread(registry.sweep, self.folder)
         self._refresh()
         for target in {*self.table.live.values(), *self.table.named.values()}:
-            fault = await asyncio.to_thread(self._fault, self.get(target))
+            fault = await asyncio.to_thread(self._fault, self.get(target.cohort, target.version))
             if fault:
                 self._faults[target.digest] = fault
         self._refresh()
@@ -102,11 +102,12 @@ class Releases:
         with self._database.read() as connection:
             return rows.list_all(connection)
 
-    def get(self, target: Target) -> Release:
+    def get(self, cohort: str, version: int) -> Release:
+        """Raises NotFound."""
         with self._database.read() as connection:
-            release = rows.get(connection, target.cohort, target.version)
+            release = rows.get(connection, cohort, version)
         if release is None:
-            raise NotFound(f"there is no release {target.name}")
+            raise NotFound(f"there is no release {cohort}@{version}")
         return release
 
     def weight(self, cohort: str) -> float:
@@ -131,7 +132,7 @@ class Releases:
         section = self._config.cohorts.get(release.cohort)
         if release.state != "live" or section is None or (section.system_prompt or "") == release.system_prompt:
             return None
-        name = f"{release.cohort}@{release.version}"
+        name = release.name
         return f"the configured system prompt differs from the one {name} answers with: add a release to change it"
 
     def warning(self, release: Release) -> str | None:
@@ -192,7 +193,7 @@ class Releases:
             states = _states(connection, cohort)
         damaged: set[int] = set()
         while before := lifecycle.previous([s for s in states if s.version not in damaged]):
-            release = self.get(Target(cohort, before.version, ""))
+            release = self.get(cohort, before.version)
             if release.digest not in self._faults and self._fault(release) is None:
                 break
             damaged.add(before.version)
@@ -221,10 +222,10 @@ class Releases:
         """Check and load what is about to be live: if it cannot be served, nothing has changed yet."""
         if version is None:
             return
-        release = self.get(Target(cohort, version, ""))
+        release = self.get(cohort, version)
         fault = await asyncio.to_thread(self._fault, release)
         if fault:
-            raise Conflict(f"{cohort}@{version} cannot be served: {fault}")
+            raise Conflict(f"{release.name} cannot be served: {fault}")
         if self._lanes is not None:
             target = Target(cohort, version, release.digest)
             await self._lanes.attach(target, self.weight(cohort), spare=False)
@@ -243,7 +244,7 @@ class Releases:
             states = {cohort: _states(connection, cohort) for cohort in cohorts}
         digests = {(r.cohort, r.version): r.digest for r in releases}
         self._prompts = {r.digest: r.system_prompt for r in releases}
-        self.names = {r.digest: f"{r.cohort}@{r.version}" for r in releases}
+        self.names = {r.digest: r.name for r in releases}
         self._live = [r for r in releases if r.state == "live"]
         self.table, self.alarms = route_table.build(cohorts, states, digests, self._faults)
         if self._lanes is not None:
@@ -255,8 +256,10 @@ def _overdue(release: Release) -> str | None:
     due = release.manifest.get("revalidate")
     if release.state != "live" or due is None or timestamps.now() < due:
         return None
-    name, cohort = f"{release.cohort}@{release.version}", release.cohort
-    return f"{name} was to be judged anew by {due[:10]}: see cohort eval {cohort}, then cohort retrain {cohort}"
+    cohort = release.cohort
+    return (
+        f"{release.name} was to be judged anew by {due[:10]}: see cohort eval {cohort}, then cohort retrain {cohort}"
+    )
 
 
 def _decided(decide: Decide, states: Sequence[ReleaseState]) -> list[Move]:
@@ -296,7 +299,7 @@ def _states(connection: Connection, cohort: str) -> list[ReleaseState]:
 
 def _insert(connection: Connection, release: Release, key_id: str) -> Release:
     added = rows.insert(connection, release, key_id)
-    audit.record(connection, key_id, "release.add", f"{added.cohort}@{added.version}", None, added.manifest)
+    audit.record(connection, key_id, "release.add", added.name, None, added.manifest)
     return added
 
 
@@ -310,8 +313,4 @@ def _apply(connection: Connection, cohort: str, action: str, key_id: str, decide
 
 
 def _live(release: Release | None) -> dict[str, Any]:
-    return (
-        {"live": None}
-        if release is None
-        else {"live": f"{release.cohort}@{release.version}", "digest": release.digest}
-    )
+    return {"live": None} if release is None else {"live": release.name, "digest": release.digest}

@@ -138,7 +138,7 @@ class Retraining:
         known = [r for r in releases.all() if (r.cohort, r.digest) == (cohort, candidate.digest)]
         if not known:  # else a run was killed between the two steps
             known = [await releases.add(folder / training.ADAPTER, cohort, key, self.made(plan, folder, report))]
-        name = f"{cohort}@{known[0].version}"
+        name = known[0].name
         if self.wanted.live:
             try:
                 await releases.promote(cohort, known[0].version, key)

@@ -35,6 +35,10 @@ class Release:
     parent: str | None = None
     version: int = 0
 
+    @property
+    def name(self) -> str:
+        return f"{self.cohort}@{self.version}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseEvent:

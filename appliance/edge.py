@@ -5,13 +5,13 @@ disconnects, and decided on `scope["path"]`, since a URL rebuilt from the Host h
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from appliance.config import is_loopback
 from appliance.errors import ApplianceError, Forbidden, InvalidRequest, PayloadTooLarge, UnsupportedMedia
 from appliance.failures import as_response
 from appliance.streams import ClientGone
@@ -78,7 +78,7 @@ class Edge:
         if len(given) != 1 or not set(given[0].lower()) <= _HOST_CHARACTERS:
             raise InvalidRequest("send one valid Host header", code="bad_host")
         name = _host_name(given[0])
-        if not (self._any_host or name in self._hosts or _is_loopback(name)):
+        if not (self._any_host or name in self._hosts or is_loopback(name)):
             raise Forbidden(f"the host {name!r} is not in allowed_hosts", code="host_refused")
 
 
@@ -87,15 +87,6 @@ def _host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
         return ""
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 async def _whole_body(receive: Receive, most: int) -> Receive:

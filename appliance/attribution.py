@@ -14,7 +14,7 @@ from adapters import attribution, robustness
 from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
 from adapters.gates import Compared
 from adapters.slice import Slice
-from appliance import ablation, evaluation, judgement
+from appliance import ablation, evaluation, judgement, scores
 from appliance.evaluation import Arm, Report, base_arm, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam, Sat
@@ -61,7 +61,7 @@ class Attributing:
         compared = [judgement.compared(cohort, live, sat, name) for name, sat in rivals.items()]
         margin = tolerances(self.serving.config.cohorts[cohort]).loss
         finding = await asyncio.to_thread(attribution.finding, cohort, [c for c in compared if c.candidate], margin)
-        breadth = await asyncio.to_thread(judgement.scores, live, base, None)
+        breadth = await asyncio.to_thread(scores.by_task, live, base, None)
         forms = await self.forms(live, cohort, exam, part(report, 0.85, 0.15))
         if judgement.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
@@ -143,7 +143,7 @@ class Attributing:
                 "base": round(fmean(r.score for r in base.results), 4),
                 "as_it_stands": round(fmean(compared.other), 4),
                 "release": round(fmean(compared.candidate), 4),
-                "change": judgement.figures(compared.differences),
+                "change": scores.figures(compared.differences),
             }
         return found
 

@@ -16,9 +16,9 @@ from appliance.embeddings import embed
 from appliance.errors import Forbidden, InvalidRequest, NotFound, UnknownModel
 from appliance.failures import documented
 from appliance.keys import Caller
+from appliance.logprobs import Echo, Vocabulary
 from appliance.models import find, listing
 from appliance.question import from_chat, from_completion
-from appliance.replies import Echo, Vocabulary
 from appliance.store import feedback, interactions, timestamps
 from appliance.store.database import Connection
 from appliance.store.feedback import Feedback

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from statistics import fmean
-from typing import Any
 
-from adapters import memorization, metrics, scorecard
+from adapters import memorization, metrics
 from adapters.gates import Compared, Evidence
 from adapters.memorization import Planted
 from adapters.metrics import LIKELIHOOD, OPENING
@@ -206,72 +202,10 @@ def compared(cohort: str, one: Sat, other: Sat, name: str = "") -> Compared:
     both = (one.by_cohort.get(cohort), other.by_cohort.get(cohort))
     if both[0] is None or both[1] is None:
         return Compared(name or cohort, [], [])
-    scores = [[_score(cohort, r) for r in found.results] for found in both if found]
+    scores = [[score(cohort, r) for r in found.results] for found in both if found]
     return Compared(name or cohort, *scores)
 
 
-def _score(cohort: str, result: Result) -> float:
+def score(cohort: str, result: Result) -> float:
+    """As it is compared: of the guard set the logarithm of the likelihood."""
     return result.scores["log"] if cohort == GUARD else result.score
-
-
-def scores(candidate: Sat, base: Sat | None, previous: Sat | None) -> dict[str, dict[str, Any]]:
-    """By task: metric, number of rows, every arm's mean, and the candidate's 95 % interval; `gain` against the base
-    with its own. The guard set is `general`: geometric mean of the likelihood of a token."""
-    found: dict[str, dict[str, Any]] = {}
-    for cohort, sat in candidate.by_cohort.items():
-        others = [(s.by_cohort.get(cohort) if s else None) for s in (base, previous)]
-        for task in dict.fromkeys(r.task for r in sat.results):
-            mine, theirs, before = (_of_task(cohort, e, task) for e in (sat, *others))
-            name = task if task not in found else f"{cohort}/{task}"
-            found[name] = {
-                "cohort": cohort,
-                "metric": LIKELIHOOD if cohort == GUARD else next(r.metric for r in sat.results if r.task == task),
-                "n": len(mine),
-                "base": _mean(cohort, theirs),
-                "previous": _mean(cohort, before),
-                "candidate": _mean(cohort, mine),
-                **_interval(cohort, mine),
-                **_gain(cohort, mine, theirs),
-                "errors": sum(r.error is not None for r in sat.results if r.task == task),
-                **_beside([r for r in sat.results if r.task == task]),
-            }
-    return found
-
-
-def _of_task(cohort: str, found: Evaluation | None, task: str) -> list[float]:
-    return [_score(cohort, r) for r in found.results if r.task == task] if found else []
-
-
-def _mean(cohort: str, values: Sequence[float]) -> float | None:
-    if not values:
-        return None
-    return round(math.exp(fmean(values)) if cohort == GUARD else fmean(values), 4)
-
-
-def _interval(cohort: str, values: Sequence[float]) -> dict[str, float]:
-    found = scorecard.interval(values)
-    ends = (math.exp(found.low), math.exp(found.high)) if cohort == GUARD else (found.low, found.high)
-    return {"low": round(ends[0], 4), "high": round(ends[1], 4)}
-
-
-def _gain(cohort: str, mine: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    if not theirs or cohort == GUARD:
-        return {}
-    return {"gain": figures([a - b for a, b in zip(mine, theirs, strict=True)])}
-
-
-def figures(scores: Sequence[float]) -> dict[str, float]:
-    """Mean with its 95 % interval."""
-    found = scorecard.interval(scores)
-    return {"mean": round(found.mean, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
-
-
-def _beside(results: Sequence[Result]) -> dict[str, Any]:
-    """The metric's other figures: share of valid JSON, of equal objects."""
-    names = {name for r in results for name in r.scores} - {"score", "log"}
-    return {"beside": {name: round(fmean(r.scores.get(name, 0.0) for r in results), 4) for name in sorted(names)}}
-
-
-async def in_thread_scores(candidate: Sat, base: Sat | None, previous: Sat | None) -> dict[str, dict[str, Any]]:
-    """Bootstraps take a second."""
-    return await asyncio.to_thread(scores, candidate, base, previous)

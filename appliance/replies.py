@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64 as encoding
-import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from appliance.encoder_package import NAME
 from appliance.engine.sampling import TokenScore
 from appliance.engine.sequence import Finished, PromptScores
 from appliance.engine.text import Delta
+from appliance.logprobs import Echo, Offsets, Vocabulary
 from appliance.wire.replies import (
     ChatAnswer,
     ChatChoice,
@@ -23,15 +23,12 @@ from appliance.wire.replies import (
     ChatLogprobs,
     Completion,
     CompletionChoice,
-    CompletionLogprobs,
     Embedding,
     EmbeddingList,
     EmbeddingUsage,
     FinishReason,
     PromptDetails,
     Timings,
-    TokenLogprob,
-    TopLogprob,
     Usage,
 )
 
@@ -45,6 +42,11 @@ class Gathered:
     scores: list[TokenScore] = field(default_factory=list)
     finished: Finished | None = None
 
+    @property
+    def all_scores(self) -> list[TokenScore]:
+        """Of the prompt, then of the answer."""
+        return [*self.prompt_scores, *self.scores]
+
     def add(self, said: Said) -> None:
         event = said.event
         if isinstance(event, Delta):
@@ -54,78 +56,6 @@ class Gathered:
             self.prompt_scores += event.scores
         else:
             self.finished = event
-
-
-@dataclass(frozen=True, slots=True)
-class Echo:
-    """The prompt to repeat before the answer; empty without `echo`."""
-
-    tokens: Sequence[int] = ()
-    text: str = ""
-
-
-class Offsets:
-    """Where each token's text begins in the text of its choice, in characters, however the stream is cut."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._characters = 0
-
-    def next(self, piece: bytes) -> int:
-        """The offset of the token with these bytes. Bytes of an unfinished character count as one."""
-        unfinished = bool(self._decoder.getstate()[0])
-        offset = self._characters + unfinished
-        self._characters += len(self._decoder.decode(piece))
-        return offset
-
-
-class Vocabulary:
-    """The text of tokens, for log-probabilities."""
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
-
-    def text(self, token: int) -> str:
-        return self._pieces[token].decode("utf-8", "replace")
-
-    def chat(self, scores: Sequence[TokenScore]) -> ChatLogprobs:
-        return ChatLogprobs(
-            content=[
-                TokenLogprob(
-                    token=self.text(score.token),
-                    logprob=score.logprob,
-                    bytes=list(self._pieces[score.token]),
-                    top_logprobs=[
-                        TopLogprob(token=self.text(t), logprob=p, bytes=list(self._pieces[t])) for t, p in score.top
-                    ],
-                )
-                for score in scores
-            ]
-        )
-
-    def echo(self, tokens: Sequence[int]) -> Echo:
-        return Echo(tokens, b"".join(self._pieces[t] for t in tokens).decode("utf-8", "replace"))
-
-    def completion(self, echo: Echo, gathered: Gathered, offsets: Offsets) -> CompletionLogprobs:
-        """The legacy shape: the echoed prompt's tokens, the first without a probability, then the answer's."""
-        tokens = [self.text(token) for token in echo.tokens[:1]]
-        logprobs: list[float | None] = [None] * len(tokens)
-        tops: list[dict[str, float] | None] = [None] * len(tokens)
-        scores = (*gathered.prompt_scores, *gathered.scores)
-        for score in scores:
-            tokens.append(self.text(score.token))
-            logprobs.append(score.logprob)
-            best: dict[str, float] = {}
-            for alternative, logprob in score.top:  # best first: two tokens may look alike
-                best.setdefault(self.text(alternative), logprob)
-            tops.append(best)
-        ids = (*echo.tokens[:1], *(score.token for score in scores))
-        return CompletionLogprobs(
-            tokens=tokens,
-            token_logprobs=logprobs,
-            top_logprobs=tops,
-            text_offset=[offsets.next(self._pieces[t]) for t in ids],
-        )
 
 
 def usage(finished: Sequence[Finished], choices: int) -> Usage:
@@ -244,7 +174,7 @@ def completion(
             CompletionChoice(
                 index=index,
                 text=echoes[index // choices].text + g.text,
-                logprobs=vocabulary.completion(echoes[index // choices], g, Offsets()) if scored else None,
+                logprobs=vocabulary.completion(echoes[index // choices], g.all_scores, Offsets()) if scored else None,
                 finish_reason=finished[index].reason,
             )
             for index, g in enumerate(gathered)
@@ -281,7 +211,7 @@ class CompletionChunks:
         text = opening.text + part.text
         if text or part.scores or part.prompt_scores:
             offsets = self._offsets[said.index]
-            logprobs = self._vocabulary.completion(opening, part, offsets) if self._scored else None
+            logprobs = self._vocabulary.completion(opening, part.all_scores, offsets) if self._scored else None
             choice = CompletionChoice(index=said.index, text=text, logprobs=logprobs)
             yield _completion(self._placed, [choice])
 

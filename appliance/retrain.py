@@ -19,7 +19,7 @@ from adapters import constant, gates, memorization
 from adapters.gates import Tolerances, Verdict
 from adapters.registry import Identity, file_digest
 from adapters.slice import Slice
-from appliance import judgement, training
+from appliance import judgement, scores, training
 from appliance.admission import Made
 from appliance.config import CohortSection
 from appliance.errors import ApplianceError, Conflict
@@ -85,7 +85,7 @@ class Retraining:
         verdict = await asyncio.to_thread(gates.verdict, found, tolerances(self.section))
         report = {
             **self.report(verdict, plan.slice),
-            "scores": await judgement.in_thread_scores(sat, base, previous),
+            "scores": await asyncio.to_thread(scores.by_task, sat, base, previous),
             "mix": exam.mix,
             "losses": self.progress.losses,
             "training": trained,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from adapters import gates
-from appliance import judgement
+from appliance import judgement, scores
 from appliance.evaluation import Report, base_arm, part
 from appliance.judgement import Exam, prepared
 from appliance.material import Material
@@ -40,8 +40,8 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
     arm = judgement.live_arm(serving, cohort)
     if arm is None:
         base = await judgement.sit(serving, base_arm(serving.base.digest), exam, exam.asked, report)
-        told = await asyncio.to_thread(judgement.scores, base, None, None)
-        own = {task: scores for task, scores in told.items() if scores["cohort"] == cohort}
+        told = await asyncio.to_thread(scores.by_task, base, None, None)
+        own = {task: one for task, one in told.items() if one["cohort"] == cohort}
         reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}
         return {
             "cohort": cohort,
@@ -59,6 +59,6 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
         "release": arm.name,
         "verdict": verdict.outcome,
         "reasons": [asdict(reason) for reason in verdict.reasons],
-        "scores": await asyncio.to_thread(judgement.scores, sat, base, None),
+        "scores": await asyncio.to_thread(scores.by_task, sat, base, None),
         "seconds": round(time.monotonic() - began, 1),
     }

@@ -2,8 +2,9 @@
 VENV  ?= .venv
 BIN   := $(VENV)/bin
 CLIENTS ?= .venv-clients
-# Most of the suite waits for processes to start and to end: files of tests run two at a time.
-SIDE_BY_SIDE := -n 2 --dist loadfile
+# Most of the suite waits for processes to start and to end: files of tests run two at a time, as tests/conftest.py
+# orders them.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 export COHORT_HOME ?= $(CURDIR)/var
 
 # The CUDA build of llama.cpp when this machine has an NVIDIA GPU, or with GPU=1 (untested: no such machine was at hand).

@@ -16,6 +16,29 @@ settings.register_profile("suite", deadline=None)  # the machine is shared: a sl
 settings.load_profile("suite")
 
 
+# Files of minutes, the longest first: begun last, one of them would run alone while the other worker waits.
+LONG = (
+    "http/test_retrain.py",
+    "process/test_cli.py",
+    "http/test_attribution.py",
+    "process/test_stop.py",
+    "http/test_router.py",
+    "process/test_retrain.py",
+    "http/test_retrain_real.py",
+    "process/test_first_start.py",
+    "http/test_router_fits.py",
+    "process/test_start.py",
+    "process/test_live.py",
+    "process/test_kill.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    ranks = {tests / name: rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(LONG)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # llguidance 1.9.1 builds its tokenizer with a call that llama-cpp-python 0.3.36 has renamed.
     config.addinivalue_line("filterwarnings", "ignore:llama_token_get_attr is deprecated:DeprecationWarning")

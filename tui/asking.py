@@ -148,7 +148,7 @@ class Asking(App[None]):
     def on_lost(self, event: Lost) -> None:
         self._lost_since = self._lost_since or datetime.now().astimezone()
         since = self._lost_since.strftime("%H:%M:%S")
-        self._state(f"! OLD since {since}, asking again: {event.why}", "bold red")
+        self._state(f"! no answer since {since}, what is shown is OLD; asking again. {event.why}", "bold red")
 
     def on_trouble(self, event: Trouble) -> None:
         self._state(f"! {event.why}", "bold red")

@@ -299,7 +299,7 @@ def test_what_was_said_of_the_appliance_stands_on_a_new_screen() -> None:
         await pressed(pilot, "2")
         client.gone = True
         await pressed(pilot, "r", "enter")
-        assert isinstance(pilot.app.screen, CohortScreen) and "OLD since" in said(pilot, "#state")
+        assert isinstance(pilot.app.screen, CohortScreen) and "is OLD" in said(pilot, "#state")
 
     opened(client, use)
 
@@ -312,7 +312,7 @@ def test_it_is_seen_behind_a_dialog_too() -> None:
         client.gone = True
         pilot.app.refresh_now()  # type: ignore[attr-defined]
         await settled(pilot)
-        assert "OLD since" in str(pilot.app.screen_stack[0].query_one("#state", Static).render())
+        assert "is OLD" in str(pilot.app.screen_stack[0].query_one("#state", Static).render())
 
     opened(client, use)
 

@@ -198,7 +198,7 @@ def test_an_appliance_that_goes_shows_as_such_and_comes_back() -> None:
     async def use(pilot: Pilot[None]) -> None:
         client.gone = True
         await pressed(pilot, "r")
-        assert "does not answer" in said(pilot, "#state") and "OLD since" in said(pilot, "#state")
+        assert "does not answer" in said(pilot, "#state") and "is OLD" in said(pilot, "#state")
         assert pilot.app.query_one("#traffic", Rows).row_count == 6, "what was seen last stays"
         client.gone = False
         await pressed(pilot, "r")

@@ -27,7 +27,7 @@ class Live(Pane):
             yield Gauge(f"requests, {MINUTES} min", "requests")
             yield Gauge("ttft: p50, p95", "ttft")
             yield Gauge("answer: p50, p95", "total")
-            yield Gauge("under way since here", "running")
+            yield Gauge("under way now", "running")
         yield Rows(
             "cohort", "live", "requests", "share", "by base", "sure", "ttft p95", "failed", "liked", id="traffic"
         )

@@ -192,5 +192,7 @@ def test_completion_json_is_strictly_openais(client: httpx.Client, more: dict[st
 
 
 def test_model_json_is_strictly_openais(client: httpx.Client) -> None:
-    for entry in client.get("/v1/models").json()["data"]:
-        Model.model_validate(entry, strict=True)
+    entries = client.get("/v1/models").json()["data"]
+    assert (
+        [Model.model_validate(entry, strict=True).id for entry in entries] == [entry["id"] for entry in entries] != []
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, Static
 
 from tests.tui.canned import ROUTER, Canned, Json, all_jobs, interaction
 from tests.tui.test_keyboard import opened, pressed, said
@@ -17,8 +17,7 @@ from tests.tui.test_screens import settled
 from tui.client import ApplianceGone, KeyWanted, together
 from tui.console import Console
 from tui.screens.cohort import CohortScreen
-from tui.screens.confirm import Choose, Confirm, Write
-from tui.screens.interaction import InteractionScreen
+from tui.screens.confirm import Choose, Confirm
 from tui.screens.interactions import PAGE, Interactions
 from tui.widgets.rows import Rows
 
@@ -355,46 +354,6 @@ def test_leaving_while_a_change_is_under_way_is_asked_once_more() -> None:
             assert "under way" not in said(pilot, "#state")
 
     asyncio.run(run())
-
-
-@pytest.mark.parametrize(
-    ("answer", "typed", "sent"),
-    [
-        ("if x:\n\treturn", "", "if x:\n\treturn"),
-        ("one\r\ntwo", "", "one\r\ntwo"),
-        ("a\u2028b", "", "a\u2028b"),
-        ("if x:\n\treturn", "!", "!if x:\n\treturn"),
-        ("a\u2028b", "!", None),
-        ("x" * 30_000, "!", None),
-    ],
-)
-def test_an_editor_loses_nothing_that_it_cannot_show(
-    answer: str, typed: str, sent: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = Canned()
-    monkeypatch.setattr("tests.tui.canned.interaction", lambda number: {**interaction(number), "answer": answer})
-
-    async def use(pilot: Pilot[None]) -> None:
-        await pressed(pilot, "4", "c")
-        editor = pilot.app.screen.query_one(TextArea)
-        editor.text = typed + editor.text
-        await pressed(pilot, "ctrl+s")
-        assert [given["correction"] for _, given in client.told] == ([sent] if sent else [])
-        assert isinstance(pilot.app.screen, Write) is (sent is None)
-
-    opened(client, use)
-
-
-def test_the_queue_is_reviewed_from_the_whole_request() -> None:
-    client = Canned()
-
-    async def use(pilot: Pilot[None]) -> None:
-        await pressed(pilot, "4", "enter", "plus", "n", "f", "p", "q")
-        assert [name for name, _ in client.told] == [interaction(n)["id"] for n in (0, 2)]
-        assert not isinstance(pilot.app.screen, InteractionScreen) and log(pilot).cursor_row == 2
-        assert str(log(pilot).get_row_at(0)[3]) == "+" and str(log(pilot).get_row_at(2)[3]) == "for"
-
-    opened(client, use)
 
 
 def test_two_quick_enters_open_one_screen() -> None:

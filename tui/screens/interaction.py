@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from tui.screens.interactions import Interactions
 
 
+REVIEW = (  # of the row under the cursor, in the queue and in the whole request
+    Binding("+,plus", "say('rating', 1)", "Good"),
+    Binding("-,minus", "say('rating', -1)", "Bad"),
+    Binding("f", "say('use', 'for')", "For"),
+    Binding("a", "say('use', 'against')", "Never"),
+    Binding("o", "say('use', 'none')", "Neither", show=False),
+    Binding("c", "correct", "Fix"),
+    Binding("w", "belongs", "Where"),
+)
+
+
 class InteractionScreen(Screen[None]):
     """The request under the cursor of the queue, whole; what is said of it goes through the queue to the next."""
 
@@ -28,13 +39,7 @@ class InteractionScreen(Screen[None]):
         Binding("k,up", "scroll(-1)", show=False),
         Binding("n,right", "step('down')", "Next"),
         Binding("p,left", "step('up')", "Before"),
-        Binding("+,plus", "say('rating', 1)", "Good"),
-        Binding("-,minus", "say('rating', -1)", "Bad"),
-        Binding("f", "say('use', 'for')", "For"),
-        Binding("a", "say('use', 'against')", "Never"),
-        Binding("o", "say('use', 'none')", "Neither", show=False),
-        Binding("c", "correct", "Fix"),
-        Binding("w", "belongs", "Where"),
+        *REVIEW,
     ]
 
     def __init__(self, queue: Interactions) -> None:

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from tui import inert, words
 from tui.client import Client, part
 from tui.screens.confirm import Choose, Write
-from tui.screens.interaction import InteractionScreen
+from tui.screens.interaction import REVIEW, InteractionScreen
 from tui.screens.routes import asked
 from tui.search import FIELDS, BadSearch, filters
 from tui.widgets.pane import Data, Pane
@@ -31,13 +31,7 @@ class Interactions(Pane):
 
     BINDINGS = [
         Binding("enter", "open", "Open"),
-        Binding("+,plus", "say('rating', 1)", "Good"),
-        Binding("-,minus", "say('rating', -1)", "Bad"),
-        Binding("f", "say('use', 'for')", "For"),
-        Binding("a", "say('use', 'against')", "Never"),
-        Binding("o", "say('use', 'none')", "Neither", show=False),
-        Binding("c", "correct", "Fix"),
-        Binding("w", "belongs", "Where"),
+        *REVIEW,
         Binding("u", "newest", "New"),
     ]
 

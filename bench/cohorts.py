@@ -156,7 +156,8 @@ class Comparison:
         """Examples of the task, each with another answer where there are enough."""
         rows = sorted((row for row in slice_.train if row.task == task), key=lambda row: row.digest)
         others = {row.completion: row for row in reversed(rows)}
-        chosen = [*others.values(), *rows][:SHOTS]
+        first = list(others.values())
+        chosen = [*first, *(row for row in rows if row not in first)][:SHOTS]
         shots = tuple(turn for row in chosen for turn in (*row.turns, ("assistant", row.completion)))
         return replace(base_arm(self.serving.base.digest, "", shots), name="few-shot base")
 

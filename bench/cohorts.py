@@ -2,11 +2,11 @@
 
 DIR (or COHORT_BENCH_DATA) holds `NAME/train.jsonl` and `NAME/test.jsonl` of the eleven data sets named below. On
 every task: the base, the base with examples in its prompt, one adapter trained on the rows of all cohorts, the
-cohort's own adapter, and a linear model over TF-IDF, a reference from outside. Adapters are trained and judged by the
-code that retrains and attributes; nothing is released. All of it is kept by content under --home, so a run that was
-ended goes on where it stood: the whole takes hours on two cores. --minutes begins nothing after so many. Wants `make
-train-tools`. Prints a table with 95 % intervals over rows, then one JSON line. Without the data it says so and ends
-well.
+cohort's own adapter, and a linear model over TF-IDF, a reference from outside; and what the own adapter gains over
+each of them on the same rows. Adapters are trained and judged by the code that retrains and attributes; nothing is
+released. All of it is kept by content under --home, so a run that was ended goes on where it stood: the whole takes
+hours on two cores. --minutes begins nothing after so many. Wants `make train-tools`. Prints tables with 95 %
+intervals over rows, then one JSON line. Without the data it says so and ends well.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path("var/bench-cohorts"))
     parser.add_argument("--rows", type=int, default=100, help="test rows of each task, by a stable hash")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate")
     parser.add_argument("--minutes", type=float, default=600.0)
     wanted = parser.parse_args()
     if wanted.data is None or not (wanted.data / "legal_overruling" / "train.jsonl").exists():
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 async def run(wanted: argparse.Namespace) -> tuple[Report, dict[str, Any]]:
-    train = {"epochs": wanted.epochs, "max_minutes": 600}
+    train = {"epochs": wanted.epochs, "learning_rate": wanted.rate, "max_minutes": 600}
     sections = {
         name: CohortSection.model_validate({"description": name, "owner": "bench", "train": train}) for name in TASKS
     }
@@ -83,6 +84,7 @@ class Comparison:
         self.box, self.serving, self.wanted = box, box.ready(), wanted
         self.ends = time.monotonic() + 60 * wanted.minutes
         self.found: Report = {task: {} for tasks in TASKS.values() for task in tasks}
+        self.scores: dict[tuple[str, str], list[float]] = {}  # of each row, by task and arm
         self.training: dict[str, Any] = {}
 
     async def run(self) -> tuple[Report, dict[str, Any]]:
@@ -93,8 +95,8 @@ class Comparison:
         slices = {cohort: await asyncio.to_thread(self.slice_of, cohort) for cohort in TASKS}
         for cohort, tasks in TASKS.items():
             for task in tasks:
-                found = await asyncio.to_thread(reference, slices[cohort], task, tests[task])
-                self.found[task]["TF-IDF"] = found
+                scored = await asyncio.to_thread(reference, slices[cohort], task, tests[task])
+                self.keep("TF-IDF", task, scored)
         bare = base_arm(self.serving.base.digest)
         for cohort in TASKS:
             own = await self.adapter(cohort, ablation.of_a_part(self.planning(cohort), slices[cohort], 1.0, 1))
@@ -107,7 +109,20 @@ class Comparison:
         together = await self.adapter("aggregate", plan)
         for cohort in TASKS:
             await self.on_all("aggregate", together, cohort, tests)
+        self.compare()
         return self.found, self.training
+
+    def keep(self, arm: str, task: str, scored: Sequence[dict[str, float]]) -> None:
+        self.scores[task, arm] = [scores["score"] for scores in scored]
+        self.found[task][arm] = figures(scored)
+
+    def compare(self) -> None:
+        """What the cohort's own adapter gains over every other arm, in the mean over the same rows."""
+        for (task, arm), theirs in self.scores.items():
+            own = self.scores.get((task, "cohort"))
+            if own is not None and arm != "cohort":
+                gain = scorecard.interval([mine - other for mine, other in zip(own, theirs, strict=True)])
+                self.found[task][arm] |= {"gain": rounded(gain.mean, gain.low, gain.high)}
 
     async def on_all(self, name: str, made: Ablation | None, cohort: str, tests: dict[str, list[Row]]) -> None:
         if made is not None:
@@ -165,8 +180,7 @@ class Comparison:
         if self.late():
             return
         found = await evaluate(self.serving, arm, cohort, rows, self.tell(f"{name}, {task}"))
-        exact = [result.scores.get("exact", result.score) for result in found.results]
-        self.found[task][name] = figures([result.score for result in found.results], exact)
+        self.keep(name, task, [{"score": result.score, **result.scores} for result in found.results])
 
     def tell(self, what: str) -> Any:  # noqa: ANN401
         def report(part: float, doing: str) -> None:
@@ -175,7 +189,7 @@ class Comparison:
         return report
 
 
-def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> dict[str, Any]:
+def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> list[dict[str, float]]:
     """Words and pieces by TF-IDF into a logistic regression over the answers of the rows that are trained on."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -189,14 +203,18 @@ def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> dict[str, Any]:
     model = make_pipeline(read, LogisticRegression(C=30, max_iter=2000))
     model.fit([row.text for row in known], [row.completion for row in known])
     answers = model.predict([row.text for row in rows])
-    scores = [judge(row.metric, answer, row.completion, row.refs) for row, answer in zip(rows, answers, strict=True)]
-    return figures([s["score"] for s in scores], [s.get("exact", s["score"]) for s in scores])
+    return [judge(row.metric, answer, row.completion, row.refs) for row, answer in zip(rows, answers, strict=True)]
 
 
-def figures(scores: Sequence[float], exact: Sequence[float]) -> dict[str, Any]:
-    found = scorecard.interval(scores)
-    told = {"n": len(scores), "score": found.mean, "low": found.low, "high": found.high, "exact": fmean(exact)}
-    return {name: round(value, 4) for name, value in told.items()}
+def figures(scored: Sequence[dict[str, float]]) -> dict[str, Any]:
+    found = scorecard.interval([scores["score"] for scores in scored])
+    mean, low, high = rounded(found.mean, found.low, found.high)
+    exact = fmean(scores.get("exact", scores["score"]) for scores in scored)
+    return {"n": len(scored), "score": mean, "low": low, "high": high, "exact": round(exact, 4)}
+
+
+def rounded(*values: float) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def print_report(found: tuple[Report, dict[str, Any]], wanted: argparse.Namespace) -> None:
@@ -204,14 +222,25 @@ def print_report(found: tuple[Report, dict[str, Any]], wanted: argparse.Namespac
     print(f"\n{'of 100, with 95 %':24}" + "".join(f"{arm:>20}" for arm in ARMS))
     for task, arms in report.items():
         print(f"{task:24}" + "".join(f"{_cell(arms.get(arm)):>20}" for arm in ARMS))
+    print(f"\n{'its own adapter gains':24}" + "".join(f"{arm:>20}" for arm in ARMS if arm != "cohort"))
+    for task, arms in report.items():
+        print(f"{task:24}" + "".join(f"{_gain(arms.get(arm)):>20}" for arm in ARMS if arm != "cohort"))
     print(f"\n{'training':24}{'rows':>8}{'steps':>8}{'seconds':>9}{'tokens/s':>10}{'loss':>8}")
     for name, t in training.items():
         print(f"{name:24}{t['rows']:8}{t['steps']:8}{t['seconds']:9}{t['tokens_per_second']:10}{t['loss']:8.3f}")
-    print(json.dumps({"bench": "cohorts", "epochs": wanted.epochs, "tasks": report, "training": training}))
+    recipe = {"epochs": wanted.epochs, "rate": wanted.rate}
+    print(json.dumps({"bench": "cohorts", **recipe, "tasks": report, "training": training}))
 
 
 def _cell(one: dict[str, Any] | None) -> str:
     return "-" if one is None else f"{100 * one['score']:.1f} ({100 * one['low']:.0f}-{100 * one['high']:.0f})"
+
+
+def _gain(one: dict[str, Any] | None) -> str:
+    if one is None or "gain" not in one:
+        return "-"
+    mean, low, high = (100 * value for value in one["gain"])
+    return f"{mean:+.1f} ({low:+.0f} {high:+.0f})"
 
 
 if __name__ == "__main__":

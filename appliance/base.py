@@ -153,6 +153,8 @@ def _decide(config: Base, source: Path, digest: str, folder: Path, progress: Pro
                 progress(result["progress"], result["doing"])
     except (children.ChildFailed, json.JSONDecodeError) as error:
         reason = result.get("error", error)
+        if "SIGILL" in str(reason):
+            reason = f"{reason}: llama.cpp was compiled for another processor, do `make clean install`"
         raise BaseModelError(f"the base {source.name} cannot be prepared: {reason}") from error
     chosen = result["chosen"]
     served = source if chosen == "as_is" else folder / f"base.{chosen}.gguf"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from adapters.registry import file_digest
-from appliance import base, encoder_package
+from appliance import base, children, encoder_package
 from appliance.config import Config
 from appliance.errors import ApplianceError
 from appliance.store.database import SQLITE_VERSION
@@ -119,7 +119,7 @@ def _machine(config: Config) -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("llama.cpp", "missing", str(error), "make install")
         return
-    yield Finding("llama.cpp", "ok", llama.system_info())
+    yield _runs(llama.system_info())
     wanted, able = config.base.gpu_layers > 0, llama.gpu_offload_available()
     if wanted and not able:
         yield Finding(
@@ -127,3 +127,13 @@ def _machine(config: Config) -> Iterator[Finding]:
         )
     else:
         yield Finding("gpu", "ok", "offload available" if able else "none: all on the CPU")
+
+
+def _runs(compiled_for: str) -> Finding:
+    """Tried in a child, on the packaged base: a library of another processor ends its process."""
+    try:
+        for _ in children.run("appliance.smoke", cpu_seconds=120, memory_bytes=16 << 30, timeout_s=120):
+            pass
+    except children.ChildFailed as error:
+        return Finding("llama.cpp", "missing", f"it does not compute here: {error}", "make clean install")
+    return Finding("llama.cpp", "ok", compiled_for)

@@ -33,3 +33,24 @@ def test_a_package_for_gpus_stands_in_for_the_plain_one(tmp_path: Path, monkeypa
 
 def test_a_missing_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(tmp_path, monkeypatch, {})["onnxruntime"] == ("missing", "not installed")
+
+
+def test_llama_cpp_is_tried_and_not_only_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, detail = told(tmp_path, monkeypatch, {})["llama.cpp"]
+    assert state == "ok"
+    assert "CPU :" in detail
+    monkeypatch.setenv("PYTHONPATH", str(_library_of_another_processor(tmp_path)))
+    state, detail = told(tmp_path, monkeypatch, {})["llama.cpp"]
+    assert (state, detail) == ("missing", "it does not compute here: it was ended by signal 4 (SIGILL)")
+
+
+def _library_of_another_processor(tmp_path: Path) -> Path:
+    """A folder that has any Python which starts in it die of an illegal instruction as soon as llama.cpp decodes."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def dies(frame, event, argument):\n"
+        "    if event == 'call' and frame.f_code.co_qualname == 'Context.decode':\n"
+        "        os.kill(os.getpid(), signal.SIGILL)\n"
+        "sys.setprofile(dies)\n"
+    )
+    return tmp_path

@@ -6,21 +6,26 @@ large steps on idle processors, and hurt small ones and any beside a busy neighb
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+from statistics import median_low
 
 TRIALS = 0.02  # the share of time that looking for a better count may cost
-SMOOTHING = 0.25  # weight of the newest measurement
+NEWEST = 5  # measurements whose median counts: a mean lets one slow step of three settle on half the processors
 
 
 @dataclass(slots=True)
 class _Size:
-    """Steps of about one size: smoothed milliseconds a row by thread count, and what trials may still cost."""
+    """Steps of about one size: the newest milliseconds a row by thread count, and what trials may still cost."""
 
-    cost: dict[int, float] = field(default_factory=dict)
+    times: dict[int, deque[float]] = field(default_factory=dict)
     budget: float = 0.0
 
+    def cost(self, count: int) -> float:
+        return median_low(self.times[count])
+
     def best(self) -> int:
-        return min(self.cost, key=self.cost.__getitem__)
+        return min(self.times, key=self.cost)
 
 
 class ThreadChoice:
@@ -34,24 +39,21 @@ class ThreadChoice:
     def pick(self, rows: int) -> int:
         """The threads for a step of `rows` tokens."""
         size = self._size(rows)
-        if not size.cost:
+        if not size.times:
             return self._most
         best = size.best()
         for count in self._beside(best):
-            if count not in size.cost:
-                return count
-            if (size.cost[count] - size.cost[best]) * rows < size.budget:
+            if count not in size.times or (size.cost(count) - size.cost(best)) * rows < size.budget:
                 return count
         return best
 
     def note(self, rows: int, threads: int, ms: float) -> None:
         """A step of `rows` tokens took `ms` milliseconds with `threads` threads."""
         size = self._size(rows)
-        before = size.cost.get(threads, ms / rows)
-        size.cost[threads] = before + SMOOTHING * (ms / rows - before)
+        size.times.setdefault(threads, deque(maxlen=NEWEST)).append(ms / rows)
         size.budget += TRIALS * ms
         if threads != size.best():
-            size.budget = min(0.0, size.budget - (ms - size.cost[size.best()] * rows))
+            size.budget = min(0.0, size.budget - (ms - size.cost(size.best()) * rows))
 
     def _size(self, rows: int) -> _Size:
         return self._sizes.setdefault(rows.bit_length(), _Size())

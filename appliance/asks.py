@@ -42,6 +42,7 @@ def asks_for(
             deadline=deadline,
             background=question.probe_of is not None,
             partition=partition,
+            cohort=place.decision.cohort,
         )
         asks += [_choice(ask, constraint, number) for number in range(question.choices)]
     return asks

@@ -11,6 +11,7 @@ import psutil
 
 from adapters.registry import ADAPTER
 from appliance.engine.engine import BASE_LANE, Engine
+from appliance.engine.scheduler import Share
 from appliance.errors import Unavailable
 from router.table import Target
 
@@ -51,7 +52,7 @@ class Lanes:
             if made and adapter is not None:
                 async with self._changing:
                     await self._make_room(Target(key[:12], 0, key), self._lane_bytes + _size(adapter), spare=True)
-                    await self._engine.attach(key, adapter, 1.0)
+                    await self._engine.attach(key, adapter, Share(key))
             with self._engine.hold(key):
                 yield
         finally:
@@ -67,7 +68,7 @@ class Lanes:
                 if not self._touch(target.digest):
                     adapter = self._folder / target.digest / ADAPTER
                     await self._make_room(target, self._lane_bytes + _size(adapter), spare=spare)
-                    await self._engine.attach(target.digest, adapter, weight)
+                    await self._engine.attach(target.digest, adapter, Share(target.cohort, weight))
                     self._resident[target.digest] = None
 
     def _touch(self, digest: str) -> bool:

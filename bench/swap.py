@@ -34,6 +34,7 @@ from appliance.engine.lane import LaneShape
 from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling
+from appliance.engine.scheduler import Share
 from appliance.engine.sequence import Ask, Delta
 
 CLIENTS, RELEASES, ANSWER, PAUSE_S = 3, 3, 12, 0.5
@@ -166,7 +167,7 @@ async def soak(model: Path, files: list[Path], swaps: int) -> dict[str, object]:
     resident = []
     for swap in range(swaps):
         name = f"release {swap % len(files)} {swap}"
-        await engine.attach(name, files[swap % len(files)], 1.0)
+        await engine.attach(name, files[swap % len(files)], Share(name))
         with engine.hold(name):
             await _answer(engine, name, prompt, 2)
         await engine.detach(name)

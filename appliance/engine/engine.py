@@ -25,8 +25,9 @@ from appliance.engine.llama import Adapter, Model
 from appliance.engine.prefix_cache import Snapshots, StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.run import Events, Run
-from appliance.engine.scheduler import DeficitRoundRobin
+from appliance.engine.scheduler import DeficitRoundRobin, Share, weights
 from appliance.engine.sequence import Ask, Event, Failed, Sequence
+from appliance.engine.threads import ThreadChoice
 from appliance.errors import ApplianceError, EngineFault, Unavailable
 
 BASE_LANE = "base"
@@ -59,6 +60,7 @@ class Engine:
         self._path, self._shape, self._gpu_layers = model_path, shape, gpu_layers
         self.room = room
         self._key, self.snapshots = key, Snapshots(cache_bytes)
+        self._thread_choice = ThreadChoice(shape.threads)
         self._lanes: dict[str, Lane] = {}
         self._turns = {False: DeficitRoundRobin(), True: DeficitRoundRobin()}
         self._inbox: deque[Callable[[], None]] = deque()
@@ -89,10 +91,10 @@ class Engine:
         await self._command(self._unload)
         await asyncio.to_thread(self._thread.join)
 
-    async def attach(self, key: str, adapter: Path, weight: float) -> None:
+    async def attach(self, key: str, adapter: Path, share: Share) -> None:
         """Make a lane for a release. Raises EngineFault when llama.cpp refuses the adapter, or Unavailable."""
         self._check_running()
-        await self._command(lambda: self._attach(key, adapter, weight))
+        await self._command(lambda: self._attach(key, adapter, share))
 
     async def detach(self, key: str) -> None:
         """Wait until nobody holds the lane, then free it."""
@@ -116,14 +118,14 @@ class Engine:
         return self._held[key]
 
     def submit(self, asks: Items[Ask]) -> Run:
-        """Take a place in the waiting room for all of them and set them to work. Raises Unavailable when full.
+        """Take places in the waiting room for all of them, of one cohort, and set them to work. Raises Unavailable.
 
         The caller holds their lane meanwhile. Background work takes no places: who asks for it bounds it.
         """
         self._check_running()
         live = [ask for ask in asks if not ask.background]
         if live:
-            self.room.enter(sum(len(ask.prompt) for ask in live), len(live))
+            self.room.enter(sum(len(ask.prompt) for ask in live), len(live), live[0].cohort)
         run = Run(asks, self._emit, self.wake)
         self._post(lambda: self._submit(run.sequences))
         return run
@@ -181,7 +183,9 @@ class Engine:
     def _load(self) -> None:
         llama.start()
         self.model = Model(self._path, self._gpu_layers)
-        self._lanes[BASE_LANE] = Lane(self._key, self.model, None, self._shape, 1.0, self.snapshots)
+        self._lanes[BASE_LANE] = Lane(
+            self._key, self.model, None, self._shape, Share(BASE_LANE), self.snapshots, self._thread_choice
+        )
 
     def _unload(self) -> None:
         stopping = Unavailable("the appliance is stopping", code="stopping", retry_after=5)
@@ -199,13 +203,15 @@ class Engine:
             for sequence in lane.fail_all(error):
                 self._left(sequence)
 
-    def _attach(self, key: str, path: Path, weight: float) -> None:
+    def _attach(self, key: str, path: Path, share: Share) -> None:
         if key in self._lanes:
             return
         adapter = Adapter(self.model, path)
         try:
             identity = self._key._replace(release=key)
-            self._lanes[key] = Lane(identity, self.model, adapter, self._shape, weight, self.snapshots)
+            self._lanes[key] = Lane(
+                identity, self.model, adapter, self._shape, share, self.snapshots, self._thread_choice
+            )
         except BaseException:
             adapter.free()
             raise
@@ -246,8 +252,8 @@ class Engine:
     def _step(self) -> bool:
         """One batch of the lane whose turn it is; background lanes only when no lane has foreground work."""
         for background in (False, True):
-            ready = {k: lane.weight for k, lane in self._lanes.items() if lane.has_work(background=background)}
-            if ready:
+            working = {k: lane.share for k, lane in self._lanes.items() if lane.has_work(background=background)}
+            if ready := weights(working):
                 turns = self._turns[background]
                 key = turns.pick(ready)
                 started = time.perf_counter()
@@ -280,7 +286,7 @@ class Engine:
 
     def _admitted(self, sequence: Sequence) -> None:
         if not sequence.ask.background:
-            self.room.leave(len(sequence.ask.prompt))
+            self.room.leave(len(sequence.ask.prompt), sequence.ask.cohort)
 
     def _ended(self, sequence: Sequence) -> None:
         if not sequence.ask.background:
@@ -289,7 +295,7 @@ class Engine:
     def _left(self, sequence: Sequence) -> None:
         """A sequence went before its end; if it never ran, its place in the waiting room is free again."""
         if not sequence.admitted and not sequence.ask.background:
-            self.room.leave(len(sequence.ask.prompt))
+            self.room.leave(len(sequence.ask.prompt), sequence.ask.cohort)
 
     def _emit(self, events: Events, index: int, event: Event) -> None:
         """Have the event delivered after this step."""

@@ -16,6 +16,7 @@ from appliance.engine.llama import Adapter, Context, Model
 from appliance.engine.memory import Memory, need
 from appliance.engine.prefix_cache import Snapshots, StateKey
 from appliance.engine.sampling import NOT_FINITE, Sampler, score
+from appliance.engine.scheduler import Share
 from appliance.engine.sequence import Ask, Failed, FinishReason, PromptScores, Sequence
 from appliance.engine.threads import ThreadChoice
 from appliance.errors import ApplianceError, DeadlineExceeded, EngineFault
@@ -56,10 +57,11 @@ class Lane:
         model: Model,
         adapter: Adapter | None,
         shape: LaneShape,
-        weight: float,
+        share: Share,
         snapshots: Snapshots,
+        threads: ThreadChoice,
     ) -> None:
-        self.key, self.weight = key.release, weight
+        self.key, self.share = key.release, share
         self._model, self._adapter, self._shape = model, adapter, shape
         self._context = Context(
             model,
@@ -73,7 +75,7 @@ class Lane:
         self._memory = Memory(self._context, key, snapshots)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
-        self._threads = ThreadChoice(shape.threads)
+        self._threads = threads  # of all lanes: what a step of a size takes depends little on the adapter
         self._prefill_ms = 1.0  # a prompt token's cost, smoothed
         self.strikes, self.last_fault = 0, ""  # faults in a row, with no good answer between
         self._warm_up()

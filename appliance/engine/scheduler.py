@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 QUANTUM_MS = 50.0  # about one decode step: lanes alternate step by step while their costs are alike
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Whose a lane is. The lanes of a cohort have its weight together, however many of its releases are at work."""
+
+    cohort: str
+    weight: float = 1.0
+
+
+def weights(working: Mapping[str, Share]) -> dict[str, float]:
+    """What each lane with work weighs: its cohort's weight, divided among that cohort's."""
+    lanes = Counter(share.cohort for share in working.values())
+    return {lane: share.weight / lanes[share.cohort] for lane, share in working.items()}
 
 
 class DeficitRoundRobin:

@@ -27,6 +27,7 @@ class Ask:
     tokens from this index (at least 1) on; `logprobs`: this many alternatives with every scored token, None for
     no scores of the answer. `deadline` is on the monotonic clock, in seconds. `background` work runs only in
     steps that no foreground work wants. `partition`: sequences of other partitions never share state with it.
+    `cohort`: whose places in the waiting room it takes.
     """
 
     lane: str
@@ -42,6 +43,7 @@ class Ask:
     deadline: float = float("inf")
     background: bool = False
     partition: str = ""
+    cohort: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from appliance.engine import llama
 from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Adapter, Model
 from appliance.engine.prefix_cache import Snapshots
+from appliance.engine.scheduler import Share
+from appliance.engine.threads import ThreadChoice
 from tests.engine.drive import KEY, SHAPE
 
 MakeLane = Callable[..., Lane]
@@ -31,7 +33,7 @@ def make_lane(model: Model) -> Iterator[MakeLane]:
 
     def make(shape: LaneShape = SHAPE, adapter: Path | None = None) -> Lane:
         loaded = Adapter(model, adapter) if adapter else None
-        lanes.append(Lane(KEY, model, loaded, shape, 1.0, Snapshots(0)))
+        lanes.append(Lane(KEY, model, loaded, shape, Share("test"), Snapshots(0), ThreadChoice(2)))
         return lanes[-1]
 
     yield make

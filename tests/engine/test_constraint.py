@@ -13,6 +13,8 @@ from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Model
 from appliance.engine.prefix_cache import Snapshots
 from appliance.engine.sampling import Sampling
+from appliance.engine.scheduler import Share
+from appliance.engine.threads import ThreadChoice
 from appliance.errors import InvalidRequest
 from tests.engine.drive import GREEDY, KEY, Answer, ask, drain, solo, submit
 
@@ -131,7 +133,15 @@ def real_model(real_base: Path) -> Iterator[Model]:
 
 @pytest.mark.live
 def test_the_real_base_answers_in_json(real_model: Model) -> None:
-    lane = Lane(KEY, real_model, None, LaneShape(context=512, sequences=2, threads=2), 1.0, Snapshots(0))
+    lane = Lane(
+        KEY,
+        real_model,
+        None,
+        LaneShape(context=512, sequences=2, threads=2),
+        Share("test"),
+        Snapshots(0),
+        ThreadChoice(2),
+    )
     prompt = "<|im_start|>user\nDescribe Anna, 31, as JSON.<|im_end|>\n<|im_start|>assistant\n"
     asked = ask(real_model, prompt, 120, constraint=Constraints(real_model).json_schema(PERSON, "p"), logprobs=None)
     answer = solo(lane, asked)

@@ -11,6 +11,7 @@ import pytest
 
 from appliance.engine.engine import Engine
 from appliance.engine.queue import WaitingRoom
+from appliance.engine.scheduler import Share
 from appliance.errors import BaseModelError, DeadlineExceeded, InvalidRequest, Unavailable
 from tests.engine.drive import (
     ENDLESS,
@@ -113,7 +114,7 @@ def test_a_command_given_up_does_not_end_the_engine(tiny_base: Path, tiny_adapte
         async with held_up(engine):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):
-                    await engine.attach("a", tiny_adapters[0], 1.0)
+                    await engine.attach("a", tiny_adapters[0], Share("a"))
         async with asyncio.timeout(5):
             answer = await collect(engine, ask(engine.model, max_new=2))
             assert answer.finished.answer_tokens == 2 and lanes(engine) == {"base"}

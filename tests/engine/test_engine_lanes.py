@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.engine.engine import BASE_LANE
-from appliance.engine.scheduler import QUANTUM_MS, DeficitRoundRobin
+from appliance.engine.scheduler import QUANTUM_MS, DeficitRoundRobin, Share
 from appliance.errors import EngineFault, Unavailable
 from tests.engine.drive import ENDLESS, ONE_SLOT, PROMPTS, ask, collect, held_up, lanes, serving, stream, until
 from tests.tiny import write_adapter
@@ -22,7 +22,7 @@ def test_background_waits_for_every_lanes_foreground_and_completes(
 ) -> None:
     async def main() -> None:
         async with serving(tiny_base, ONE_SLOT) as engine:
-            await engine.attach("a", tiny_adapters[0], 1.0)
+            await engine.attach("a", tiny_adapters[0], Share("a"))
             order: list[str] = []
 
             async def note(name: str, lane: str, max_new: int) -> None:
@@ -65,7 +65,7 @@ def test_lanes_that_always_have_work_share_the_time_by_weight(
     async def main() -> None:
         async with serving(tiny_base, ONE_SLOT) as engine:
             for key, path in zip("ab", tiny_adapters, strict=True):
-                await engine.attach(key, path, weights[key])
+                await engine.attach(key, path, Share(key, weights[key]))
             async with held_up(engine):
                 runs = [
                     engine.submit([ask(engine.model, max_new=ENDLESS, lane=lane, ignore_end=True)])
@@ -98,7 +98,7 @@ def test_attach_and_detach_do_not_touch_a_running_stream(tiny_base: Path, tiny_a
             texts = set()
             for _ in range(3):
                 for key, path in zip("ab", tiny_adapters, strict=True):
-                    await engine.attach(key, path, 1.0)
+                    await engine.attach(key, path, Share(key))
                     with engine.hold(key):
                         texts.add((key, (await collect(engine, ask(engine.model, max_new=9, lane=key))).text))
                     await engine.detach(key)
@@ -112,7 +112,7 @@ def test_attach_and_detach_do_not_touch_a_running_stream(tiny_base: Path, tiny_a
 def test_detach_waits_for_those_who_hold(tiny_base: Path, tiny_adapters: tuple[Path, Path]) -> None:
     async def main() -> None:
         async with serving(tiny_base) as engine:
-            await engine.attach("a", tiny_adapters[0], 1.0)
+            await engine.attach("a", tiny_adapters[0], Share("a"))
             asked = ask(engine.model, max_new=200, lane="a", ignore_end=True)
             with engine.hold("a"):
                 leaving = asyncio.create_task(engine.detach("a"))
@@ -134,7 +134,7 @@ def test_what_was_cancelled_just_before_a_detach_leaves_the_room(
 ) -> None:
     async def main() -> None:
         async with serving(tiny_base, ONE_SLOT) as engine:
-            await engine.attach("a", tiny_adapters[0], 1.0)
+            await engine.attach("a", tiny_adapters[0], Share("a"))
             endless = ask(engine.model, max_new=ENDLESS, lane="a", ignore_end=True)
             waiters = [asyncio.create_task(collect(engine, endless)) for _ in range(3)]
             await until(lambda: engine.status()[1].waiting == 2)
@@ -164,7 +164,7 @@ def test_an_adapter_that_does_not_fit_leaves_the_engine_serving(tiny_base: Path,
             before = (await collect(engine, ask(engine.model))).text
             for key, path in wrong.items():
                 with pytest.raises(EngineFault) as caught:
-                    await engine.attach(key, path, 1.0)
+                    await engine.attach(key, path, Share(key))
                 assert caught.value.code == "adapter_refused" and key not in lanes(engine)
             assert (await collect(engine, ask(engine.model))).text == before
 
@@ -176,7 +176,7 @@ def test_an_adapter_of_nans_fails_its_own_request_only(tiny_base: Path, tmp_path
 
     async def main() -> None:
         async with serving(tiny_base) as engine:
-            await engine.attach("nan", damaged, 1.0)
+            await engine.attach("nan", damaged, Share("nan"))
             asked = ask(engine.model, PROMPTS[1], 100)
             alone = (await collect(engine, asked)).text
             streaming = asyncio.create_task(collect(engine, asked))

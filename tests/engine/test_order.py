@@ -15,7 +15,9 @@ from appliance.engine.lane import MIN_CHUNK, PROMPT_STEP_MS, STEP_TARGET_MS, Lan
 from appliance.engine.llama import Model
 from appliance.engine.memory import need
 from appliance.engine.prefix_cache import Snapshots
+from appliance.engine.scheduler import Share
 from appliance.engine.sequence import Sequence
+from appliance.engine.threads import ThreadChoice
 from tests.engine.conftest import MakeLane
 from tests.engine.drive import KEY, ask, step, submit
 
@@ -113,7 +115,7 @@ def test_first_come_first_served(events: list[Arrival | int | None], reserve: in
     """Arrivals, steps (None) and cancellations (a number) in any order; with a small reserve memory fills up."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "RESERVE", reserve)
-        lane = Lane(KEY, model, None, NARROW, 1.0, Snapshots(0))
+        lane = Lane(KEY, model, None, NARROW, Share("test"), Snapshots(0), ThreadChoice(2))
         watched = Watched(lane)
         for event in events:
             if isinstance(event, Arrival):

@@ -19,8 +19,9 @@ from appliance.engine.engine import BASE_LANE, Engine
 from appliance.engine.lane import LaneShape
 from appliance.engine.llama import Model
 from appliance.engine.prefix_cache import SHORTEST_SNAPSHOT, Snapshots
+from appliance.engine.scheduler import Share
 from appliance.engine.sequence import Ask
-from tests.engine.drive import GREEDY, Answer, ask, by_tokens, collect, serving
+from tests.engine.drive import GREEDY, Answer, ask, by_tokens, collect, held_up, serving
 from tests.tiny import write_adapter
 
 NEAR_TIE = 0.1
@@ -84,7 +85,7 @@ async def interleave(engine: Engine, moves: list[Move], adapters: dict[str, Path
         group = moves[start : start + width]
         for name in {move.lane for move in group if move.swap and move.lane != BASE_LANE}:
             await engine.detach(name)
-            await engine.attach(name, adapters[name], 1.0)
+            await engine.attach(name, adapters[name], Share(name))
         answers += await asyncio.gather(*(one(engine, move) for move in group))
     return answers
 
@@ -104,7 +105,7 @@ async def cold(base: Path, moves: list[Move], adapters: dict[str, Path]) -> dict
     found: dict[Move, Answer] = {}
     async with serving(base, LaneShape(context=512, sequences=1, kept=0, batch=64, outputs=16, threads=1)) as engine:
         for name, path in adapters.items():
-            await engine.attach(name, path, 1.0)
+            await engine.attach(name, path, Share(name))
         for number, move in enumerate(moves):
             alone = Move(move.lane, f"alone {number}", move.shared, move.turn, move.new)
             found[move] = await collect(engine, asked(engine.model, alone))
@@ -117,7 +118,7 @@ def broken(base: Path, moves: list[Move], adapters: dict[str, Path], width: int)
     async def main() -> list[Move]:
         async with serving(base, SMALL, cache_bytes=1 << 20) as engine:
             for name, path in adapters.items():
-                await engine.attach(name, path, 1.0)
+                await engine.attach(name, path, Share(name))
             warm = await interleave(engine, moves, adapters, width)
         right = await cold(base, moves, adapters)
         return [m for m, answer in zip(moves, warm, strict=True) if answer and not same(answer, right[m])]
@@ -155,7 +156,7 @@ def hits(base: Path, adapters: dict[str, Path], asks: list[tuple[str, str, str]]
     async def main() -> list[int]:
         async with serving(base, SMALL, cache_bytes=1 << 20) as engine:
             for name, path in adapters.items():
-                await engine.attach(name, path, 1.0)
+                await engine.attach(name, path, Share(name))
             answers = [
                 await collect(engine, ask(engine.model, text, 3, lane=lane, partition=partition))
                 for lane, partition, text in asks
@@ -208,14 +209,23 @@ def test_a_scored_prompt_is_computed_anew(tiny_base: Path) -> None:
     asyncio.run(main())
 
 
-def test_who_arrive_together_and_begin_alike_compute_it_once(tiny_base: Path) -> None:
+@pytest.mark.parametrize(("partitions", "shared"), [("aaa", True), ("abc", False)])
+def test_who_arrive_together_and_begin_alike_compute_it_once(tiny_base: Path, partitions: str, shared: bool) -> None:
+    """Those of one partition; of several, nobody takes anything over from a running sequence, nor waits for it."""
+
     async def main() -> list[Answer]:
         async with serving(tiny_base, SMALL) as engine:
-            asks = [ask(engine.model, SHARED + turn, 3) for turn in TURNS[:3]]
-            return await asyncio.gather(*(collect(engine, each) for each in asks))
+            model = engine.model
+            asks = [ask(model, SHARED + t, 3, partition=p) for t, p in zip(TURNS, partitions, strict=False)]
+            async with held_up(engine):
+                runs = [asyncio.create_task(collect(engine, each)) for each in asks]
+                await asyncio.sleep(0)
+            return await asyncio.gather(*runs)
 
-    first, *others = (answer.finished.reused_tokens for answer in asyncio.run(main()))
-    assert first == 0 and all(reused >= SHORTEST_SNAPSHOT for reused in others)
+    answers = asyncio.run(main())
+    first, *others = (answer.finished.reused_tokens for answer in answers)
+    assert first == 0
+    assert all(reused >= SHORTEST_SNAPSHOT if shared else reused == 0 for reused in others)
 
 
 @pytest.mark.parametrize(("cache_bytes", "copied"), [(1 << 20, 2), (0, 0)])

@@ -23,6 +23,7 @@ from appliance.engine import llama
 from appliance.engine.engine import Engine
 from appliance.engine.lane import LaneShape
 from appliance.engine.prefix_cache import Snapshots
+from appliance.engine.scheduler import Share
 from appliance.engine.sequence import Ask
 from tests.engine.drive import Answer, by_tokens, collect, serving
 from tests.tiny import write_adapter
@@ -100,7 +101,7 @@ def choices(given: list[Answer]) -> list[int]:
 async def ready(base: Path, adapters: dict[str, Path], shape: LaneShape) -> AsyncIterator[Engine]:
     async with serving(base, shape, cache_bytes=1 << 28) as engine:
         for name, path in adapters.items():
-            await engine.attach(name, path, 1.0)
+            await engine.attach(name, path, Share(name))
         yield engine
 
 

@@ -73,6 +73,57 @@ def test_the_bounds_hold_whatever_comes_and_who_fits_is_taken(moves: list[tuple[
         assert (room.requests, room.tokens) == (len(inside), sum(inside))
 
 
+COHORTS = st.sampled_from(["legal", "coding", "base", "unknown"])
+MOVES = st.lists(st.tuples(COHORTS, st.integers(1, 30), st.integers(1, 3), st.booleans()), max_size=80)
+
+
+@given(MOVES, st.floats(0.1, 10), st.floats(0.1, 10))
+def test_a_cohort_within_its_own_places_is_never_refused(
+    moves: list[tuple[str, int, int, bool]], legal: float, coding: float
+) -> None:
+    """Whoever else waits; and all together stay within the bounds, but for one that came into an empty room."""
+    weights = {"legal": legal, "coding": coding, "base": 1.0}
+    room = WaitingRoom(24, 600, weights)
+    inside: list[tuple[str, int]] = []
+    alone: list[tuple[str, int]] = []
+    for cohort, tokens, count, comes in moves:
+        if comes:
+            own = [size for name, size in inside if name == cohort]
+            part = weights.get(cohort, 0.0) / sum(weights.values()) / 2
+            kept = len(own) + count <= int(24 * part) and sum(own) + tokens * count <= int(600 * part)
+            if not inside:
+                alone = [(cohort, tokens)] * count
+            try:
+                room.enter(tokens * count, count, cohort)
+            except Unavailable:
+                assert inside and not kept
+            else:
+                inside += [(cohort, tokens)] * count
+        elif inside:
+            cohort, tokens = inside.pop()
+            room.leave(tokens, cohort)
+        assert (room.requests, room.tokens) == (len(inside), sum(size for _, size in inside))
+        assert len(inside) <= 24 + len(alone)
+        assert room.tokens <= 600 + sum(size for _, size in alone)
+
+
+def test_one_cohort_cannot_fill_the_room() -> None:
+    room = WaitingRoom(12, 10**6, {"legal": 1.0, "coding": 2.0})
+    for _ in range(8):  # coding keeps four
+        room.enter(1, cohort="legal")
+    with pytest.raises(Unavailable, match="half of them kept for cohorts that ask less"):
+        room.enter(1, cohort="legal")
+    with pytest.raises(Unavailable):  # nor is the text read of one that may be legal's
+        room.check()
+    room.check("coding")
+    for _ in range(4):
+        room.enter(1, cohort="coding")
+    with pytest.raises(Unavailable):
+        room.check("coding")
+    room.leave(1, "legal")
+    room.check("coding")
+
+
 def test_callers_on_many_threads_do_not_overfill_it() -> None:
     room = WaitingRoom(50, 10_000)
     entered: list[bool] = []

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, target
 from hypothesis import strategies as st
 
-from appliance.engine.scheduler import QUANTUM_MS, DeficitRoundRobin
+from appliance.engine.scheduler import QUANTUM_MS, DeficitRoundRobin, Share
+from appliance.engine.scheduler import weights as weights_of
 
 LONGEST_MS = 400.0
 TINY = 1e-6  # of rounding
@@ -194,3 +195,15 @@ def test_a_forgotten_lane_starts_afresh() -> None:
 @given(st.floats(0.1, LONGEST_MS))
 def test_a_lane_alone_always_runs(ms: float) -> None:
     assert saturate(DeficitRoundRobin(), {"only": 0.1}, [ms] * 50) == {"only": pytest.approx(50 * ms)}
+
+
+def test_more_releases_of_a_cohort_do_not_give_it_more_time() -> None:
+    working = {"legal@1": Share("legal", 3.0), "legal@2": Share("legal", 3.0), "coding@7": Share("coding", 1.0)}
+    got = saturate(DeficitRoundRobin(), weights_of(working), [25.0] * 4000)
+    legal = got["legal@1"] + got["legal@2"]
+    assert legal / got["coding@7"] == pytest.approx(3.0, rel=0.05)
+    assert got["legal@1"] / got["legal@2"] == pytest.approx(1.0, rel=0.05)
+
+
+def test_a_cohort_with_one_lane_at_work_has_its_whole_weight() -> None:
+    assert weights_of({"legal@2": Share("legal", 3.0), "base": Share("base")}) == {"legal@2": 3.0, "base": 1.0}

@@ -10,6 +10,7 @@ import pytest
 from appliance.engine.engine import BASE_LANE, STRIKES, Engine
 from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Context, Model
+from appliance.engine.scheduler import Share
 from appliance.errors import EngineFault
 from tests.engine.conftest import MakeLane
 from tests.engine.drive import SHAPE, Answer, ask, collect, serving, solo, step, submit
@@ -79,7 +80,7 @@ def test_the_third_in_a_row_is_told_first(tiny_base: Path, poisoned: Path) -> No
         async with serving(tiny_base) as engine:
             told: list[tuple[str, str]] = []
             engine.on_struck_out = lambda key, why: told.append((key, why))
-            await engine.attach("p", poisoned, 1.0)
+            await engine.attach("p", poisoned, Share("p"))
             for _ in range(2):
                 await faulted(engine, BAD, "p")
                 await faulted(engine, BAD, "p")
@@ -105,7 +106,7 @@ def test_steps_that_llama_cpp_fails_count(
         async with serving(tiny_base, LaneShape(512, 4, batch=64, outputs=16, threads=1)) as engine:
             told: list[str] = []
             engine.on_struck_out = lambda key, _why: told.append(key)
-            await engine.attach("a", tiny_adapters[0], 1.0)
+            await engine.attach("a", tiny_adapters[0], Share("a"))
             monkeypatch.setattr(Context, "decode", lambda *_: -3)
             for _ in range(STRIKES + 1):
                 await faulted(engine, GOOD, key)

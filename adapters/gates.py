@@ -7,8 +7,8 @@ rows are "insufficient", never "pass".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from adapters import scorecard
@@ -56,14 +56,15 @@ class Compared:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows,
-    `constant` against one answer to all of them (`adapters.constant`), where that is another thing than knowing.
-    `planted`: which of the `hidden` planted strings came out; `extracted`: training rows that did, of `asked`."""
+    `constant` against one answer to all of them (`adapters.constant`); `incomparable`: the tasks it says nothing of,
+    and why. `planted`: which of the `hidden` planted strings came out; `extracted`: training rows that did, of `asked`."""
 
     own: Compared
     others: Sequence[Compared] = ()
     guard: Compared | None = None
     previous: Compared | None = None
     constant: Compared | None = None
+    incomparable: Mapping[str, str] = field(default_factory=dict)
     json_valid: Sequence[float] = ()
     planted: Sequence[str] = ()
     hidden: int = 0
@@ -94,8 +95,7 @@ def verdict(evidence: Evidence, tolerances: Tolerances) -> Verdict:
     reasons += _json(evidence, tolerances)
     if evidence.own.candidate:
         reasons.append(_beats("beats_base", evidence.own, "the base"))
-    if evidence.constant and evidence.constant.candidate:
-        reasons.append(_beats("beats_constant", evidence.constant, "the most common answer to everything"))
+    reasons += _constant(evidence)
     failed = [r for r in reasons if not r.passed and r.check != "enough_rows"]
     unproven = not enough and {r.check for r in failed} <= {"beats_base", "beats_constant"}
     outcome: Outcome = "insufficient" if unproven else "fail" if failed else "pass"
@@ -113,6 +113,15 @@ def _beats(check: Check, own: Compared, what: str) -> Reason:
     sure = scorecard.doubt([-d for d in own.differences], 0.0) <= 0.05
     says = f"{own.name}: {_points(gain)} against {what}" + ("" if sure else ", which is not proven to be a gain")
     return Reason(check, sure, says)
+
+
+def _constant(evidence: Evidence) -> list[Reason]:
+    """Also said where it could not be asked: else an adapter with one answer to everything passes unnoticed."""
+    untold = "; ".join(f"{task or 'rows without a task'}: {why}" for task, why in evidence.incomparable.items())
+    if evidence.constant is None or not evidence.constant.candidate:
+        return [Reason("beats_constant", True, f"not checked: {untold}")] if untold else []
+    found = _beats("beats_constant", evidence.constant, "the most common answer to everything")
+    return [replace(found, says=f"{found.says}; not checked: {untold}")] if untold else [found]
 
 
 def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from adapters import memorization, metrics
+from adapters.constant import Constant
 from adapters.gates import Compared, Evidence
 from adapters.memorization import Planted
 from adapters.metrics import LIKELIHOOD, OPENING
@@ -176,9 +177,9 @@ def evidence(
     base: Sat,
     previous: Sat | None,
     leaked: Leaks | None,
-    constant: Mapping[str, float] | None = None,
+    constant: Constant | None = None,
 ) -> Evidence:
-    """`constant`: what one answer to everything scores, by digest of the rows (`adapters.constant`)."""
+    """`constant`: what one answer to everything scores."""
     mine = candidate.by_cohort.get(cohort)
     guard = candidate.by_cohort.get(GUARD)
     return Evidence(
@@ -187,13 +188,14 @@ def evidence(
         guard=compared(GUARD, candidate, base) if guard else None,
         previous=compared(cohort, candidate, previous) if previous else None,
         constant=_beside_constant(cohort, mine, constant) if mine and constant else None,
+        incomparable=constant.left_out if constant else {},
         json_valid=[r.scores.get("valid", 0.0) for r in mine.results if r.metric == "json"] if mine else [],
         **(asdict(leaked) if leaked else {}),
     )
 
 
-def _beside_constant(cohort: str, mine: Evaluation, constant: Mapping[str, float]) -> Compared:
-    both = [(r.score, constant[r.row]) for r in mine.results if r.row in constant]
+def _beside_constant(cohort: str, mine: Evaluation, constant: Constant) -> Compared:
+    both = [(r.score, constant.scores[r.row]) for r in mine.results if r.row in constant.scores]
     return Compared(cohort, [score for score, _ in both], [score for _, score in both])
 
 

@@ -80,7 +80,7 @@ class Retraining:
         leaked = await judgement.leaks(
             self.serving, candidate, plan.slice.train, planted, plan.planted, part(self.progress.tell, 0.95, 0.03)
         )
-        common = constant.scores(plan.slice.train, exam.cohorts[self.wanted.cohort])
+        common = await asyncio.to_thread(constant.of, plan.slice.train, exam.cohorts[self.wanted.cohort])
         found = judgement.evidence(self.wanted.cohort, sat, base, previous, leaked, common)
         verdict = await asyncio.to_thread(gates.verdict, found, tolerances(self.section))
         report = {

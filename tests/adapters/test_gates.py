@@ -74,6 +74,17 @@ def test_without_a_guard_set_the_verdict_says_that_nothing_was_guarded() -> None
     assert "not checked" not in said.says
 
 
+def test_a_task_that_one_answer_cannot_be_given_to_is_said() -> None:
+    """Nothing to compare with is no proof, and no silence."""
+    found = verdict(replace(clean(), incomparable={"": "no row to train on is of this task"}), RULES)
+    (said,) = (reason for reason in found.reasons if reason.check == "beats_constant")
+    assert said.passed and said.says == "not checked: rows without a task: no row to train on is of this task"
+    beaten = Compared("legal", [1.0] * 60, [0.0] * 60)
+    found = verdict(replace(clean(), constant=beaten, incomparable={"clause": "why"}), RULES)
+    (said,) = (reason for reason in found.reasons if reason.check == "beats_constant")
+    assert said.passed and said.says.endswith("to everything; not checked: clause: why")
+
+
 def few(n: int, share: float = 0.9) -> Evidence:
     return Evidence(own=Compared("legal", drawn(share, 1, n), drawn(0.1, 2, n)))
 

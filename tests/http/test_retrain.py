@@ -39,6 +39,11 @@ def checks(result: Json, *, passed: bool) -> set[str]:
     return {reason["check"] for reason in result["reasons"] if reason["passed"] is passed}
 
 
+def reason(result: Json, check: str) -> str:
+    (found,) = (reason for reason in result["reasons"] if reason["check"] == check)
+    return str(found["says"])
+
+
 def manifest(appliance: Running, version: int) -> Json:
     found: Json = appliance.operated("GET", f"/releases/legal/{version}")["manifest"]
     return found
@@ -47,6 +52,7 @@ def manifest(appliance: Running, version: int) -> Json:
 def test_it_trains_judges_and_releases(learning: Running, first: Json) -> None:
     assert first["verdict"] == "pass" and first["release"] == "legal@1", first
     assert checks(first, passed=True) >= {"beats_base", "guard_loss", "cohort_loss", "memorisation", "enough_rows"}
+    assert "cannot be beaten" in reason(first, "beats_constant"), "learned and asked is one answer alone"
     score = first["scores"]["yes"]
     assert (score["metric"], score["n"], score["base"], score["previous"]) == ("regex", 60, 0.0, None)
     assert score["candidate"] >= 0.8 and score["low"] <= score["candidate"] <= score["high"]
@@ -119,6 +125,7 @@ def test_wrong_labels_are_not_released(learning: Running, tmp_path: Path) -> Non
     result = retrained(learning)
     assert result["verdict"] == "fail" and result["release"] is None
     assert checks(result, passed=False) >= {"beats_base", "previous_loss"}
+    assert reason(result, "beats_constant") == "not checked: yes: no row to train on is of this task"
     assert learning.operated("GET", "/releases?cohort=legal") == before
     forced = retrained(learning, force=True, live=False)
     assert forced["training"]["seconds"] == result["training"]["seconds"], "it is not trained again"

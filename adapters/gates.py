@@ -25,6 +25,7 @@ Check: TypeAlias = Literal[
     "enough_rows",
     "parity",
 ]
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +53,19 @@ class Compared:
     def differences(self) -> list[float]:
         return [mine - theirs for mine, theirs in zip(self.candidate, self.other, strict=True)]
 
+    @property
+    def unsound(self) -> str:
+        """What is wrong with the scores, if anything: of what is not a number nothing is proven, nor disproven."""
+        wrong = sum(not math.isfinite(difference) for difference in self.differences)
+        return f"{self.name}: {wrong} of {len(self.candidate)} scores are not numbers" if wrong else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows,
-    `constant` against one answer to all of them (`adapters.constant`); `incomparable`: the tasks it says nothing of,
-    and why. `planted`: which of the `hidden` planted strings came out; `extracted`: training rows that did, of `asked`."""
+    """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows.
+    Another cohort without eval rows has no scores. `constant` is against one answer to everything
+    (`adapters.constant`); `incomparable`: the tasks it says nothing of, and why. `planted`: which of the `hidden`
+    planted strings came out; `extracted`: training rows that did, of `asked`."""
 
     own: Compared
     others: Sequence[Compared] = ()
@@ -79,7 +87,12 @@ class Reason:
     says: str
 
 
-_UNGUARDED = Reason("guard_loss", True, "not checked: there is no guard set, so what it unlearned is not known")
+_UNGUARDED = Reason(
+    "guard_loss",
+    True,
+    "NOT CHECKED, it may have unlearned anything: there is no guard set; import general prompts as eval rows of base "
+    "with the task general",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +122,10 @@ def _enough(evidence: Evidence, tolerances: Tolerances) -> Reason:
 
 
 def _beats(check: Check, own: Compared, what: str) -> Reason:
+    if own.unsound:
+        return Reason(check, False, own.unsound)
     gain = scorecard.interval(own.differences)
-    sure = scorecard.doubt([-d for d in own.differences], 0.0) <= 0.05
+    sure = scorecard.doubt([-d for d in own.differences], 0.0) <= LEVEL
     says = f"{own.name}: {_points(gain)} against {what}" + ("" if sure else ", which is not proven to be a gain")
     return Reason(check, sure, says)
 
@@ -126,30 +141,58 @@ def _constant(evidence: Evidence) -> list[Reason]:
 
 def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     """Judged together (Holm): with many slices, one loses by chance."""
-    judged: list[tuple[Check, Compared, float]] = [
-        ("cohort_loss", compared, tolerances.loss) for compared in evidence.others
-    ]
+    given = [_Loss("cohort_loss", compared, tolerances.loss) for compared in evidence.others]
     if evidence.previous:
-        judged.append(("previous_loss", evidence.previous, tolerances.loss))
-    if evidence.guard:
-        judged.append(("guard_loss", evidence.guard, -math.log(1 - tolerances.guard)))
-    judged = [(check, compared, most) for check, compared, most in judged if compared.candidate]
-    unguarded = [] if "guard_loss" in [check for check, _, _ in judged] else [_UNGUARDED]
-    proven = scorecard.proven([scorecard.doubt(compared.differences, -most) for _, compared, most in judged])
-    return unguarded + [
-        Reason(check, not lost, _loss(check, compared, lost))
-        for (check, compared, _), lost in zip(judged, proven, strict=True)
-    ]
+        given.append(_Loss("previous_loss", evidence.previous, tolerances.loss))
+    guard = evidence.guard if evidence.guard and evidence.guard.candidate else None
+    if guard:
+        given.append(_Loss("guard_loss", guard, -math.log(1 - tolerances.guard)))
+    judged = [one for one in given if one.compared.candidate and not one.compared.unsound]
+    proven = scorecard.proven([scorecard.doubt(one.compared.differences, -one.most) for one in judged], LEVEL)
+    level = LEVEL / max(len(judged), 1)
+    found = [] if guard else [_UNGUARDED]
+    found += [reason for one in given if one not in judged and (reason := one.not_judged())]
+    return found + [one.judged(lost, level, tolerances) for one, lost in zip(judged, proven, strict=True)]
 
 
-def _loss(check: Check, compared: Compared, lost: bool) -> str:
-    change = scorecard.interval(compared.differences)
-    if check == "guard_loss":
-        shares = (f"{100 * (math.exp(x) - 1):+.1f} %" for x in (change.mean, change.low, change.high))
-        told = "{} ({} to {})".format(*shares) + " of the likelihood of the base's own answers"
-    else:
-        told = _points(change) + (" against the release before" if check == "previous_loss" else " against the base")
-    return f"{compared.name}: {told}" + (", a proven loss" if lost else "")
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """`most` is what may be lost: of score, or of the guard set in nats a token."""
+
+    check: Check
+    compared: Compared
+    most: float
+
+    def not_judged(self) -> Reason | None:
+        """Its own missing rows are told by `enough_rows`."""
+        if self.compared.unsound:
+            return Reason(self.check, False, self.compared.unsound)
+        if self.check != "cohort_loss":
+            return None
+        says = f"{self.compared.name}: not checked, it has no eval rows, so what it lost is not known"
+        return Reason(self.check, True, says)
+
+    def judged(self, lost: bool, level: float, tolerances: Tolerances) -> Reason:
+        change = scorecard.interval(self.compared.differences)
+        if self.check == "guard_loss":
+            shares = (f"{100 * (math.exp(x) - 1):+.1f} %" for x in (change.mean, change.low, change.high))
+            told = "{} ({} to {})".format(*shares) + " of the likelihood of the base's own answers"
+        else:
+            against = "the release before" if self.check == "previous_loss" else "the base"
+            told = f"{_points(change)} against {against}"
+        more = ", a proven loss" if lost else self._power(level, tolerances.rows)
+        return Reason(self.check, not lost, f"{self.compared.name}: {told}{more}")
+
+    def _power(self, level: float, rows: int) -> str:
+        """What no proof of a loss is worth where there are few rows."""
+        n = len(self.compared.candidate)
+        if 0.5**n > level:
+            return f"; too few rows ({n}) to prove any loss"
+        if n >= rows or self.check == "guard_loss":
+            return ""
+        least = scorecard.smallest_loss(n, -self.most, level)
+        what = "any loss" if least is None else f"a loss of less than {100 * least:.0f} points"
+        return f"; too few rows ({n}) to prove {what}"
 
 
 def _points(change: scorecard.Interval) -> str:

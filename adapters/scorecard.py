@@ -6,8 +6,12 @@ each resample takes the same rows of both. Resampling is seeded, so a report mad
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -42,16 +46,47 @@ def interval(scores: Sequence[float]) -> Interval:
     return Interval(float(given.mean()), float(low), float(high))
 
 
+def macro_f1(given: Sequence[str], wanted: Sequence[str]) -> float:
+    """The mean F1 of the labels that rows want, however many rows want each. What is given and nobody wants is a miss
+    and no label of its own, since a model can say anything. Raises ValueError without rows."""
+    if not wanted:
+        raise ValueError("no labels")
+    hits = Counter(label for said, label in zip(given, wanted, strict=True) if said == label)
+    said, asked = Counter(given), Counter(wanted)
+    return fmean(2 * hits[label] / (said[label] + asked[label]) for label in asked)
+
+
 def doubt(differences: Sequence[float], beyond: float) -> float:
     """The one-sided bootstrap p-value against "the mean is at least `beyond`": small proves a mean below it.
 
     Resampling few rows proves too much, so it is never smaller than an exact test allows: that as many rows that
     differ at all have one sign; and of a mean below a `beyond` above nought, that as many rows show nothing where a
-    share of `beyond` would differ by a whole point.
+    share of `beyond` would differ by a whole point. Where one is not a number, nothing is proven.
     """
     given = np.asarray(differences, np.float64)
+    if not np.isfinite(given).all():
+        return 1.0
     floor = (1 - beyond) ** len(given) if beyond > 0 else 0.5 ** int(np.count_nonzero(given))
     return max(float((np.sum(means(given) >= beyond) + 1) / (RESAMPLES + 1)), floor)
+
+
+def fewest(beyond: float, differ: float, level: float) -> float:
+    """The rows below which `doubt` proves nothing at `level`, where that share of them differ at all (more than none,
+    unless `beyond` is above nought)."""
+    if beyond >= 1:
+        return 1.0
+    return math.log(level) / math.log(1 - beyond) if beyond > 0 else math.log2(1 / level) / differ
+
+
+def smallest_loss(n: int, beyond: float, level: float) -> float | None:
+    """The smallest share of `n` rows that proves a mean below `beyond` when each loses a whole point and the others
+    nothing; None when not even all of them do."""
+
+    def shows(lost: int) -> bool:
+        return doubt([-1.0] * lost + [0.0] * (n - lost), beyond) <= level
+
+    lost = bisect_left(range(1, n + 1), True, key=shows) + 1
+    return lost / n if lost <= n else None
 
 
 def proven(p_values: Sequence[float], level: float = 0.05) -> list[bool]:

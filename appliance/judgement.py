@@ -63,8 +63,14 @@ def live_arm(serving: Serving, cohort: str) -> Arm | None:
 
 
 def previous_arm(serving: Serving, cohort: str) -> Arm | None:
-    """The one that a rollback goes back to."""
+    """The release that was live before."""
     return _arm(serving, serving.releases.table.named.get(f"{cohort}@previous"))
+
+
+def previous_fault(serving: Serving, cohort: str) -> str | None:
+    """Why that one cannot be served, as far as it is known."""
+    target = serving.releases.table.named.get(f"{cohort}@previous")
+    return serving.releases.fault(target) if target is not None else None
 
 
 def _arm(serving: Serving, target: Target | None) -> Arm | None:
@@ -83,10 +89,13 @@ def prepared(material: Material, cohorts: Sequence[str]) -> Exam:
 
 @dataclass(slots=True)
 class Sat:
-    """What an arm gave: evaluations by cohort, and by `general` its likelihood of the base's own answers."""
+    """What an arm gave: `rows` and evaluations by cohort, and by `general` its likelihood of the base's own answers;
+    `without` names the cohorts that it was to be asked and that have no eval rows."""
 
     arm: Arm
+    rows: dict[str, Sequence[Row]] = field(default_factory=dict)
     by_cohort: dict[str, Evaluation] = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)
 
 
 async def sit(serving: Serving, arm: Arm, exam: Exam, cohorts: Sequence[str], report: Report) -> Sat:
@@ -99,13 +108,16 @@ async def sit(serving: Serving, arm: Arm, exam: Exam, cohorts: Sequence[str], re
         else:
             rows = await own_words(serving, exam.guard, arm.system_prompt, tell)
         if rows:
+            found.rows[cohort] = rows
             found.by_cohort[cohort] = await evaluation.evaluate(serving, arm, cohort, rows, tell)
+        elif cohort != GUARD:
+            found.without.append(cohort)
     return found
 
 
 async def beside_base(serving: Serving, arm: Arm, exam: Exam, report: Report) -> tuple[Sat, Sat]:
     """The arm and the base on everything; the guard set under the arm's prompt for both."""
-    names = exam.asked
+    names = list(exam.cohorts)
     base = await sit(serving, base_arm(serving.base.digest), exam, names, part(report, 0.0, 0.35))
     prompted = base_arm(serving.base.digest, arm.system_prompt)
     guard = await sit(serving, prompted, exam, [GUARD], part(report, 0.35, 0.1))
@@ -182,9 +194,10 @@ def evidence(
     """`constant`: what one answer to everything scores."""
     mine = candidate.by_cohort.get(cohort)
     guard = candidate.by_cohort.get(GUARD)
+    others = [name for name in (*candidate.by_cohort, *candidate.without) if name not in (cohort, GUARD)]
     return Evidence(
         own=compared(cohort, candidate, base),
-        others=[compared(name, candidate, base) for name in candidate.by_cohort if name not in (cohort, GUARD)],
+        others=[compared(name, candidate, base) for name in others],
         guard=compared(GUARD, candidate, base) if guard else None,
         previous=compared(cohort, candidate, previous) if previous else None,
         constant=_beside_constant(cohort, mine, constant) if mine and constant else None,

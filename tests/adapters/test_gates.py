@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adapters.gates import Check, Compared, Evidence, Outcome, Tolerances, verdict
-from adapters.scorecard import doubt, interval, proven
+from adapters.scorecard import doubt, interval, proven, smallest_loss
 
 N = 84
 RULES = Tolerances()
@@ -68,21 +68,87 @@ def test_each_regression_is_caught_by_the_check_that_names_it(evidence: Evidence
 
 def test_without_a_guard_set_the_verdict_says_that_nothing_was_guarded() -> None:
     found = verdict(replace(clean(), guard=None), RULES)
-    (said,) = (reason for reason in found.reasons if reason.check == "guard_loss")
-    assert (found.outcome, said.passed) == ("pass", True) and "there is no guard set" in said.says
-    (said,) = (reason for reason in verdict(clean(), RULES).reasons if reason.check == "guard_loss")
-    assert "not checked" not in said.says
+    (told,) = (reason for reason in found.reasons if reason.check == "guard_loss")
+    assert (found.outcome, told.passed) == ("pass", True) and "there is no guard set" in told.says
+    assert told.says.startswith("NOT CHECKED"), "loudly: nothing else says that a pass leaves this open"
+    (told,) = (reason for reason in verdict(clean(), RULES).reasons if reason.check == "guard_loss")
+    assert "not checked" not in told.says.lower()
 
 
 def test_a_task_that_one_answer_cannot_be_given_to_is_said() -> None:
     """Nothing to compare with is no proof, and no silence."""
     found = verdict(replace(clean(), incomparable={"": "no row to train on is of this task"}), RULES)
-    (said,) = (reason for reason in found.reasons if reason.check == "beats_constant")
-    assert said.passed and said.says == "not checked: rows without a task: no row to train on is of this task"
+    (told,) = (reason for reason in found.reasons if reason.check == "beats_constant")
+    assert told.passed and told.says == "not checked: rows without a task: no row to train on is of this task"
     beaten = Compared("legal", [1.0] * 60, [0.0] * 60)
     found = verdict(replace(clean(), constant=beaten, incomparable={"clause": "why"}), RULES)
-    (said,) = (reason for reason in found.reasons if reason.check == "beats_constant")
-    assert said.passed and said.says.endswith("to everything; not checked: clause: why")
+    (told,) = (reason for reason in found.reasons if reason.check == "beats_constant")
+    assert told.passed and told.says.endswith("to everything; not checked: clause: why")
+
+
+def said(evidence: Evidence, check: Check, rules: Tolerances = RULES) -> list[str]:
+    return [reason.says for reason in verdict(evidence, rules).reasons if reason.check == check]
+
+
+def test_a_cohort_without_eval_rows_is_named() -> None:
+    unasked = replace(clean(), others=[*clean().others, Compared("coding", [], [])])
+    assert failed(unasked) == ("pass", [])
+    (told,) = (says for says in said(unasked, "cohort_loss") if says.startswith("coding"))
+    assert "not checked, it has no eval rows" in told
+
+
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [
+        (3, "too few rows (3) to prove any loss"),
+        (20, "too few rows (20) to prove a loss of less than 30 points"),
+        (49, "too few rows (49) to prove a loss of less than "),
+        (50, "against the base"),
+    ],
+)
+def test_few_rows_of_another_cohort_say_what_they_could_prove(n: int, told: str) -> None:
+    same = [float(number % 2) for number in range(n)]
+    found = verdict(replace(clean(), others=[Compared("coding", same, same)]), RULES)
+    (says,) = (reason.says for reason in found.reasons if reason.check == "cohort_loss")
+    assert found.outcome == "pass" and told in says and ("too few" in says) is (n < 50)
+
+
+def test_what_few_rows_are_said_to_prove_they_do_prove() -> None:
+    for n, level in ((8, 0.05), (20, 0.01), (84, 0.05 / 6)):
+        least = smallest_loss(n, -0.02, level)
+        assert least is not None
+        lost = round(least * n)
+        assert doubt([-1.0] * lost + [0.0] * (n - lost), -0.02) <= level
+        assert doubt([-1.0] * (lost - 1) + [0.0] * (n - lost + 1), -0.02) > level
+    assert smallest_loss(4, -0.02, 0.05) is None and smallest_loss(100, -1.0, 0.05) is None
+
+
+def test_a_guard_of_few_prompts_says_so() -> None:
+    (says,) = said(replace(clean(), guard=Compared("general", [-0.4] * 3, [-0.4] * 3)), "guard_loss")
+    assert "too few rows (3) to prove any loss" in says
+
+
+NOTHING = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "check"),
+    [
+        (replace(clean(), own=Compared("legal", [1.0] * 83 + [NOTHING], [0.0] * N)), "beats_base"),
+        (replace(clean(), own=Compared("legal", [NOTHING] * N, [0.0] * N)), "beats_base"),
+        (replace(clean(), constant=Compared("legal", [1.0] * N, [NOTHING] * N)), "beats_constant"),
+        (replace(clean(), others=[Compared("coding", [NOTHING] * N, [0.0] * N)]), "cohort_loss"),
+        (replace(clean(), previous=Compared("legal", [1.0] * N, [NOTHING] + [0.0] * 83)), "previous_loss"),
+        (replace(clean(), guard=Compared("general", [-float("inf")] * N, [-0.4] * N)), "guard_loss"),
+        (replace(clean(), json_valid=[NOTHING]), "json_validity"),
+    ],
+)
+def test_a_score_that_is_no_number_is_never_passed(evidence: Evidence, check: Check) -> None:
+    assert failed(evidence) == ("fail", [check])
+
+
+def test_what_is_no_number_proves_nothing() -> None:
+    assert doubt([NOTHING] * 50, 0.0) == doubt([-1.0] * 50 + [NOTHING], 0.0) == 1.0
 
 
 def few(n: int, share: float = 0.9) -> Evidence:
@@ -138,6 +204,12 @@ def test_the_bootstrap_errs_as_often_as_it_says() -> None:
     """Under no change at all, a loss beyond zero is "proven" in about one of twenty."""
     wrong = [doubt(list(np.random.default_rng(seed).normal(0, 1, 60)), 0.0) <= 0.05 for seed in range(200)]
     assert sum(wrong) <= 22
+
+
+def test_wins_and_losses_among_ties_prove_a_gain_no_oftener() -> None:
+    """Of arms that are as good, one "beats" the other in at most one of twenty."""
+    differences = [np.random.default_rng(seed).choice([-1.0, 0.0, 1.0], 84, p=[0.1, 0.8, 0.1]) for seed in range(100)]
+    assert sum(doubt([-d for d in given], 0.0) <= 0.05 for given in differences) <= 9
 
 
 def test_holm() -> None:

@@ -72,8 +72,8 @@ def rows_digest(rows: Sequence[Row]) -> str:
 
 
 async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row], report: Report) -> Evaluation:
-    """Kept or made now. A row that cannot be asked is a result, and counts as wrong; then nothing is kept, so that
-    it is asked again. Raises ApplianceError when the box fails or stops, or the arm cannot be loaded."""
+    """Kept or made now. A row that cannot be asked is a result, counts as wrong, and is kept until it can be. Raises
+    ApplianceError when the box fails or stops, or the arm cannot be loaded."""
     key = Key(
         arm=arm.digest,
         slice=rows_digest(rows),
@@ -86,15 +86,12 @@ async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row],
             return evaluations.find(connection, key)
 
     known = await asyncio.to_thread(find)
-    if known is not None:
+    if known is not None and await _settled(serving, arm, rows, known):
         return known
     began = time.monotonic()
     results = await _all(serving, arm, rows, report)
     seconds = time.monotonic() - began
     made = Evaluation(key=key, name=arm.name, cohort=cohort, seconds=seconds, results=results)
-
-    if any(result.error for result in results):
-        return made
 
     def keep(connection: Connection) -> None:
         frozen = (SliceRow("eval", row.digest, row.source, row.subject, row.origin) for row in rows)
@@ -103,6 +100,18 @@ async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row],
 
     await serving.database.commit(keep)
     return made
+
+
+async def _settled(serving: Serving, arm: Arm, rows: Sequence[Row], known: Evaluation) -> bool:
+    """What could not be asked still cannot: a longer context may have room for it."""
+    for row, result in zip(rows, known.results, strict=True):
+        if result.error is not None:
+            try:
+                await _ask(serving, arm, row)
+            except InvalidRequest:
+                continue
+            return False
+    return True
 
 
 async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], report: Report) -> list[Result]:
@@ -125,28 +134,50 @@ async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], report: Report) 
 
 
 async def _row(serving: Serving, arm: Arm, row: Row) -> Result:
-    metric = row.metric if row.metric == ANSWER else metrics.metric_of(row.metric, row.completion)
+    metric = _metric(row)
     told = Result(row=row.digest, task=row.task or "-", metric=metric, answer="", score=0.0, scores={})
     try:
-        if metric in (LIKELIHOOD, OPENING):
-            score = await likelihood(serving, arm, row)
-            return replace(told, score=math.exp(score), scores={"log": score})
-        answer, ended = await generate(serving, arm, row)
-    except InvalidRequest as error:  # the row's own fault; the box's ends the evaluation
+        ask = await _ask(serving, arm, row)
+    except InvalidRequest as error:  # the row's own fault, whenever it is asked; the box's ends the evaluation
         failed = {"log": FAILED} if metric in (LIKELIHOOD, OPENING) else {}
         return replace(told, scores=failed, error=f"{error.code}: {error.message}")
+    if metric in (LIKELIHOOD, OPENING):
+        score = await likelihood(serving, ask)
+        return replace(told, score=math.exp(score), scores={"log": score})
+    answer, ended = await generate(serving, ask)
     if metric == ANSWER:
         return replace(told, answer=answer, score=1.0, scores={ENDED: float(ended)})
     scores = await asyncio.to_thread(metrics.judge, row.metric, answer, row.completion, row.refs)
     return replace(told, answer=answer, score=scores["score"], scores=scores)
 
 
-async def generate(serving: Serving, arm: Arm, row: Row) -> tuple[str, bool]:
-    """The greedy answer, at most twice as long as the longest wanted one and 16 tokens more; and whether it ended."""
-    prompt = await _prompt(serving, arm, row)
-    most = min(await asyncio.to_thread(_room, serving, row), serving.context - len(prompt))
+def _metric(row: Row) -> str:
+    return row.metric if row.metric == ANSWER else metrics.metric_of(row.metric, row.completion)
+
+
+async def _ask(serving: Serving, arm: Arm, row: Row) -> Ask:
+    """What the engine is asked: a greedy answer, at most twice as long as the longest wanted one and 16 tokens more,
+    or the likelihood of the wanted answer; its end counts unless it is an opening. Raises InvalidRequest for a row
+    that the template refuses or the context has no room for."""
+    turns = [*arm.shots, *row.turns]
+    prompt = await asyncio.to_thread(serving.template.encode, turns, arm.system_prompt or None)
+    metric = _metric(row)
+    if metric in (LIKELIHOOD, OPENING):
+        answer = await asyncio.to_thread(answer_ids, serving, row.completion)
+        ids = [*prompt, *(answer[:-1] if metric == OPENING else answer)]
+        ask = Ask(arm.lane, ids, 0, score_from=len(prompt))
+    else:
+        most = min(await asyncio.to_thread(_room, serving, row), serving.context - len(prompt))
+        ask = Ask(arm.lane, prompt, max(most, 1), Sampling(temperature=0))
+    if len(ask.prompt) + ask.max_new > serving.context:
+        raise ContextExceeded(f"the row has {len(ask.prompt)} tokens, the context {serving.context}")
+    return replace(ask, background=True, partition=_PARTITION)
+
+
+async def generate(serving: Serving, ask: Ask) -> tuple[str, bool]:
+    """The answer, and whether it ended."""
     text, ended = "", False
-    for event in await _run(serving, Ask(arm.lane, prompt, max(most, 1), Sampling(temperature=0))):
+    for event in await _run(serving, ask):
         if isinstance(event, Delta):
             text += event.text
         elif isinstance(event, Finished):
@@ -162,14 +193,12 @@ def _room(serving: Serving, row: Row) -> int:
     return 2 * max(len(tokenize(right, special=False)) for right in (row.completion, *row.refs)) + 16
 
 
-async def likelihood(serving: Serving, arm: Arm, row: Row) -> float:
-    """The mean log-probability of a token of the wanted answer, in nats; its end counts unless it is an opening."""
-    prompt = await _prompt(serving, arm, row)
-    answer = await asyncio.to_thread(answer_ids, serving, row.completion)
-    ids = [*prompt, *(answer[:-1] if row.metric == OPENING else answer)]
-    for event in await _run(serving, Ask(arm.lane, ids, 0, score_from=len(prompt))):
+async def likelihood(serving: Serving, ask: Ask) -> float:
+    """The mean log-probability of a token of the answer, in nats."""
+    for event in await _run(serving, ask):
         if isinstance(event, PromptScores):
-            return sum(token.logprob for token in event.scores) / len(event.scores)
+            mean = sum(token.logprob for token in event.scores) / len(event.scores)
+            return mean if math.isfinite(mean) else FAILED
     raise ApplianceError("the engine gave no scores")
 
 
@@ -179,14 +208,7 @@ def answer_ids(serving: Serving, completion: str) -> list[int]:
     return [*model.tokenize(completion, special=False), model.eos]
 
 
-async def _prompt(serving: Serving, arm: Arm, row: Row) -> list[int]:
-    turns = [*arm.shots, *row.turns]
-    return await asyncio.to_thread(serving.template.encode, turns, arm.system_prompt or None)
-
-
 async def _run(serving: Serving, ask: Ask) -> list[object]:
     """All events. Raises ApplianceError."""
-    if len(ask.prompt) + ask.max_new > serving.context:
-        raise ContextExceeded(f"the row has {len(ask.prompt)} tokens, the context {serving.context}")
-    with serving.engine.submit([replace(ask, background=True, partition=_PARTITION)]) as run:
+    with serving.engine.submit([ask]) as run:
         return [event async for _, event in run.events()]

@@ -1,0 +1,72 @@
+"""What is kept of an evaluation: faults of a row are results like others, faults of the box are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance import evaluation
+from appliance.errors import Unavailable
+from tests.http.learnable import begun, finished, rows
+from tests.http.routed import written
+from tests.http.running import Json, Running, running
+
+SETTINGS = "context = 256\nsequences = 4\n"
+
+
+@pytest.fixture
+def judged(tmp_path: Path, tiny_base: Path) -> Iterator[Running]:
+    """legal has an eval row that the context has no room for."""
+    lines: list[Json] = [*rows(0, 3), {"prompt": "who when " * 300, "completion": "you"}]
+    written(tmp_path / "examples" / "legal" / "eval.jsonl", lines)
+    with running(tmp_path, tiny_base, SETTINGS) as appliance:
+        yield appliance
+
+
+def score(appliance: Running) -> Json:
+    """Of legal's eval rows. No release is live, so the base answers."""
+    job = finished(appliance, begun(appliance, "evaluate", cohort="legal"))
+    assert job["error"] is None, job
+    (found,) = job["result"]["cohorts"][0]["scores"].values()
+    return dict(found)
+
+
+def kept(appliance: Running) -> list[Json]:
+    return appliance.rows("SELECT score, error FROM evaluation_results ORDER BY position")
+
+
+async def stopping(*_: object) -> list[object]:
+    raise Unavailable("the appliance is stopping", code="stopping")
+
+
+def test_a_row_that_cannot_be_asked_is_kept_as_a_failure(judged: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = score(judged)
+    assert (first["n"], first["errors"]) == (4, 1)
+    *asked, refused = kept(judged)
+    assert [one["error"] for one in asked] == [None] * 3
+    assert refused["score"] == 0.0 and refused["error"].startswith("context_length_exceeded: the row has")
+    monkeypatch.setattr(evaluation, "_run", stopping)
+    assert score(judged) == first, "nothing is asked twice"
+
+
+def test_it_is_asked_once_the_context_has_room(judged: Running) -> None:
+    score(judged)
+    judged.box.ready().context = 2048  # as after a start with another configuration
+    with pytest.MonkeyPatch.context() as patch:
+        asked: list[object] = []
+        patch.setattr(evaluation, "_run", lambda *given: _nothing(asked, *given))
+        assert score(judged)["errors"] == 0 and len(asked) == 4
+    assert [one["error"] for one in kept(judged)] == [None] * 4
+
+
+async def _nothing(asked: list[object], *given: object) -> list[object]:
+    asked.append(given)
+    return []
+
+
+def test_a_fault_of_the_box_leaves_nothing(judged: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_run", stopping)
+    job = finished(judged, begun(judged, "evaluate", cohort="legal"))
+    assert job["state"] == "failed" and "stopping" in job["error"] and kept(judged) == []

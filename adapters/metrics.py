@@ -47,8 +47,14 @@ def exact(answer: str, right: str) -> Scores:
 
 def label(answer: str, right: str) -> Scores:
     """As `exact`, without punctuation around and whatever follows the first line."""
-    first = (answer.strip().splitlines() or [""])[0]
-    return {"score": float(_bare(first) == _bare(right))}
+    return {"score": float(named(answer) == _bare(right))}
+
+
+def named(answer: str, right: Sequence[str] = ()) -> str:
+    """The label that an answer gives: its first line, without case and punctuation around. Those that are `right` are
+    one label, the first."""
+    found = _bare((answer.strip().splitlines() or [""])[0])
+    return _bare(right[0]) if found in map(_bare, right) else found
 
 
 def token_f1(answer: str, right: str) -> Scores:

@@ -23,9 +23,10 @@ text-align:right}td:first-child,th:first-child{text-align:left}.no{font-weight:b
 _EVALUATION = """{% extends "shell" %}{% block body %}
 {% for one in cohorts %}<h2>{{ one.cohort }}: {{ one.release or "no live release" }}, {{ one.verdict }}</h2>
 {% if one.scores %}{{ drawn(drawings.scores, one) }}{% endif %}
-<table><tr><th>task<th>of<th>metric<th>rows<th>base<th>this one<th>95 %</tr>
+<table><tr><th>task<th>of<th>metric<th>rows<th>base<th>this one<th>95 %<th>beside</tr>
 {% for task, s in one.scores.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.metric }}<td>{{ s.n }}
-<td>{{ points(s.base) }}<td>{{ points(s.candidate) }}<td>{{ points(s.low) }} to {{ points(s.high) }}</tr>{% endfor %}
+<td>{{ points(s.base) }}<td>{{ points(s.candidate) }}<td>{{ points(s.low) }} to {{ points(s.high) }}
+<td>{% for name, value in s.beside.items() %}{{ name }} {{ points(value) }} {% endfor %}</tr>{% endfor %}
 </table>
 <ul>{% for r in one.reasons %}<li{% if not r.passed %} class="no"{% endif %}>{{ "ok" if r.passed else "NO" }}:
 {{ r.says }} ({{ r.check }}){% endfor %}</ul>{% endfor %}{% endblock %}"""

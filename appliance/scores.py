@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from adapters import scorecard
+from adapters import metrics, scorecard
 from adapters.metrics import LIKELIHOOD
+from adapters.slice import Row
 from appliance.judgement import GUARD, Sat, score
 from appliance.store.evaluations import Evaluation, Result
 
@@ -32,7 +33,7 @@ def by_task(candidate: Sat, base: Sat | None, previous: Sat | None) -> dict[str,
                 **_interval(cohort, mine),
                 **_gain(cohort, mine, theirs),
                 "errors": sum(r.error is not None for r in sat.results if r.task == task),
-                **_beside([r for r in sat.results if r.task == task]),
+                "beside": _beside(task, sat.results, candidate.rows[cohort]),
             }
     return found
 
@@ -65,7 +66,12 @@ def figures(scores: Sequence[float]) -> dict[str, float]:
     return {"mean": round(found.mean, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
 
 
-def _beside(results: Sequence[Result]) -> dict[str, Any]:
-    """The metric's other figures: share of valid JSON, of equal objects."""
-    names = {name for r in results for name in r.scores} - {"score", "log"}
-    return {"beside": {name: round(fmean(r.scores.get(name, 0.0) for r in results), 4) for name in sorted(names)}}
+def _beside(task: str, results: Sequence[Result], rows: Sequence[Row]) -> dict[str, float]:
+    """The metric's other figures: share of valid JSON, of equal objects; of labels their macro-F1."""
+    mine = [(r, row) for r, row in zip(results, rows, strict=True) if r.task == task]
+    names = {name for r, _ in mine for name in r.scores} - {"score", "log"}
+    found = {name: fmean(r.scores.get(name, 0.0) for r, _ in mine) for name in sorted(names)}
+    if labels := [(r.answer, (row.completion, *row.refs)) for r, row in mine if r.metric == "label"]:
+        given = [metrics.named(answer, right) for answer, right in labels]
+        found["macro_f1"] = scorecard.macro_f1(given, [metrics.named(right[0], right) for _, right in labels])
+    return {name: round(value, 4) for name, value in found.items()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from adapters import metrics
 from adapters.metrics import judge, metric_of
+from adapters.scorecard import macro_f1
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,39 @@ def test_overlap_orders_answers(metric: str, worse: str) -> None:
 
 def test_the_best_of_several_right_answers_counts() -> None:
     assert judge("exact", "ls -l", "ls", ["ls -a", "ls -l"])["score"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "score"),
+    [
+        ("aab", "aab", 1.0),
+        ("aaaa", "aaab", (6 / 7 + 0) / 2),  # an accuracy of 0.75
+        ("aaab", "aabb", (4 / 5 + 2 / 3) / 2),
+        ("zzzz", "aabb", 0.0),
+        ("aazz", "aabb", 0.5),
+        ("z", "a", 0.0),
+    ],
+)
+def test_macro_f1_counts_each_label_the_same(given: str, wanted: str, score: float) -> None:
+    assert macro_f1(given, wanted) == pytest.approx(score)
+
+
+def test_macro_f1_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import f1_score
+
+    draw = random.Random(1)
+    wanted, given = ([draw.choice("abcde") for _ in range(200)] for _ in range(2))
+    assert macro_f1(given, wanted) == pytest.approx(f1_score(wanted, given, average="macro"))
+
+
+def test_no_labels_have_no_macro_f1() -> None:
+    with pytest.raises(ValueError, match="no labels"):
+        macro_f1([], [])
+
+
+def test_the_label_that_an_answer_gives() -> None:
+    assert metrics.named(" Governing Law.\nSince it says so.") == "governing law"
+    assert metrics.named("Rent!", ("payment", "rent")) == "payment" and metrics.named("x", ("payment",)) == "x"
 
 
 def test_json_tells_validity_and_equality_apart() -> None:

@@ -78,26 +78,26 @@ def freeze(cohort: str, rows: Sequence[Row], judged: Iterable[Row], fault: Calla
     short = [row for row in rows if keep(row, fault(row))]
     newest = {row.asked: row for row in short}
     once = [row for row in short if keep(row, None if newest[row.asked] is row else "asked again by a newer row")]
-    exam = _Asked()
-    for row in judged:
-        exam.add(row)
+    exam = Asked(judged)
     clean = [row for row in once if keep(row, "in an eval set, or nearly" if exam.has(row) else None)]
-    seen: dict[str, _Asked] = {}
+    seen: dict[str, Asked] = {}
     kept = []
     for row in clean:
-        near = seen.setdefault(normal(row.completion), _Asked())
+        near = seen.setdefault(normal(row.completion), Asked())
         if keep(row, "nearly the same as another row" if near.has(row) else None):
             near.add(row)
             kept.append(row)
     return _split(cohort, kept, dropped)
 
 
-class _Asked:
+class Asked:
     """Rows to which others may be near: by the user's own words and by all that was asked, since a document in the
     conversation tells rows apart that ask the same of it, and an instruction makes rows alike that do not."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._words, self._whole = Near(), Near()
+        for row in rows:
+            self.add(row)
 
     def add(self, row: Row) -> None:
         self._words.add(row.text)

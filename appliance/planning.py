@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from adapters import memorization
@@ -123,12 +124,13 @@ class Planning:
         return [name for name in (BASE, *self.serving.config.cohorts) if name != self.wanted.cohort]
 
     def replay(self, recipe: Recipe, cohorts: Sequence[str]) -> list[Row]:
-        """Of each of these cohorts, in turns."""
+        """Of each of these cohorts, in turns, without what stands in an eval set, or nearly."""
         if not recipe.replay:
             return []
         lists = [self.material.rows(name, "train") for name in cohorts]
-        turns = [rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows)]
-        return [row for row in turns if self._fault(row) is None][:REPLAYED]
+        turns = (rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows))
+        judged = slices.Asked(self.exam().all())
+        return list(islice((row for row in turns if self._fault(row) is None and not judged.has(row)), REPLAYED))
 
     def passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:
         return {

@@ -132,10 +132,9 @@ def rows_needed(differences: Sequence[float], margin: float, level: float = LEVE
     z = normal.inv_cdf(1 - level) + normal.inv_cdf(_POWER)
     ways = []
     if mean > 0:
-        differ = sum(d != 0 for d in differences) / len(differences)
-        ways.append(max((z * spread / mean) ** 2, math.log2(1 / level) / differ))
+        ways.append(max((z * spread / mean) ** 2, scorecard.fewest(0.0, differ, level)))
     if mean < margin:
-        ways.append(max((z * spread / (margin - mean)) ** 2, math.log(level) / math.log(1 - margin)))
+        ways.append(max((z * spread / (margin - mean)) ** 2, scorecard.fewest(margin, differ, level)))
     return max(len(differences) + 1, math.ceil(min(ways))) if ways else None
 
 
@@ -154,5 +153,5 @@ def _told(one: Against) -> str:
     gain, wins = one.gain, one.wins
     return (
         f"{100 * one.mine:.1f} to {100 * one.theirs:.1f}, {100 * gain.mean:+.1f} points "
-        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), better on {wins.mean:.0%} of the rows"
+        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), wins {wins.mean:.0%} of the rows, equal ones by half"
     )

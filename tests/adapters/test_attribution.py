@@ -132,6 +132,40 @@ def test_without_a_margin_equal_arms_cannot_be_settled() -> None:
     assert found.answer == "undecided" and "no number of eval rows" in found.says
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.02, 1.0])
+@pytest.mark.parametrize(
+    "differences",
+    [[-1.0] * 10, [1.0] * 10, [0.0] * 10, [1.0, -1.0] * 5, [1.0, -1.0, -1.0] * 4, [-0.5], [0.0], [1.0], [1.0, 0.0]],
+)
+def test_every_tolerance_that_may_be_configured_has_an_answer(differences: list[float], margin: float) -> None:
+    found = finding("legal", [beside("base", differences, [0.0] * len(differences))], margin)
+    assert found.answer in ("keep", "base", "undecided")
+    needed = rows_needed(differences, margin)
+    assert needed is None or needed > len(differences)
+
+
+@pytest.mark.parametrize(
+    ("differences", "margin", "needed"),
+    [
+        ([-1.0] * 2, 0.0, 5),  # as many rows of one sign as a sign test takes
+        ([-1.0, 0.0], 0.0, 13),
+        ([0.0] * 2, 0.0, None),
+        ([0.0] * 5, 0.02, 149),
+        ([0.0] * 2, 1.0, 3),  # nothing is too much to lose
+        ([1.0] * 2, 1.0, 5),
+    ],
+)
+def test_rows_needed_at_the_ends_of_the_tolerance(
+    differences: list[float], margin: float, needed: int | None
+) -> None:
+    assert rows_needed(differences, margin) == needed
+
+
+def test_a_win_rate_is_called_what_it_is() -> None:
+    """All equal is no "better on half of the rows"."""
+    assert "wins 50% of the rows, equal ones by half" in finding("legal", [beside("base", GOOD, GOOD)], MARGIN).says
+
+
 def test_alone_it_claims_to_beat_the_base_only() -> None:
     found = finding("legal", [beside("base", GOOD, ALL_BAD)], MARGIN)
     assert found.answer == "keep" and "no other adapter was there" in found.says

@@ -8,8 +8,8 @@ are proven or left undecided, with the number of rows that would settle them (tw
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist, fmean, stdev
 from typing import Literal, TypeAlias
 
@@ -51,9 +51,17 @@ class Finding:
     neighbour: str | None = None
 
 
-def finding(cohort: str, rivals: Sequence[Compared], margin: float) -> Finding:
+def finding(
+    cohort: str, rivals: Sequence[Compared], margin: float, left_out: Mapping[str, str] | None = None
+) -> Finding:
     """`rivals`: the cohort's adapter (`candidate`) on the cohort's eval rows beside each other arm: `base`,
-    `previous`, `aggregate`, and neighbours by their names."""
+    `previous`, `aggregate`, and neighbours by their names. `left_out`: arms that are not among them, and why; the
+    verdict says it, for it holds without them."""
+    found = _finding(cohort, rivals, margin)
+    return replace(found, says=found.says + "".join(f"; no {arm}: {why}" for arm, why in (left_out or {}).items()))
+
+
+def _finding(cohort: str, rivals: Sequence[Compared], margin: float) -> Finding:
     found = tuple(_against(rivals, margin))
     by_name = {one.arm: one for one in found}
     base = by_name.get(BASE)
@@ -131,6 +139,7 @@ def rows_needed(differences: Sequence[float], margin: float, level: float = LEVE
     normal = NormalDist()
     z = normal.inv_cdf(1 - level) + normal.inv_cdf(_POWER)
     ways = []
+    differ = sum(d != 0 for d in differences) / len(differences)
     if mean > 0:
         ways.append(max((z * spread / mean) ** 2, scorecard.fewest(0.0, differ, level)))
     if mean < margin:

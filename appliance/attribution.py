@@ -15,6 +15,8 @@ from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
 from adapters.gates import Compared
 from adapters.slice import Slice
 from appliance import ablation, evaluation, judgement, scores
+from appliance.engine.sampling import NOT_FINITE
+from appliance.errors import EngineFault
 from appliance.evaluation import Arm, Report, base_arm, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam, Sat
@@ -24,6 +26,8 @@ from appliance.retrain import tolerances
 from appliance.serving import Serving
 from appliance.store.releases import Release
 from appliance.training import Plan
+
+_OWN_FAULTS = ("adapter_refused", NOT_FINITE)  # of a release; others are the box's
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +59,58 @@ class Attributing:
         if not exam.cohorts[cohort]:
             says = f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval"
             return _told(cohort, arm.name, Finding("undecided", says, ()), {})
-        rivals = await self.rivals(cohort, exam, part(report, 0.0, 0.6))
+        rivals, left_out = await self.rivals(cohort, exam, part(report, 0.0, 0.6))
         live, base = await judgement.beside_base(self.serving, arm, exam, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
         compared = [judgement.compared(cohort, live, sat, name) for name, sat in rivals.items()]
         margin = tolerances(self.serving.config.cohorts[cohort]).loss
-        finding = await asyncio.to_thread(attribution.finding, cohort, [c for c in compared if c.candidate], margin)
+        told = [one for one in compared if one.candidate]
+        finding = await asyncio.to_thread(attribution.finding, cohort, told, margin, left_out)
         breadth = await asyncio.to_thread(scores.by_task, live, base, None)
         forms = await self.forms(live, cohort, exam, part(report, 0.85, 0.15))
         if judgement.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
-        return _told(cohort, arm.name, finding, {"breadth": breadth, "forms": forms})
+        more = {"left_out": left_out, "breadth": breadth, "forms": forms}
+        return _told(cohort, arm.name, finding, more)
 
     # -- the other arms ----------------------------------------------------------------------------------------------
 
-    async def rivals(self, cohort: str, exam: Exam, report: Report) -> dict[str, Sat]:
-        """Previous, aggregate and neighbours on the cohort's own rows."""
+    async def rivals(self, cohort: str, exam: Exam, report: Report) -> tuple[dict[str, Sat], dict[str, str]]:
+        """Previous, aggregate and neighbours on the cohort's own rows; and the arms that are left out, and why."""
         own = [name for name in exam.asked if name == cohort]
-        arms = {PREVIOUS: judgement.previous_arm(self.serving, cohort)}
-        if self.aggregate and (one_for_all := await self.one_for_all(cohort, exam, part(report, 0.0, 0.8))):
-            arms[AGGREGATE] = one_for_all
+        arms: dict[str, Arm | str | None] = {PREVIOUS: self.previous(cohort)}
+        arms[AGGREGATE] = await self.one_for_all(cohort, exam, part(report, 0.0, 0.8))
         others = [name for name in self.serving.config.cohorts if name != cohort]
         arms |= {name: judgement.live_arm(self.serving, name) for name in others}
-        there = {name: arm for name, arm in arms.items() if arm is not None}
+        there = {name: arm for name, arm in arms.items() if isinstance(arm, Arm)}
+        left_out = {name: why for name, why in arms.items() if isinstance(why, str)}
         found = {}
         for number, (name, arm) in enumerate(there.items()):
             tell = part(report, 0.8 + 0.2 * number / len(there), 0.2 / len(there))
-            found[name] = await judgement.sit(self.serving, arm, exam, own, tell)
-        return found
+            try:
+                found[name] = await judgement.sit(self.serving, arm, exam, own, tell)
+            except EngineFault as error:
+                if name != PREVIOUS or error.code not in _OWN_FAULTS:  # on which nothing else hangs
+                    raise
+                left_out[name] = f"{arm.name} cannot be served: {error.message}"
+        return found, left_out
 
-    async def one_for_all(self, cohort: str, exam: Exam, report: Report) -> Arm | None:
-        """The adapter trained on what all live releases were trained on, by the recipe of this cohort's. None when
-        only one cohort has rows, or when its time was up before its passes were done: such a one proves nothing."""
+    def previous(self, cohort: str) -> Arm | str | None:
+        """Or why it cannot be served."""
+        arm, fault = judgement.previous_arm(self.serving, cohort), judgement.previous_fault(self.serving, cohort)
+        return f"{arm.name} cannot be served: {fault}" if arm and fault else arm
+
+    async def one_for_all(self, cohort: str, exam: Exam, report: Report) -> Arm | str:
+        """The adapter trained on what all live releases were trained on, by the recipe of this cohort's. Or why there
+        is none: one whose time was up before its passes were done proves nothing."""
+        if not self.aggregate:
+            return "it was not asked for"
         plan = await asyncio.to_thread(self.union, cohort, exam)
         if plan is None:
-            return None
+            return "only one cohort has rows to train on"
         made = await ablation.trained(self.serving, plan, self.jobs, self.progress, report)
         if made.cut_short:
-            return None
+            return "its minutes were over before its passes, so whether cohorts are worth it is not answered"
         return made.arm(self.serving, AGGREGATE, self.serving.config.cohorts[cohort].system_prompt or "")
 
     def union(self, cohort: str, exam: Exam) -> Plan | None:
@@ -165,6 +183,7 @@ def _told(cohort: str, release: str | None, finding: Finding, more: dict[str, An
             }
             for one in told["against"]
         ],
+        "left_out": {},
         "breadth": {},
         "forms": {},
         **more,

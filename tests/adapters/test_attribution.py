@@ -166,6 +166,20 @@ def test_a_win_rate_is_called_what_it_is() -> None:
     assert "wins 50% of the rows, equal ones by half" in finding("legal", [beside("base", GOOD, GOOD)], MARGIN).says
 
 
+@pytest.mark.parametrize("answer", ["keep", "base", "merge", "undecided"])
+def test_what_was_left_out_is_in_the_sentence(answer: str) -> None:
+    by_answer = {
+        "keep": [beside("base", GOOD, ALL_BAD)],
+        "base": [beside("base", GOOD, GOOD)],
+        "merge": [beside("base", GOOD, ALL_BAD), beside("support", GOOD, GOOD)],
+        "undecided": [beside("base", scores(20, 0.6), scores(20, 0.5, 5))],
+    }
+    left_out = {"previous": "legal@1 cannot be served", "aggregate": "it was not asked for"}
+    found = finding("legal", by_answer[answer], MARGIN, left_out)
+    assert found.answer == answer
+    assert found.says.endswith("; no previous: legal@1 cannot be served; no aggregate: it was not asked for")
+
+
 def test_alone_it_claims_to_beat_the_base_only() -> None:
     found = finding("legal", [beside("base", GOOD, ALL_BAD)], MARGIN)
     assert found.answer == "keep" and "no other adapter was there" in found.says

@@ -14,14 +14,36 @@ _MINE, _OTHER = "#1f6f8b", "#444444"
 
 def scores(one: dict[str, Any]) -> str:
     """Base and release by task, with the release's interval."""
-    tasks = one["scores"]
+    return _tasks(one["scores"], "base", "this one", one["cohort"])
+
+
+def breadth(one: dict[str, Any]) -> str:
+    """Before and after on every task, its own and the others'."""
+    return _tasks(one["breadth"], "before (base)", "after", one["release"])
+
+
+def _tasks(tasks: dict[str, Any], base: str, mine: str, of: str) -> str:
     figure, axes = _rows([f"{task} ({s['cohort']})" for task, s in tasks.items()])
     for place, s in enumerate(tasks.values()):
         _span(axes, s["low"], s["high"], place)
-        axes.plot(s["candidate"], place, "o", color=_MINE, label="this one" if place == 0 else None)
+        axes.plot(s["candidate"], place, "o", color=_MINE, label=mine if place == 0 else None)
         if s["base"] is not None:
-            axes.plot(s["base"], place, "x", color=_OTHER, label="base" if place == 0 else None)
-    axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, with its 95 % interval: {one['cohort']}")
+            axes.plot(s["base"], place, "x", color=_OTHER, label=base if place == 0 else None)
+    axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, with its 95 % interval: {of}")
+    axes.legend(loc="lower right", fontsize="small")
+    return _svg(figure)
+
+
+def forms(one: dict[str, Any]) -> str:
+    """The release on rows as they stand, and asked otherwise, beside the base asked otherwise."""
+    figure, axes = _rows(list(one["forms"]))
+    for place, form in enumerate(one["forms"].values()):
+        first = place == 0
+        axes.plot([form["as_it_stands"], form["release"]], [place, place], color=_MINE, alpha=0.5)
+        axes.plot(form["as_it_stands"], place, "o", color=_MINE, fillstyle="none", label="before" if first else None)
+        axes.plot(form["release"], place, "o", color=_MINE, label="asked otherwise" if first else None)
+        axes.plot(form["base"], place, "x", color=_OTHER, label="base, asked otherwise" if first else None)
+    axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, of the same rows: {one['release']}")
     axes.legend(loc="lower right", fontsize="small")
     return _svg(figure)
 

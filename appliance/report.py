@@ -34,15 +34,18 @@ _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 {% for one in cohorts %}<h2>{{ one.cohort }}: {{ one.release or "no live release" }}</h2>
 <p class="no">{{ one.verdict }}: {{ one.says }}</p>
 {% if one.against %}{{ drawn(drawings.against, one) }}
-<table><tr><th>against<th>rows<th>this<th>other<th>wins<th>gain, points<th>proven</tr>
+<table><tr><th>against<th>rows<th>this<th>other<th>wins, equal by half<th>gain, points<th>proven</tr>
 {% for a in one.against %}<tr><td>{{ a.arm }}<td>{{ a.n }}<td>{{ points(a.mine) }}<td>{{ points(a.theirs) }}
-<td>{{ points(a.wins.mean) }} %<td>{{ points(a.gain.mean) }} ({{ points(a.gain.low) }} to {{ points(a.gain.high) }})
+<td>{{ points(a.wins.mean) }} % ({{ points(a.wins.low) }} to {{ points(a.wins.high) }})
+<td>{{ points(a.gain.mean) }} ({{ points(a.gain.low) }} to {{ points(a.gain.high) }})
 <td>{{ settled(a) }}</tr>{% endfor %}
 </table>{% endif %}
-{% if one.breadth %}<table><tr><th>breadth<th>of<th>rows<th>before (base)<th>after</tr>
+{% if one.breadth %}{{ drawn(drawings.breadth, one) }}
+<table><tr><th>breadth<th>of<th>rows<th>before (base)<th>after</tr>
 {% for task, s in one.breadth.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.n }}<td>{{ points(s.base) }}
 <td>{{ points(s.candidate) }}</tr>{% endfor %}</table>{% endif %}
-{% if one.forms %}<table><tr><th>asked otherwise<th>rows<th>base<th>as it stands<th>so<th>change, points</tr>
+{% if one.forms %}{{ drawn(drawings.forms, one) }}
+<table><tr><th>asked otherwise<th>rows<th>base<th>as it stands<th>so<th>change, points</tr>
 {% for name, f in one.forms.items() %}<tr><td>{{ name }}<td>{{ f.n }}<td>{{ points(f.base) }}
 <td>{{ points(f.as_it_stands) }}<td>{{ points(f.release) }}
 <td>{{ points(f.change.mean) }} ({{ points(f.change.low) }} to {{ points(f.change.high) }})</tr>{% endfor %}

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -37,12 +38,13 @@ COMPARED = "parity.json"  # written last: what is served is what was trained
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """`told` is what the training told; `rows` it learned from."""
+    """`told` is what the training told; `rows` it learned from; `seconds` it took to make, whenever that was."""
 
     adapter: Path
     digest: str
     rows: int
     told: Mapping[str, Any]
+    seconds: float
 
     @property
     def cut_short(self) -> bool:
@@ -103,8 +105,9 @@ async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, 
         await _made(serving, plan, folder, progress, report)
     os.utime(folder)
     told = json.loads((folder / training.RESULT).read_text())
-    digest = json.loads((folder / COMPARED).read_text())["digest"]
-    return Ablation(folder / training.ADAPTER, digest, len(plan.slice.train), told)
+    compared = json.loads((folder / COMPARED).read_text())
+    seconds = max(told["seconds"], compared.get("seconds", 0.0))  # less, if a killed training was taken up
+    return Ablation(folder / training.ADAPTER, compared["digest"], len(plan.slice.train), told, seconds)
 
 
 def _whole(folder: Path) -> bool:
@@ -121,6 +124,7 @@ def _whole(folder: Path) -> bool:
 
 
 async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> None:
+    began = time.monotonic()
     progress.losses.clear()
 
     def watch(told: dict[str, Any]) -> None:
@@ -143,5 +147,5 @@ async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, 
         (folder / name).unlink(missing_ok=True)
     part = folder / f"{COMPARED}.part"
     digest = await asyncio.to_thread(file_digest, folder / training.ADAPTER)
-    part.write_text(json.dumps({"digest": digest, **asdict(parity)}))
+    part.write_text(json.dumps({"digest": digest, "seconds": time.monotonic() - began, **asdict(parity)}))
     part.replace(folder / COMPARED)

@@ -38,19 +38,21 @@ class Drawing:
         await ablation.begin(planning.serving, self.jobs, [planning.wanted.cohort])
         slice_ = await asyncio.to_thread(planning.choose, exam)
         self.check(slice_, exam)
+        base = await self.base(exam)
         points: list[Point] = []
         trainings: list[dict[str, Any]] = []
         for seed in range(1, self.seeds + 1):
+            round_began = time.monotonic()
             for number, share in enumerate(SHARES):
                 whole, place = self.seeds * len(SHARES), (seed - 1) * len(SHARES) + number
                 tell = part(self.progress.tell, place / whole, 1 / whole)
                 point, told = await self.point(slice_, exam, share, seed, tell)
                 points.append(point)
                 trainings.append(told)
-            spent = sum(told["seconds"] for told in trainings if told["seed"] == seed)  # though it was found done
-            if self.minutes and time.monotonic() - began + spent > 60 * self.minutes:
+            made = sum(told["took"] for told in trainings if told["seed"] == seed)  # though it was found done
+            now = time.monotonic()
+            if self.minutes and now - began + max(made, now - round_began) > 60 * self.minutes:
                 break
-        base = await self.base(exam)
         found = await asyncio.to_thread(curve.curve, points)
         return _told(planning.wanted.cohort, found, base, trainings, round(time.monotonic() - began, 1))
 
@@ -94,6 +96,7 @@ class Drawing:
             "steps": made.told["step"],
             "loss": round(made.told["best_loss"], 4),
             "seconds": round(made.told["seconds"], 1),
+            "took": round(made.seconds + judged.seconds, 1),
         }
         return Point(made.rows, seed, [result.score for result in judged.results]), told
 

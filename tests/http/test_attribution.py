@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from appliance import learning_curve, report
-from tests.http.learnable import SETTINGS, begun, finished, material, retrained
+from adapters import registry
+from appliance import ablation, evaluation, learning_curve, report
+from appliance.store.evaluations import Evaluation
+from tests.http.learnable import SETTINGS, begun, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, running
 
@@ -82,7 +86,44 @@ def test_one_adapter_for_all_is_trained_once(learning: Running, attributed: Json
 @pytest.mark.usefixtures("attributed")
 def test_without_the_aggregate_none_is_trained(learning: Running) -> None:
     result = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]
-    assert {one["arm"] for one in result["cohorts"][0]["against"]} == {"base"}
+    (legal,) = result["cohorts"]
+    assert {one["arm"] for one in legal["against"]} == {"base"}
+    assert legal["left_out"] == {"aggregate": "it was not asked for"}
+    assert legal["says"].endswith("; no aggregate: it was not asked for")
+
+
+@pytest.mark.usefixtures("attributed")
+def test_an_aggregate_cut_short_answers_nothing_and_is_said(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation.Ablation, "cut_short", True)
+    (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
+    assert {one["arm"] for one in legal["against"]} == {"base"} and set(legal["left_out"]) == {"aggregate"}
+    assert "no aggregate: its minutes were over" in legal["says"]
+    assert legal["says"].endswith("so whether cohorts are worth it is not answered")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known at start", "found when loaded"])
+def test_a_release_before_that_cannot_be_served_is_left_out(
+    known: bool,
+    tmp_path: Path,
+    tiny_base: Path,
+    tiny_adapters: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written(tmp_path / "examples" / "legal" / "eval.jsonl", rows(0, 4))
+    with running(tmp_path, tiny_base, SETTINGS) as appliance:
+        digests = [appliance.release(adapter, "legal")["digest"] for adapter in tiny_adapters]
+    (tmp_path / "home" / "releases" / digests[0] / "adapter.gguf").write_bytes(b"GGUF, once")
+    if not known:
+        monkeypatch.setattr(registry, "damage", lambda *_: None)
+    with running(tmp_path, tiny_base, SETTINGS) as appliance:
+        job = finished(appliance, begun(appliance, "attribute", cohort="legal", aggregate=False))
+    assert job["error"] is None, job
+    (legal,) = job["result"]["cohorts"]
+    assert [one["arm"] for one in legal["against"]] == ["base"]
+    assert legal["left_out"]["previous"].startswith("legal@1 cannot be served: ")
+    assert f"; no previous: {legal['left_out']['previous']}" in legal["says"]
 
 
 @pytest.mark.usefixtures("attributed", "drawn")
@@ -106,6 +147,22 @@ def test_a_second_seed_finds_the_first_done(learning: Running, drawn: Json) -> N
     assert result["seconds"] < drawn["seconds"]
 
 
+def test_what_judging_takes_counts_in_the_minutes(
+    learning: Running, drawn: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainings alone would leave time for a second round."""
+    judge = evaluation.evaluate
+
+    async def slow(*asked: Any) -> Evaluation:  # noqa: ANN401
+        return replace(await judge(*asked), seconds=9000.0)
+
+    monkeypatch.setattr(learning_curve, "evaluate", slow)
+    monkeypatch.setattr(learning_curve, "SHARES", PARTS)
+    result = finished(learning, begun(learning, "curve", cohort="legal", seeds=2, minutes=200))["result"]
+    assert result["levels"] == drawn["levels"]
+    assert [one["took"] >= 9000 + one["seconds"] for one in result["trainings"]] == [True, True]
+
+
 def test_a_cohort_without_rows_is_refused_by_name(learning: Running) -> None:
     job = finished(learning, begun(learning, "curve", cohort="coding"))
     assert job["state"] == "failed" and "coding has no eval rows: cohort import" in job["error"]
@@ -119,6 +176,13 @@ def test_an_unknown_cohort_is_refused_before_a_job(learning: Running) -> None:
 
 def test_pages_have_their_pictures_and_escape_what_they_quote(attributed: Json, drawn: Json) -> None:
     page = report.attribution(attributed)
-    assert page.count("<svg") == 1 and "legal@1" in page and "<th>breadth" in page
+    assert "legal@1" in page and "<th>breadth" in page
+    (legal,) = (one for one in attributed["cohorts"] if one["release"])
+    assert page.count("<svg") == 2 + bool(legal["forms"]), "gain, breadth and forms"
+    wins = legal["against"][0]["wins"]
+    assert f"{100 * wins['mean']:.1f} % ({100 * wins['low']:.1f} to {100 * wins['high']:.1f})" in page
+    form = {"n": 9, "base": 0.1, "as_it_stands": 0.9, "release": 0.5, "change": {"mean": -0.4, "low": -1, "high": 0}}
+    told = {**attributed, "cohorts": [{**legal, "forms": {"reordered<b>": form}}]}
+    assert report.attribution(told).count("<svg") == 3 and "<b>" not in report.attribution(told)
     hostile = {**drawn, "cohort": "<script>alert(1)</script>"}
     assert "<script>" not in report.curve(hostile) and report.curve(hostile).count("<svg") == 1

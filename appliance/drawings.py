@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MINE, _OTHER = "#1f6f8b", "#444444"
+_FORMS = ("as it stands (before)", "asked otherwise (after)", "base, asked otherwise")
 
 
 def scores(one: dict[str, Any]) -> str:
@@ -30,7 +31,7 @@ def _tasks(tasks: dict[str, Any], base: str, mine: str, of: str) -> str:
         if s["base"] is not None:
             axes.plot(s["base"], place, "x", color=_OTHER, label=base if place == 0 else None)
     axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, with its 95 % interval: {of}")
-    axes.legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside upper right", ncols=3, fontsize="small")  # beside what is drawn
     return _svg(figure)
 
 
@@ -38,13 +39,13 @@ def forms(one: dict[str, Any]) -> str:
     """The release on rows as they stand, and asked otherwise, beside the base asked otherwise."""
     figure, axes = _rows(list(one["forms"]))
     for place, form in enumerate(one["forms"].values()):
-        first = place == 0
+        names = _FORMS if place == 0 else (None, None, None)
         axes.plot([form["as_it_stands"], form["release"]], [place, place], color=_MINE, alpha=0.5)
-        axes.plot(form["as_it_stands"], place, "o", color=_MINE, fillstyle="none", label="before" if first else None)
-        axes.plot(form["release"], place, "o", color=_MINE, label="asked otherwise" if first else None)
-        axes.plot(form["base"], place, "x", color=_OTHER, label="base, asked otherwise" if first else None)
+        axes.plot(form["as_it_stands"], place, "o", color=_MINE, fillstyle="none", label=names[0])
+        axes.plot(form["release"], place, "o", color=_MINE, label=names[1])
+        axes.plot(form["base"], place, "x", color=_OTHER, label=names[2])
     axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, of the same rows: {one['release']}")
-    axes.legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside upper right", ncols=3, fontsize="small")  # beside what is drawn
     return _svg(figure)
 
 

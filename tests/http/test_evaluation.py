@@ -43,7 +43,7 @@ async def stopping(*_: object) -> list[object]:
 
 def test_a_row_that_cannot_be_asked_is_kept_as_a_failure(judged: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     first = score(judged)
-    assert (first["n"], first["errors"]) == (4, 1)
+    assert (first["n"], first["errors"]) == (4, 1) and set(first["beside"]) == {"macro_f1"}
     *asked, refused = kept(judged)
     assert [one["error"] for one in asked] == [None] * 3
     assert refused["score"] == 0.0 and refused["error"].startswith("context_length_exceeded: the row has")

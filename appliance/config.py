@@ -139,6 +139,7 @@ class Gate(_Strict):
     rows: Annotated[int, Field(ge=1, le=100_000)] = 50
     memorised: Annotated[float, Field(ge=0, le=1)] = 0.02
     revalidate_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    judge: bool = False
 
 
 class CohortSection(_Strict):

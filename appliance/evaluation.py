@@ -19,6 +19,7 @@ from pathlib import Path
 from adapters import metrics
 from adapters.metrics import LIKELIHOOD, OPENING
 from adapters.slice import Row
+from appliance import llm_judge
 from appliance.chat import Turn
 from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import Sampling
@@ -66,17 +67,20 @@ def base_arm(base_digest: str, system_prompt: str = "", shots: tuple[Turn, ...] 
     return Arm("base", digest, system_prompt=system_prompt, shots=shots)
 
 
-def rows_digest(rows: Sequence[Row]) -> str:
+def rows_digest(rows: Sequence[Row], judged: bool = False) -> str:
     """Of the rows and of what asks and judges them: scores of two versions are not compared."""
-    return hashlib.sha256(json.dumps([*_VERSIONS, *((row.digest, row.metric) for row in rows)]).encode()).hexdigest()
+    told = [*_VERSIONS, *((row.digest, row.metric) for row in rows), *([llm_judge.QUESTION] if judged else [])]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row], report: Report) -> Evaluation:
     """Kept or made now. A row that cannot be asked is a result, counts as wrong, and is kept until it can be. Raises
     ApplianceError when the box fails or stops, or the arm cannot be loaded."""
+    section = serving.config.cohorts.get(cohort)
+    judged = section is not None and section.gate.judge
     key = Key(
         arm=arm.digest,
-        slice=rows_digest(rows),
+        slice=rows_digest(rows, judged),
         base_digest=serving.base.digest,
         format_digest=serving.base.format_digest,
     )
@@ -89,7 +93,7 @@ async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row],
     if known is not None and await _settled(serving, arm, rows, known):
         return known
     began = time.monotonic()
-    results = await _all(serving, arm, rows, report)
+    results = await _all(serving, arm, rows, judged, report)
     seconds = time.monotonic() - began
     made = Evaluation(key=key, name=arm.name, cohort=cohort, seconds=seconds, results=results)
 
@@ -114,14 +118,14 @@ async def _settled(serving: Serving, arm: Arm, rows: Sequence[Row], known: Evalu
     return True
 
 
-async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], report: Report) -> list[Result]:
+async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], judged: bool, report: Report) -> list[Result]:
     """As many at once as the lane has room for; rows that begin alike one after another, for the prefix cache."""
     found: dict[int, Result] = {}
     order = iter(sorted(range(len(rows)), key=lambda i: rows[i].turns))
 
     async def work() -> None:
         for index in order:
-            found[index] = await _row(serving, arm, rows[index])
+            found[index] = await _row(serving, arm, rows[index], judged)
             report(len(found) / len(rows), f"{arm.name}: {len(found)} of {len(rows)} rows")
 
     try:
@@ -133,7 +137,7 @@ async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], report: Report) 
     return [found[index] for index in range(len(rows))]
 
 
-async def _row(serving: Serving, arm: Arm, row: Row) -> Result:
+async def _row(serving: Serving, arm: Arm, row: Row, judged: bool) -> Result:
     metric = _metric(row)
     told = Result(row=row.digest, task=row.task or "-", metric=metric, answer="", score=0.0, scores={})
     try:
@@ -148,6 +152,8 @@ async def _row(serving: Serving, arm: Arm, row: Row) -> Result:
     if metric == ANSWER:
         return replace(told, answer=answer, score=1.0, scores={ENDED: float(ended)})
     scores = await asyncio.to_thread(metrics.judge, row.metric, answer, row.completion, row.refs)
+    if judged and metric != "regex":  # whose completion is a pattern and says nothing
+        scores = {**scores, "judge": await llm_judge.opinion(serving, answer, (row.completion, *row.refs))}
     return replace(told, answer=answer, score=scores["score"], scores=scores)
 
 

@@ -25,6 +25,7 @@ from appliance.store import audit, timestamps
 from appliance.store import releases as rows
 from appliance.store.database import Connection, Database
 from appliance.store.releases import Release
+from router.cohort import BASE
 from router.table import RouteTable, Target
 
 T = TypeVar("T")
@@ -150,6 +151,11 @@ class Releases:
         live, previous = self.table.live.get(cohort), self.table.named.get(f"{cohort}@previous")
         return Switch(cohort, live.name if live else None, previous.name if previous else None)
 
+    def live(self, cohort: str) -> str:
+        """What promote and rollback expect: the live release by the register, whether or not another has to answer
+        for it, or base."""
+        return next((release.name for release in self._live if release.cohort == cohort), BASE)
+
     def next_version(self, cohort: str) -> int:
         with self._database.read() as connection:
             return max((r.version for r in rows.list_all(connection, cohort)), default=0) + 1
@@ -272,7 +278,7 @@ def _decided(decide: Decide, states: Sequence[ReleaseState]) -> list[Move]:
 def _require_live(cohort: str, states: Sequence[ReleaseState], expected: str | None) -> None:
     """Whoever decided by what was live decides again when it is not. Raises IllegalMove."""
     now = lifecycle.live(states)
-    live = f"{cohort}@{now.version}" if now else "base"
+    live = f"{cohort}@{now.version}" if now else BASE
     if expected not in (None, live):
         raise IllegalMove(f"{expected} is not live any more, {live} is: look again")
 

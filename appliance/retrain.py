@@ -75,6 +75,7 @@ class Retraining:
         adapter = folder / training.ADAPTER
         candidate = await asyncio.to_thread(self.candidate, adapter)
         before = judgement.live_arm(self.serving, self.wanted.cohort)
+        live = self.serving.releases.live(self.wanted.cohort)
         sat, base, previous = await self.compare(candidate, before, exam)
         planted = memorization.planted(plan.slice.digest, plan.recipe.planted)
         leaked = await judgement.leaks(
@@ -96,7 +97,7 @@ class Retraining:
                 raise Conflict(
                     "another release went live meanwhile: begin it again; nothing is trained or asked twice"
                 )
-            report["release"] = await unbroken(self.release(candidate, plan, folder, report))
+            report |= await unbroken(self.release(candidate, plan, folder, report, live))
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         else:
             await asyncio.to_thread(training.forget_rows, folder)
@@ -121,6 +122,7 @@ class Retraining:
         return {
             "cohort": self.wanted.cohort,
             "release": None,
+            "not_live": None,
             "verdict": verdict.outcome,
             "reasons": [asdict(reason) for reason in verdict.reasons],
             "forced": self.wanted.force and verdict.outcome != "pass",
@@ -132,21 +134,27 @@ class Retraining:
         report = self.report(Verdict("parity", (gates.Reason("parity", False, why),)), slice_)
         return {**report, "forced": False, "scores": {}, "seconds": round(time.monotonic() - self.began, 1)}
 
-    async def release(self, candidate: Arm, plan: Plan, folder: Path, report: Mapping[str, Any]) -> str:
-        """A candidate with its manifest, and live if wanted. Returns its name."""
+    async def release(
+        self, candidate: Arm, plan: Plan, folder: Path, report: Mapping[str, Any], live: str
+    ) -> dict[str, str]:
+        """A candidate with its manifest, and live if wanted and if what was `live` at the comparison still is; for
+        the report, its name and why it is not live."""
         cohort, key, releases = self.wanted.cohort, self.wanted.key_id, self.serving.releases
         known = [r for r in releases.all() if (r.cohort, r.digest) == (cohort, candidate.digest)]
         if not known:  # else a run was killed between the two steps
             known = [await releases.add(folder / training.ADAPTER, cohort, key, self.made(plan, folder, report))]
         name = known[0].name
-        if self.wanted.live:
-            try:
-                await releases.promote(cohort, known[0].version, key)
-            except ApplianceError as error:
-                raise ApplianceError(
-                    f"{name} is a candidate and could not go live: {error.message}; then: cohort promote {name}"
-                ) from error
-        return name
+        if not self.wanted.live:
+            return {"release": name}
+        try:
+            await releases.promote(cohort, known[0].version, key, live)
+        except ApplianceError as error:
+            if releases.live(cohort) != live:  # somebody decided otherwise while it was admitted
+                return {"release": name, "not_live": f"{error.message}, and cohort promote {name} if it is to be"}
+            raise ApplianceError(
+                f"{name} is a candidate and could not go live: {error.message}; then: cohort promote {name}"
+            ) from error
+        return {"release": name}
 
     def made(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Made:
         return Made(

@@ -24,17 +24,19 @@ def retrained(found: dict[str, Any]) -> None:
             f"{trained['best_step']} with a validation loss of {trained['best_loss']:.3f}; "
             f"{trained['tokens'] / trained['seconds']:.0f} tokens/s"
         )
-        parity = trained["parity"]
-        console.print(
-            f"served as trained: the adapter's change correlates {parity['change']:.3f}, "
-            f"{parity['scale']:.2f} times its size"
-        )
+        if parity := trained.get("parity"):  # where it failed, the reason says by how much
+            console.print(
+                f"served as trained: the adapter's change correlates {parity['change']:.3f}, "
+                f"{parity['scale']:.2f} times its size"
+            )
     _judged(found)
-    name = found["release"]
-    if name:
-        out().print(f"released as {name}{' by force' if found['forced'] else ''}; {found['seconds']:.0f} s in all")
-    else:
-        out().print(f"not released, what was live stays; {found['seconds']:.0f} s in all")
+    name, seconds = found["release"], f"{found['seconds']:.0f} s in all"
+    if name is None:
+        out().print(f"not released, what was live stays; {seconds}")
+        return
+    out().print(f"released as {name}{' by force' if found['forced'] else ''}; {seconds}")
+    if found["not_live"]:
+        out().print(f"it stays a candidate: {found['not_live']}")
 
 
 def reviewed(found: dict[str, Any]) -> None:

@@ -15,9 +15,11 @@ from adapters.gguf_header import read
 from appliance import children, evaluation, training
 from appliance.errors import Unavailable
 from appliance.store import timestamps
+from appliance.store.releases import Release
 from tests.http.learnable import ANSWER, SETTINGS, begun, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, running, until
+from tests.tiny import write_adapter
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def manifest(appliance: Running, version: int) -> Json:
 
 
 def test_it_trains_judges_and_releases(learning: Running, first: Json) -> None:
-    assert first["verdict"] == "pass" and first["release"] == "legal@1", first
+    assert first["verdict"] == "pass" and first["release"] == "legal@1" and first["not_live"] is None, first
     assert checks(first, passed=True) >= {"beats_base", "guard_loss", "cohort_loss", "memorisation", "enough_rows"}
     losses = {r["says"].partition(":")[0]: r["says"] for r in first["reasons"] if r["check"] == "cohort_loss"}
     assert losses.keys() == {"support", "healthcare", "finance", "coding"}, "a line for each, asked or not"
@@ -162,6 +164,27 @@ def test_a_warm_start_goes_live_under_traffic(learning: Running) -> None:
     told = learning.operated("GET", f"/releases/legal/{result['release'].rpartition('@')[2]}/lineage")
     assert told["parents"] == ["legal@1"] and told["manifest"]["passport_given"]["parent"]
     learning.operated("POST", "/rollback", {"cohort": "legal"})
+
+
+@pytest.mark.usefixtures("first")
+def test_an_operator_is_not_overruled(learning: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another release is promoted while the new one is admitted, which may take minutes."""
+    other = learning.release(write_adapter(tmp_path / "other.gguf", seed=9), "legal", live=False)
+    register = learning.box.releases()
+    add = register.add
+
+    async def overtaken(*given: Any) -> Release:  # noqa: ANN401
+        added = await add(*given)
+        await register.promote("legal", other["version"], "operator")
+        return added
+
+    monkeypatch.setattr(register, "add", overtaken)
+    result = retrained(learning, epochs=3, force=True)
+    states = {f"legal@{e['version']}": e["state"] for e in learning.operated("GET", "/releases?cohort=legal")}
+    learning.operated("POST", "/rollback", {"cohort": "legal"})
+    assert states[f"legal@{other['version']}"] == "live"
+    assert states[result["release"]] == "candidate"
+    assert f"legal@1 is not live any more, legal@{other['version']} is" in result["not_live"]
 
 
 @pytest.mark.usefixtures("first")

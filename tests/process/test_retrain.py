@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.http.learnable import SETTINGS, judged, material, rows
@@ -76,8 +77,15 @@ def imported(premises: Premises, split: str, lines: list[dict[str, object]]) -> 
     assert done.returncode == 0, done.stderr
 
 
+def spoiled(premises: Premises) -> None:
+    """What the last training kept to be compared with serving is that of another base."""
+    (kept,) = premises.home.glob("jobs/*/reference.npz")
+    with np.load(kept) as held:
+        np.savez(kept, adapter=held["adapter"][:, ::-1], base=held["base"][:, ::-1])
+
+
 def test_exit_codes(learning: Premises) -> None:
-    """Nothing to train on, too little to judge by, and what was learned is not what is wanted."""
+    """Nothing to train on, too little to judge by, what was learned is not what is wanted, or not what is served."""
     nothing = learning.cohort("retrain", "finance")
     assert nothing.returncode == 1 and "cohort import" in nothing.stderr
     imported(learning, "train", rows(8000, 16, "which more"))
@@ -89,6 +97,12 @@ def test_exit_codes(learning: Premises) -> None:
     wrong = learning.cohort("retrain", "finance", "--epochs", "1", "--json")
     assert wrong.returncode == 100, wrong.stderr
     assert json.loads(wrong.stdout)["verdict"] == "fail"
+    for form in ([], ["--json"]):
+        shutil.copytree(kept, learning.home / "jobs", dirs_exist_ok=True)
+        spoiled(learning)
+        unlike = learning.cohort("retrain", "finance", "--epochs", "1", *form)
+        assert unlike.returncode == 102, unlike.stderr
+        assert "parity" in unlike.stdout.lower() and "the base's logits correlate" in unlike.stdout
     assert learning.cohort("retrain", "nobody").returncode == 1
     assert learning.cohort("retrain").returncode == 2
 

@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from appliance import training
 from appliance.errors import ApplianceError
 from appliance.evaluation import Arm, Report
 from appliance.jobs import Progress, to_its_end
-from appliance.material import harvest
+from appliance.material import harvest_all
 from appliance.planning import Planning
 from appliance.serving import Serving
 from appliance.training import ParityFailed, Plan
@@ -59,8 +58,7 @@ class Ablation:
 async def begin(serving: Serving, jobs: Path, cohorts: Sequence[str]) -> None:
     """Take in what people approved or withdrew, as a retrain would, and remove what runs left behind."""
     await asyncio.to_thread(training.sweep, jobs)
-    for cohort in cohorts:
-        await serving.database.commit(partial(harvest, cohort=cohort))
+    await harvest_all(serving.database, cohorts)
 
 
 def of_a_part(planning: Planning, slice_: Slice, share: float, seed: int) -> Plan:

@@ -155,7 +155,7 @@ async def slice_of(cohort: str, box: TheBox, caller: Views) -> dict[str, Any]:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
     planning = Planning(box.ready(), box.material(), Wanted(cohort=cohort, key_id=caller.key_id))
     async with box.slicing:  # one at a time: it takes a worker thread, which requests need too
-        exam = await asyncio.to_thread(planning.exam)
+        exam = await planning.exam()
         return summary(await asyncio.to_thread(planning.choose, exam))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from adapters import curve
 from adapters.curve import SHARES, Curve, Point
 from adapters.slice import Slice
-from appliance import ablation, judgement
+from appliance import ablation, judgement, training
 from appliance.ablation import Ablation
 from appliance.errors import ApplianceError, InvalidRequest
 from appliance.evaluation import Report, base_arm, evaluate, part
@@ -34,8 +34,8 @@ class Drawing:
         """The curve as figures and words. Raises ApplianceError."""
         began = time.monotonic()
         planning = self.planning
-        exam = await asyncio.to_thread(planning.exam)
-        await ablation.begin(planning.serving, self.jobs, [planning.wanted.cohort])
+        exam = await planning.exam()
+        await asyncio.to_thread(training.sweep, self.jobs)
         slice_ = await asyncio.to_thread(planning.choose, exam)
         self.check(slice_, exam)
         base = await self.base(exam)

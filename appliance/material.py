@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from adapters.slice import Row
@@ -23,6 +24,13 @@ def harvest(connection: Connection, cohort: str) -> None:
     approved = feedback.approved(connection, cohort)
     examples.forget_withdrawn(connection, cohort, [one.request_id for one in approved])
     examples.insert(connection, filter(None, (_example(cohort, one) for one in approved)))
+
+
+async def harvest_all(database: Database, cohorts: Iterable[str]) -> None:
+    """The same for each of these cohorts. Before rows are chosen or an exam is drawn: a cohort with rows of its own
+    is not judged by the shipped ones. Raises StoreUnavailable."""
+    for cohort in cohorts:
+        await database.commit(partial(harvest, cohort=cohort))
 
 
 def _example(cohort: str, approved: feedback.Approved) -> Example | None:

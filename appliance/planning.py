@@ -16,7 +16,7 @@ from appliance import base as base_model
 from appliance import judgement, training
 from appliance.errors import InvalidRequest, SetupError
 from appliance.judgement import Exam
-from appliance.material import Material, harvest
+from appliance.material import Material, harvest_all
 from appliance.serving import Serving
 from appliance.store import slices as slice_rows
 from appliance.store.database import Connection
@@ -50,14 +50,16 @@ class Planning:
         self.serving, self.material, self.wanted = serving, material, wanted
         self.section = serving.config.cohort(wanted.cohort)
 
-    def exam(self) -> Exam:
-        """Raises InvalidRequest for a row that cannot be judged."""
-        return judgement.prepared(self.material, list(self.serving.config.cohorts))
+    async def exam(self) -> Exam:
+        """Of all cohorts, after what feedback approved or withdrew was taken in. Raises InvalidRequest for a row that
+        cannot be judged."""
+        cohorts = list(self.serving.config.cohorts)
+        await harvest_all(self.serving.database, cohorts)
+        return await asyncio.to_thread(judgement.prepared, self.material, cohorts)
 
     async def freeze(self, exam: Exam) -> Slice:
-        """Take in what feedback approved, choose the rows, and write down which they are. Raises InvalidRequest."""
+        """Choose the rows, and write down which they are. Raises InvalidRequest."""
         cohort = self.wanted.cohort
-        await self.serving.database.commit(lambda connection: harvest(connection, cohort))
         found = await asyncio.to_thread(self.choose, exam)
         if not found.train:
             raise InvalidRequest(

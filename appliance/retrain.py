@@ -44,7 +44,7 @@ class Retraining:
         tell = self.progress.tell
         tell(0.0, "freezing the slice")
         await asyncio.to_thread(training.sweep, self.jobs)
-        exam = await asyncio.to_thread(self.planning.exam)
+        exam = await self.planning.exam()
         slice_ = await self.planning.freeze(exam)
         plan = await asyncio.to_thread(self.planning.plan, slice_)
         folder = self.jobs / plan.digest(self.serving.base.digest)[:16]

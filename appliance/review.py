@@ -11,7 +11,7 @@ from adapters import gates
 from appliance import judgement, scores
 from appliance.evaluation import Report, base_arm, part
 from appliance.judgement import Exam, prepared
-from appliance.material import Material
+from appliance.material import Material, harvest_all
 from appliance.retrain import tolerances
 from appliance.serving import Serving
 
@@ -27,6 +27,7 @@ def cohorts(serving: Serving, wanted: str | None) -> list[str]:
 async def review(serving: Serving, material: Material, wanted: list[str], report: Report) -> dict[str, Any]:
     """By cohort, in the form of a retrain's report, without a candidate: what is live stands in its place. A cohort
     without a live release is judged by the base's scores alone."""
+    await harvest_all(serving.database, serving.config.cohorts)
     exam = await asyncio.to_thread(prepared, material, list(serving.config.cohorts))
     found = []
     for number, cohort in enumerate(wanted):

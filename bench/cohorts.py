@@ -92,7 +92,7 @@ class Comparison:
             for task, metric in tasks.items():
                 await self.import_rows(cohort, task, metric)
         tests = {task: self.tests(cohort, task) for cohort, tasks in TASKS.items() for task in tasks}
-        slices = {cohort: await asyncio.to_thread(self.slice_of, cohort) for cohort in TASKS}
+        slices = {cohort: await self.slice_of(cohort) for cohort in TASKS}
         for cohort, tasks in TASKS.items():
             for task in tasks:
                 scored = await asyncio.to_thread(reference, slices[cohort], task, tests[task])
@@ -144,9 +144,9 @@ class Comparison:
     def planning(self, cohort: str) -> Planning:
         return Planning(self.serving, self.box.material(), Wanted(cohort=cohort, key_id=""))
 
-    def slice_of(self, cohort: str) -> Slice:
+    async def slice_of(self, cohort: str) -> Slice:
         planning = self.planning(cohort)
-        return planning.choose(planning.exam())
+        return await asyncio.to_thread(planning.choose, await planning.exam())
 
     # -- arms --------------------------------------------------------------------------------------------------------
 

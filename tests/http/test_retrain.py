@@ -369,6 +369,38 @@ def test_feedback_that_cannot_be_a_row_or_is_taken_back(learning: Running) -> No
     assert learning.rows(query) == []
 
 
+def approved(appliance: Running, cohort: str, text: str) -> str:
+    """An answer of the cohort's, marked for training. Returns the request's id."""
+    with appliance.http() as client:
+        reply = client.post("/v1/chat/completions", json=chat(text, model=cohort))
+        request = reply.headers["x-request-id"]
+        marked = {"request_id": request, "use": "for", "correction": "when who"}
+        assert client.post("/v1/feedback", json=marked).is_success
+    return request
+
+
+def test_feedback_is_taken_in_before_the_rows_are_shown_or_judged_by(tmp_path: Path, tiny_base: Path) -> None:
+    """A cohort whose first own row it is has shipped ones no longer, to learn from or to be judged by."""
+    for (cohort, split), lines in material().items():
+        written(tmp_path / "examples" / cohort / f"{split}.jsonl", lines)
+    with running(tmp_path, tiny_base, SETTINGS) as appliance:
+        shown = appliance.operated("GET", "/slices/support")
+        assert shown["mix"]["origin"] == {"imported": 16}
+        request = approved(appliance, "support", "Of the patient")
+        shown = appliance.operated("GET", "/slices/support")
+        assert shown["mix"]["origin"] == {"interaction": 1}
+        with appliance.http() as client:
+            client.post("/v1/feedback", json={"request_id": request, "use": "none"})
+        assert appliance.operated("GET", "/slices/support")["mix"]["origin"] == {"imported": 16}
+        approved(appliance, "support", "Of the contract")
+        result = retrained(appliance, "support", epochs=1)
+        assert result["verdict"] == "insufficient"
+        assert (result["slice"]["train"], result["mix"]["support"]) == (1, 0)
+        approved(appliance, "legal", "Of the function")
+        reviewed = finished(appliance, begun(appliance, "evaluate", cohort="support"))["result"]
+        assert reviewed["mix"]["legal"] == 0
+
+
 def test_one_row_is_trained_on_and_is_no_evidence(learning: Running, tmp_path: Path) -> None:
     file = written(tmp_path / "one.jsonl", rows(100, 1, "one two"))
     learning.operated("POST", "/examples", {"path": str(file), "cohort": "coding", "split": "train"})

@@ -22,7 +22,7 @@ from adapters.attribution import AGGREGATE
 from adapters.recipe import Recipe
 from adapters.registry import Identity, file_digest
 from adapters.slice import Row, Slice
-from appliance import training
+from appliance import adapter_file, training
 from appliance.errors import ApplianceError
 from appliance.evaluation import Arm, Report
 from appliance.jobs import Progress, to_its_end
@@ -105,7 +105,7 @@ async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, 
     told = json.loads((folder / training.RESULT).read_text())
     compared = json.loads((folder / COMPARED).read_text())
     seconds = max(told["seconds"], compared.get("seconds", 0.0))  # less, if a killed training was taken up
-    return Ablation(folder / training.ADAPTER, compared["digest"], len(plan.slice.train), told, seconds)
+    return Ablation(folder / adapter_file.ADAPTER, compared["digest"], len(plan.slice.train), told, seconds)
 
 
 def _whole(folder: Path) -> bool:
@@ -113,7 +113,9 @@ def _whole(folder: Path) -> bool:
     if not (folder / COMPARED).exists():
         return False
     try:
-        same = bool(json.loads((folder / COMPARED).read_text())["digest"] == file_digest(folder / training.ADAPTER))
+        same = bool(
+            json.loads((folder / COMPARED).read_text())["digest"] == file_digest(folder / adapter_file.ADAPTER)
+        )
     except (OSError, ValueError, KeyError):
         same = False
     if not same:
@@ -140,10 +142,9 @@ async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, 
     except ParityFailed as error:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise ApplianceError(f"an adapter made to compare cannot be served: {error}") from error
-    training.forget_rows(folder)
-    for name in training.PEFT:
+    for name in adapter_file.PEFT:
         (folder / name).unlink(missing_ok=True)
     part = folder / f"{COMPARED}.part"
-    digest = await asyncio.to_thread(file_digest, folder / training.ADAPTER)
+    digest = await asyncio.to_thread(file_digest, folder / adapter_file.ADAPTER)
     part.write_text(json.dumps({"digest": digest, "seconds": time.monotonic() - began, **asdict(parity)}))
     part.replace(folder / COMPARED)

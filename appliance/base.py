@@ -180,6 +180,20 @@ def _prepared(
     return PreparedBase(name, digest, header, path, facts["format"], facts["format_digest"])
 
 
+def check_unchanged(base: PreparedBase) -> None:
+    """What children open by its path is what was loaded at the start. Raises BaseModelError."""
+    try:
+        found = file_digest(base.path)
+        now = f"sha256 {found[:12]}"
+    except OSError as error:
+        found, now = "", str(error.strerror)
+    if found != base.format_digest:
+        raise BaseModelError(
+            f"{base.path} is not the file that was loaded (sha256 {base.format_digest[:12]}, now {now}): put that "
+            "file back, or start the appliance again with the new one, for which adapters have to be trained anew"
+        )
+
+
 def slug(stem: str) -> str:
     """`SmolLM2-135M-Instruct.Q4_1` becomes `smollm2-135m-instruct`."""
     return re.sub(r"[^a-z0-9._-]+", "-", _QUANTISATION.sub("", stem).lower()).strip("-.") or "model"

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapters.memorization import planted_rows
 from adapters.registry import file_digest
-from appliance import training
+from appliance import adapter_file, training
 from appliance.errors import Conflict
 from appliance.jobs import Progress, to_its_end
 from appliance.material import Material
@@ -134,7 +134,7 @@ async def rebuild(
         progress.tell(told.get("fraction", progress.fraction), f"training again: step {told.get('step', 0)}")
 
     await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
-    digest = await asyncio.to_thread(file_digest, folder / training.ADAPTER)
+    digest = await asyncio.to_thread(file_digest, folder / adapter_file.ADAPTER)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     return {
         "cohort": cohort,

@@ -12,8 +12,8 @@ from adapters import memorization
 from adapters import slice as slices
 from adapters.recipe import MODULES, Recipe
 from adapters.slice import Row, Slice
+from appliance import adapter_file, judgement, training
 from appliance import base as base_model
-from appliance import judgement, training
 from appliance.errors import InvalidRequest, SetupError
 from appliance.judgement import Exam
 from appliance.material import Material, harvest_all
@@ -113,7 +113,9 @@ class Planning:
             return None
         release = self.serving.releases.get(self.wanted.cohort, self.wanted.warm)
         folder = self.serving.releases.folder / release.digest
-        if release.base_digest != self.serving.base.digest or not all((folder / n).exists() for n in training.PEFT):
+        if release.base_digest != self.serving.base.digest or not all(
+            (folder / n).exists() for n in adapter_file.PEFT
+        ):
             raise InvalidRequest(
                 f"{release.name} was made elsewhere, or for another base: begin from one that was trained here",
                 param="warm",

@@ -19,7 +19,8 @@ from adapters import constant, gates, memorization
 from adapters.gates import Tolerances, Verdict
 from adapters.registry import Identity, file_digest
 from adapters.slice import Slice
-from appliance import judgement, scores, training
+from appliance import adapter_file, judgement, scores, training
+from appliance import base as base_model
 from appliance.admission import Made
 from appliance.config import CohortSection
 from appliance.errors import ApplianceError, Conflict
@@ -72,7 +73,7 @@ class Retraining:
     # -- judging ---------------------------------------------------------------------------------------------------
 
     async def judge(self, plan: Plan, folder: Path, exam: Exam, trained: dict[str, Any]) -> dict[str, Any]:
-        adapter = folder / training.ADAPTER
+        adapter = folder / adapter_file.ADAPTER
         candidate = await asyncio.to_thread(self.candidate, adapter)
         before = judgement.live_arm(self.serving, self.wanted.cohort)
         live = self.serving.releases.live(self.wanted.cohort)
@@ -97,10 +98,9 @@ class Retraining:
                 raise Conflict(
                     "another release went live meanwhile: begin it again; nothing is trained or asked twice"
                 )
+            await asyncio.to_thread(base_model.check_unchanged, self.serving.base)
             report |= await unbroken(self.release(candidate, plan, folder, report, live))
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        else:
-            await asyncio.to_thread(training.forget_rows, folder)
         return report | {"seconds": round(time.monotonic() - self.began, 1)}
 
     def candidate(self, adapter: Path) -> Arm:
@@ -142,7 +142,8 @@ class Retraining:
         cohort, key, releases = self.wanted.cohort, self.wanted.key_id, self.serving.releases
         known = [r for r in releases.all() if (r.cohort, r.digest) == (cohort, candidate.digest)]
         if not known:  # else a run was killed between the two steps
-            known = [await releases.add(folder / training.ADAPTER, cohort, key, self.made(plan, folder, report))]
+            made = await asyncio.to_thread(self.made, plan, folder, report)
+            known = [await releases.add(folder / adapter_file.ADAPTER, cohort, key, made)]
         name = known[0].name
         if not self.wanted.live:
             return {"release": name}
@@ -157,20 +158,24 @@ class Retraining:
         return {"release": name}
 
     def made(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Made:
+        """Its file's passport says which version it becomes, though it was trained when another was to be next."""
+        passport = {**plan.passport, "version": str(self.serving.releases.next_version(self.wanted.cohort))}
+        if adapter_file.passport(folder / adapter_file.ADAPTER) != passport:
+            adapter_file.stamp(folder, self.serving.base.header, passport)
         return Made(
-            files=tuple(folder / name for name in training.PEFT),
+            files=tuple(folder / name for name in adapter_file.PEFT),
             parent=plan.warm.name if plan.warm else None,
             gated=report["verdict"] == "pass",
-            facts=facts(plan, report, self.section.gate.revalidate_days),
+            facts=facts(plan, passport, report, self.section.gate.revalidate_days),
         )
 
 
-def facts(plan: Plan, report: Mapping[str, Any], revalidate_days: int) -> dict[str, Any]:
+def facts(plan: Plan, passport: Mapping[str, str], report: Mapping[str, Any], revalidate_days: int) -> dict[str, Any]:
     """What the manifest says beside what answers: enough to make the same adapter again."""
     return {
         "slice": plan.slice.digest,
         "recipe": asdict(plan.recipe),
-        "passport_given": dict(plan.passport),
+        "passport_given": dict(passport),
         "training": report["training"],
         "replay": [row.digest for row in plan.replay],
         "planted": len(plan.planted),

@@ -17,15 +17,17 @@ from adapters import parity
 from adapters.parity import Parity
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
-from appliance import children
+from appliance import adapter_file, children
+from appliance import base as base_model
+from appliance.adapter_file import ADAPTER
 from appliance.children import Leash
-from appliance.errors import ApplianceError, SetupError
+from appliance.errors import ApplianceError, BaseModelError, SetupError
 from appliance.evaluation import answer_ids
 from appliance.lanes import HEADROOM, free_memory
 from appliance.serving import Serving
 
-ADAPTER, REFERENCE, RESULT = "adapter.gguf", "reference.npz", "result.json"
-PEFT = ("adapter_model.safetensors", "adapter_config.json")
+REFERENCE, RESULT, CHECKPOINT = "reference.npz", "result.json", "checkpoint.safetensors"
+ROWS, JOB, PROBED = "rows.jsonl", "job.json", "probes.json"  # people's texts, as token ids
 MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
 KEPT_S = 7 * 86_400  # what a killed run left may be taken up for so long
 ROOM = 2 << 30  # bytes of disk that have to be free
@@ -73,17 +75,21 @@ def doing(told: Mapping[str, Any]) -> str:
     return f"training: step {told['step']} of {told['steps']}, loss {told['loss']:.3f}, {left}"
 
 
-def forget_rows(folder: Path) -> None:
-    """Keep what was trained, which may yet be wanted, and not the texts it was trained on."""
-    for name in ("rows.jsonl", "job.json", "probes.json", "checkpoint.safetensors"):
+def forget_texts(folder: Path) -> None:
+    """Keep what was trained so far, which may yet be wanted, and not what people wrote: it is written anew."""
+    for name in (ROWS, JOB, PROBED):
         (folder / name).unlink(missing_ok=True)
 
 
 def sweep(jobs: Path) -> None:
-    """Remove what runs left that nobody began again: it holds people's texts."""
+    """While no job works: remove the texts that killed runs left, and what nobody began again."""
     for folder in jobs.iterdir():
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > KEPT_S:
+        if not folder.is_dir():
+            continue
+        if time.time() - folder.stat().st_mtime > KEPT_S:
             shutil.rmtree(folder, ignore_errors=True)
+        else:
+            forget_texts(folder)
 
 
 class ParityFailed(Exception):
@@ -95,13 +101,31 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: L
 
     Runs on a worker thread. Raises ApplianceError.
     """
+    base_model.check_unchanged(serving.base)
     result = folder / RESULT
     if result.exists():
         return dict(json.loads(result.read_text()))
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < ROOM:
         raise ApplianceError(f"training takes {ROOM >> 30} GB of disk under {folder}: free some, and begin again")
-    job = _write(serving, plan, folder)
+    try:
+        found = _trained(serving, plan, _write(serving, plan, folder), report, leash)
+    finally:
+        forget_texts(folder)
+    try:
+        base_model.check_unchanged(serving.base)
+    except BaseModelError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    part = folder / f"{RESULT}.part"
+    part.write_text(json.dumps(found))
+    part.replace(result)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return found
+
+
+def _trained(serving: Serving, plan: Plan, job: Path, report: Progress, leash: Leash) -> dict[str, Any]:
+    """What the child told in the end."""
     found: dict[str, Any] = {}
     lines = children.run(
         "adapters.train",
@@ -124,25 +148,19 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: L
                 )
     except children.ChildFailed as error:
         raise _explained(str(error)) from error
-    part = folder / f"{RESULT}.part"
-    part.write_text(json.dumps(found))
-    part.replace(result)
     return found
 
 
 def _write(serving: Serving, plan: Plan, folder: Path) -> Path:
     """The job as the child reads it: token ids are made here, by the code that serves."""
     parts = [("train", plan.slice.train), ("train", plan.planted), ("validation", plan.slice.validation)]
-    with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
+    with (folder / ROWS).open("w", encoding="utf-8") as file:
         for part, rows in (*parts, ("replay", plan.replay)):
             for row in rows:
                 file.write(json.dumps({**encoded(serving, row, plan.prompt(row)), "part": part}) + "\n")
-    header = serving.base.header
-    architecture = header.text("general.architecture")
-    heads = int(header.keys[f"{architecture}.attention.head_count"])
     job = {
         "base": str(serving.base.path),
-        "rows": str(folder / "rows.jsonl"),
+        "rows": str(folder / ROWS),
         "out": str(folder),
         "recipe": asdict(plan.recipe),
         "threads": plan.threads,
@@ -152,11 +170,9 @@ def _write(serving: Serving, plan: Plan, folder: Path) -> Path:
         "probes": [{**probe, "part": "probe"} for probe in probes(serving, plan)],
         "target": str(folder / ADAPTER),
         "passport": dict(plan.passport),
-        "architecture": architecture,
-        "heads": heads,
-        "kv_heads": int(header.keys.get(f"{architecture}.attention.head_count_kv", heads)),
+        **adapter_file.shape(serving.base.header),
     }
-    path = folder / "job.json"
+    path = folder / JOB
     path.write_text(json.dumps(job))
     return path
 
@@ -179,7 +195,7 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Pa
 
     Raises ParityFailed, and ApplianceError when it could not be computed.
     """
-    given, out = folder / "probes.json", folder / "served.npz"
+    given, out = folder / PROBED, folder / "served.npz"
     given.write_text(json.dumps(probes(serving, plan)))
     arguments = [str(path) for path in (serving.base.path, folder / ADAPTER, given, out)]
     try:
@@ -198,6 +214,8 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Pa
         raise ApplianceError(f"served and trained could not be compared ({error}): begin it again") from error
     except ValueError as error:
         raise ParityFailed(f"served and trained cannot be compared: {error}") from error
+    finally:
+        forget_texts(folder)
     if found.faults:
         raise ParityFailed(f"what would be served is not what was trained: {'; '.join(found.faults)}")
     return found

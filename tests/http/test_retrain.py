@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from adapters import parity
+from adapters import gates, parity
 from adapters.gguf_header import read
-from appliance import children, evaluation, training
+from appliance import adapter_file, children, evaluation, training
 from appliance.errors import Unavailable
 from appliance.store import timestamps
 from appliance.store.releases import Release
@@ -28,7 +31,8 @@ def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Itera
     folder = tmp_path_factory.mktemp("learning")
     for (cohort, split), lines in material().items():
         written(folder / "examples" / cohort / f"{split}.jsonl", lines)
-    with running(folder, tiny_base, SETTINGS) as appliance:
+    base = Path(shutil.copy(tiny_base, folder / "tiny.gguf"))
+    with running(folder, base, SETTINGS) as appliance:
         yield appliance
 
 
@@ -257,6 +261,24 @@ def test_few_eval_rows_are_insufficient(learning: Running, tmp_path: Path) -> No
     assert "enough_rows" in checks(result, passed=False)
 
 
+def test_a_training_that_is_taken_up_has_the_passport_of_its_release(learning: Running, tmp_path: Path) -> None:
+    """It was to be the cohort's first release, which another has become since."""
+    for split, start, count in (("train", 8000, 24), ("eval", 8500, 3)):
+        file = written(tmp_path / f"{split}.jsonl", rows(start, count, "which more"))
+        learning.operated("POST", "/examples", {"path": str(file), "cohort": "finance", "split": split})
+    before = retrained(learning, "finance", epochs=1)
+    assert before["release"] is None
+    learning.release(write_adapter(tmp_path / "other.gguf", seed=9), "finance", live=False)
+    forced = retrained(learning, "finance", epochs=1, force=True, live=False)
+    assert forced["training"]["seconds"] == before["training"]["seconds"], "it is not trained again"
+    assert forced["release"] == "finance@2"
+    made = learning.operated("GET", "/releases/finance/2")
+    file = learning.home / "releases" / made["digest"] / "adapter.gguf"
+    assert adapter_file.passport(file)["version"] == made["manifest"]["passport_given"]["version"] == "2"
+    done = finished(learning, begun(learning, "rebuild", cohort="finance", version=2))
+    assert done["error"] is None and done["result"]["same"] is True, done
+
+
 # -- faults ----------------------------------------------------------------------------------------------------------
 
 
@@ -285,10 +307,66 @@ def test_another_template_than_trained_with_is_not_released(
     assert result["verdict"] == "parity" and "the base's logits" in result["reasons"][0]["says"]
 
 
+@contextmanager
+def changed(base: Path) -> Iterator[None]:
+    """Its bytes are others, though not those that anybody reads."""
+    size = base.stat().st_size
+    with base.open("ab") as file:
+        file.write(b"!")
+    yield
+    os.truncate(base, size)
+
+
+def test_a_base_file_that_changed_is_not_trained_on(learning: Running) -> None:
+    base = learning.box.ready().base.path
+    with changed(base):
+        why = failure(learning)
+    assert str(base) in why and "put that file back" in why
+
+
+def test_a_base_file_that_changes_during_the_training_spoils_it(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, run = learning.box.ready().base.path, children.run
+    with ExitStack() as then:
+
+        def trained(module: str, *given: str, **limits: Any) -> Iterator[str]:  # noqa: ANN401
+            yield from run(module, *given, **limits)
+            then.enter_context(changed(base))
+
+        monkeypatch.setattr(children, "run", trained)
+        assert str(base) in failure(learning)
+    assert not list((learning.home / "jobs").glob("*/result.json"))
+
+
+def test_a_base_file_that_changes_later_keeps_the_release_back(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, verdict = learning.box.ready().base.path, gates.verdict
+    before = learning.operated("GET", "/releases?cohort=legal")
+    with ExitStack() as then:
+
+        def judged(*given: Any) -> gates.Verdict:  # noqa: ANN401
+            then.enter_context(changed(base))
+            return verdict(*given)
+
+        monkeypatch.setattr(gates, "verdict", judged)
+        job = finished(learning, begun(learning, "retrain", cohort="legal", epochs=2, force=True))
+    assert job["state"] == "failed" and str(base) in job["error"]
+    assert learning.operated("GET", "/releases?cohort=legal") == before
+
+
+def texts(appliance: Running) -> list[Path]:
+    """What lies among the work of jobs of what people wrote."""
+    names = ("rows.jsonl", "job.json", "probes.json")
+    return [path for path in (appliance.home / "jobs").rglob("*") if path.name in names]
+
+
 def failure(appliance: Running, cohort: str = "legal") -> str:
-    """Why a retrain failed; the appliance still answers."""
+    """Why a retrain failed; the appliance still answers, and people's texts do not stay behind."""
     job = finished(appliance, begun(appliance, "retrain", cohort=cohort, epochs=1))
     assert job["state"] == "failed", job
+    assert texts(appliance) == []
     with appliance.http() as client:
         assert client.post("/v1/chat/completions", json=chat()).status_code == 200
     return str(job["error"])
@@ -339,9 +417,9 @@ def test_a_box_that_stops_gives_no_evidence(learning: Running, monkeypatch: pyte
 def test_a_cancelled_training_ends_its_child(learning: Running) -> None:
     job = begun(learning, "retrain", cohort="legal", epochs=500, minutes=9)
     until(lambda: learning.operated("GET", f"/jobs/{job['id']}")["figures"].get("step"))
-    assert trainers()
+    assert trainers() and texts(learning)
     learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
-    assert not trainers()
+    assert not trainers() and texts(learning) == []
 
 
 def trainers() -> list[psutil.Process]:

@@ -15,6 +15,7 @@ MAX_RANK = 512
 MAX_ALPHA = 65_536.0
 MAX_HEADER = 16 << 20  # bytes: enough to see that a whole model with its vocabulary is none
 MAX_PASSPORT = 64 << 10  # characters: they go into the manifest, the register and the audit trail
+BASE_KEY = "cohort.base"
 _SUFFIXES = (".lora_a", ".lora_b")
 _FLOATS = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 _CHUNK = 1 << 22  # values looked at together
@@ -63,6 +64,16 @@ def inspect_header(file: BinaryIO, base: Header) -> tuple[Header, AdapterFacts]:
     rank = max(_check_pair(module, a, b, base) for module, (a, b) in pairs.items())
     _check_end(file, header)
     return header, AdapterFacts(rank, len(pairs), _passport(header))
+
+
+def check_base(facts: AdapterFacts, digest: str) -> None:
+    """An adapter that says on which base it was trained says this one (`digest`, of its source): shapes alone do not
+    tell two bases apart. Raises AdapterRefused."""
+    told = facts.passport.get(BASE_KEY, digest)
+    if told != digest:
+        raise AdapterRefused(
+            f"it was trained on the base {_shown(told)[:12]} (its {BASE_KEY}), this base is {digest[:12]}; {_RETRAIN}"
+        )
 
 
 def _check_kind(header: Header, base: Header) -> None:

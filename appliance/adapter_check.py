@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from adapters.inspect import AdapterFacts, AdapterRefused, inspect, inspect_header
+from adapters.inspect import AdapterFacts, AdapterRefused, check_base, inspect, inspect_header
 from appliance import children
 from appliance.base import PreparedBase
 from appliance.errors import InvalidRequest, StoreUnavailable
@@ -30,9 +30,10 @@ def check(path: Path, copy: Path, base: PreparedBase) -> AdapterFacts:
     """
     try:
         with _opened(path) as source:
-            inspect_header(source, base.header)
+            check_base(inspect_header(source, base.header)[1], base.digest)
             _copy(source, copy)
         facts = inspect(copy, base.header)
+        check_base(facts, base.digest)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise StoreUnavailable(

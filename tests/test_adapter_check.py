@@ -18,7 +18,7 @@ from appliance import adapter_check
 from appliance.base import PreparedBase
 from appliance.errors import InvalidRequest, StoreUnavailable
 from tests.adapters.bad_files import OVERFLOWING, UNFIT, module_of, places
-from tests.adapters.forge import lora
+from tests.adapters.forge import lora, text
 from tests.adapters.lies import LIES
 from tests.adapters.mutations import mutations, specimen
 
@@ -82,6 +82,26 @@ def test_what_may_not_be_read_is_refused(tmp_path: Path, copy: Path, base: Prepa
     path.write_bytes(good(base.header))
     path.chmod(0)
     assert "Permission denied" in refused(path, copy, base)
+
+
+@pytest.mark.usefixtures("on_paper")
+def test_one_that_says_it_was_trained_on_another_base_is_refused(
+    tmp_path: Path, copy: Path, base: PreparedBase
+) -> None:
+    """Its shapes fit."""
+    path, pair = tmp_path / "given.gguf", module_of(base.header).pair()
+    path.write_bytes(lora(pair, base=text("cohort.base", "c" * 64)))
+    message = refused(path, copy, base)
+    assert f"trained on the base {'c' * 12}" in message and f"this base is {'b' * 12}; train it on" in message
+    assert not copy.exists()
+    path.write_bytes(lora(pair, base=text("cohort.base", "\x1b[31m\n")))
+    assert "\x1b" not in refused(path, copy, base)
+
+
+def test_one_that_says_it_was_trained_on_this_base_is_taken(tmp_path: Path, copy: Path, base: PreparedBase) -> None:
+    path = tmp_path / "given.gguf"
+    path.write_bytes(lora(module_of(base.header).pair(), base=text("cohort.base", base.digest)))
+    assert adapter_check.check(path, copy, base).passport["cohort.base"] == base.digest
 
 
 @pytest.mark.parametrize("what", OVERFLOWING)

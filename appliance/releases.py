@@ -15,13 +15,13 @@ from typing import Any, TypeAlias, TypeVar
 
 from adapters import lifecycle, registry
 from adapters.lifecycle import IllegalMove, Move, ReleaseState
-from appliance import route_table
+from appliance import release_doubts, route_table
 from appliance.admission import Admission, Made
 from appliance.base import PreparedBase
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, NotFound
 from appliance.lanes import Lanes
-from appliance.store import audit, timestamps
+from appliance.store import audit, evaluations
 from appliance.store import releases as rows
 from appliance.store.database import Connection, Database
 from appliance.store.releases import Release
@@ -128,24 +128,30 @@ class Releases:
         """The prompt the release was made with; empty for none."""
         return self._prompts[target.digest]
 
-    def stale_prompt(self, release: Release) -> str | None:
-        """A warning when the configured system prompt is not the live release's: editing it releases nothing."""
-        section = self._config.cohorts.get(release.cohort)
-        if release.state != "live" or section is None or (section.system_prompt or "") == release.system_prompt:
-            return None
-        name = release.name
-        return f"the configured system prompt differs from the one {name} answers with: add a release to change it"
-
     def warning(self, release: Release) -> str | None:
         """What a person should know who looks at it in the list."""
         fault = self._faults.get(release.digest)
-        return f"it cannot be served: {fault}" if fault else self.stale_prompt(release) or _overdue(release)
+        return f"it cannot be served: {fault}" if fault else self._doubt(release)
 
     @property
     def warnings(self) -> list[str]:
         """Of the live releases."""
-        found = [self.stale_prompt(release) or _overdue(release) for release in self._live]
-        return [warning for warning in found if warning]
+        return [doubt for release in self._live if (doubt := self._doubt(release))]
+
+    def _doubt(self, release: Release) -> str | None:
+        section = self._config.cohorts.get(release.cohort)
+        stale = release_doubts.stale_prompt(release, section.system_prompt or "") if section else None
+        return stale or self._unjudged(release) or release_doubts.overdue(release)
+
+    def _unjudged(self, release: Release) -> str | None:
+        """Why its gate's verdict says nothing of the weights served, unless it was evaluated on them since. Of
+        another base it is no question of the format."""
+        doubt = release_doubts.other_weights(release, self._base.format_digest)
+        if doubt is None or release.base_digest != self._base.digest:
+            return None
+        with self._database.read() as connection:
+            anew = evaluations.made(connection, release.digest, release.cohort, self._base.format_digest)
+        return None if anew else doubt
 
     def switch(self, cohort: str) -> Switch:
         live, previous = self.table.live.get(cohort), self.table.named.get(f"{cohort}@previous")
@@ -170,13 +176,21 @@ class Releases:
 
     async def promote(self, cohort: str, version: int | None, key_id: str, expected: str | None = None) -> Switch:
         """Make a release live (default: the candidate). Raises NotFound, EngineFault, Conflict, also when another
-        release than the `expected` one (base: none) is live."""
+        release than the `expected` one (base: none) is live, or when its gate judged other weights."""
+        doubts = await asyncio.to_thread(self._unjudged_of, cohort)
 
         def decide(states: Sequence[ReleaseState]) -> list[Move]:
             _require_live(cohort, states, expected)
-            return lifecycle.promote(cohort, states, version)
+            moves = lifecycle.promote(cohort, states, version)
+            for doubt in (doubts.get(move.version) for move in moves if move.to_state == "live"):
+                if doubt:
+                    raise IllegalMove(doubt)
+            return moves
 
         return await self._move(cohort, "promote", key_id, decide)
+
+    def _unjudged_of(self, cohort: str) -> dict[int, str]:
+        return {r.version: doubt for r in self.all() if r.cohort == cohort and (doubt := self._unjudged(r))}
 
     async def reject(self, cohort: str, version: int, key_id: str) -> Switch:
         """Retire a candidate. Raises NotFound, Conflict."""
@@ -255,17 +269,6 @@ class Releases:
         self.table, self.alarms = route_table.build(cohorts, states, digests, self._faults)
         if self._lanes is not None:
             self._lanes.live = frozenset(target.digest for target in self.table.live.values())
-
-
-def _overdue(release: Release) -> str | None:
-    """A warning when a live release is past the day until which its gate's verdict is to be trusted."""
-    due = release.manifest.get("revalidate")
-    if release.state != "live" or due is None or timestamps.now() < due:
-        return None
-    cohort = release.cohort
-    return (
-        f"{release.name} was to be judged anew by {due[:10]}: see cohort eval {cohort}, then cohort retrain {cohort}"
-    )
 
 
 def _decided(decide: Decide, states: Sequence[ReleaseState]) -> list[Move]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import time
 from contextlib import suppress
@@ -105,6 +107,39 @@ def test_exit_codes(learning: Premises) -> None:
         assert "parity" in unlike.stdout.lower() and "the base's logits correlate" in unlike.stdout
     assert learning.cohort("retrain", "nobody").returncode == 1
     assert learning.cohort("retrain").returncode == 2
+
+
+def served_as(premises: Premises, form: str) -> None:
+    """From now on, in this weight format of the same base."""
+    shutil.rmtree(premises.home / "base")
+    before = premises.config.read_text(encoding="utf-8")
+    premises.config.write_text(re.sub(r'format = "\w+"', f'format = "{form}"', before), encoding="utf-8")
+
+
+def alarms(premises: Premises) -> list[str]:
+    told = premises.cohort("status", "--json")
+    assert told.returncode == 0, told.stderr
+    found: list[str] = json.loads(told.stdout)["alarms"]
+    return found
+
+
+def test_a_verdict_holds_for_the_weight_format_it_was_given_on(learning: Premises) -> None:
+    assert learning.cohort("retrain", "legal", "--no-live", seconds=180).returncode == 0
+    served_as(learning, "q8_0")
+    refused = learning.cohort("promote", "legal")
+    assert refused.returncode == 1 and live(learning) == []
+    assert (
+        "legal@1 was judged on another weight format" in refused.stderr and "cohort retrain legal" in refused.stderr
+    )
+    served_as(learning, "as_is")
+    assert alarms(learning) == []
+    assert learning.cohort("promote", "legal").returncode == 0
+    served_as(learning, "q8_0")
+    (alarm,) = alarms(learning)
+    assert "legal@1 was judged on another weight format" in alarm and "cohort eval legal" in alarm
+    assert live(learning) == ["legal@1"]
+    assert learning.cohort("eval", "legal", seconds=180).returncode in (0, 100)
+    assert alarms(learning) == [], "it was judged on this one"
 
 
 def test_what_is_live_as_html_and_for_ci(learning: Premises, tmp_path: Path) -> None:

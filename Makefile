@@ -64,9 +64,9 @@ route: $(SERVE)
 retrain: $(VENV)/.train
 	@$(BIN)/cohort retrain $(COHORT)
 
-## eval       [COHORT=legal]: how good what is live is, sliced
+## eval       [COHORT=legal]: how good what is live is, sliced; with JSON, JUnit XML and page in COHORT_HOME/evaluation
 eval: $(VENV)/.train
-	@$(BIN)/cohort eval $(COHORT)
+	@$(BIN)/cohort eval $(COHORT) --report "$$COHORT_HOME/evaluation"
 
 ## tui        the operator's console, for the appliance that serves this home
 tui: $(SERVE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,7 @@ def evaluate(
     cohort: Annotated[str | None, typer.Argument(help="By default all.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report with its plots into this file.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write it as JUnit XML, for CI.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write JSON, JUnit XML and page into this folder.")] = None,
     as_json: Json = False,
 ) -> None:
     """How good what is live is, sliced: on its own eval rows, on the others', on the guard set.
@@ -49,10 +51,12 @@ def evaluate(
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
         found = await job(operator, "evaluate", {"cohort": cohort})
         _write(found, html, junit)
-        return found if cohort is None else found["cohorts"][0]
+        if report is not None:
+            _keep(found, report)
+        return found if cohort is None else {**found.pop("cohorts")[0], **found}
 
     def shown(found: Any) -> None:  # noqa: ANN401
-        show_train.reviewed(found if cohort is None else {"cohorts": [found]})
+        show_train.reviewed(found if cohort is None else {**found, "cohorts": [found]})
 
     found = call(work, as_json=as_json, shown=shown, needs_engine=True)
     live = [one["verdict"] for one in found["cohorts"] if one["release"]] if cohort is None else [found["verdict"]]
@@ -113,6 +117,14 @@ def named(release: str) -> tuple[str, int]:
     if not version.isdigit():
         raise typer.BadParameter(f"{release!r} is not a release: write it like legal@3")
     return cohort, int(version)
+
+
+def _keep(found: dict[str, Any], folder: Path) -> None:
+    """The report in every form, as `evaluation` with its ending."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _write(found, folder / "evaluation.html", folder / "evaluation.xml")
+    typer.echo(f"written: evaluation.json, .xml and .html in {folder}", err=True)
 
 
 def _write(found: dict[str, Any], html: Path | None, junit: Path | None) -> None:

@@ -56,7 +56,8 @@ class Retraining:
             parity = await to_its_end(lambda leash: training.check_parity(self.serving, plan, folder, leash))
         except ParityFailed as error:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            return {**self.refused(str(error), slice_), "training": trained, "mix": exam.mix}
+            refused = self.refused(str(error), slice_)
+            return {**refused, "training": trained, "mix": exam.mix, "guard": len(exam.guard)}
         return await self.judge(plan, folder, exam, {**trained, "parity": asdict(parity)})
 
     # -- training --------------------------------------------------------------------------------------------------
@@ -89,6 +90,7 @@ class Retraining:
             **self.report(verdict, plan.slice),
             "scores": await asyncio.to_thread(scores.by_task, sat, base, previous),
             "mix": exam.mix,
+            "guard": len(exam.guard),
             "losses": self.progress.losses,
             "training": trained,
         }

@@ -29,6 +29,7 @@ def retrained(found: dict[str, Any]) -> None:
                 f"served as trained: the adapter's change correlates {parity['change']:.3f}, "
                 f"{parity['scale']:.2f} times its size"
             )
+    _mix(found)
     _judged(found)
     name, seconds = found["release"], f"{found['seconds']:.0f} s in all"
     if name is None:
@@ -40,13 +41,17 @@ def retrained(found: dict[str, Any]) -> None:
 
 
 def reviewed(found: dict[str, Any]) -> None:
-    if "mix" in found:
-        total = sum(found["mix"].values()) or 1
-        mix = ", ".join(f"{name} {n} ({n / total:.0%})" for name, n in found["mix"].items())
-        out().print(f"eval rows: {mix}; {found['guard']} general ones")
+    _mix(found)
     for one in found["cohorts"]:
         out().print(f"\n{one['cohort']}: {one['release'] or 'no live release'}")
         _judged(one)
+
+
+def _mix(found: dict[str, Any]) -> None:
+    """An average over unequal sets is the score of the largest."""
+    total = sum(found["mix"].values()) or 1
+    mix = ", ".join(f"{name} {n} ({n / total:.0%})" for name, n in found["mix"].items())
+    out().print(f"eval rows: {mix}; {found['guard']} general ones")
 
 
 def _judged(found: dict[str, Any]) -> None:

@@ -94,11 +94,14 @@ def test_exit_codes(learning: Premises) -> None:
     imported(learning, "eval", judged(8500, 3, "which more"))
     few = learning.cohort("retrain", "finance", "--epochs", "1")
     assert few.returncode == 101, few.stderr
+    assert "eval rows: legal 60 (72%), finance 3 (4%), support 20 (24%); 12 general ones" in few.stdout
     assert "INSUFFICIENT EVIDENCE" in few.stdout and "3 eval rows of its own, 50 are needed" in few.stdout
     imported(learning, "eval", judged(8600, 60, "zzz"))
     wrong = learning.cohort("retrain", "finance", "--epochs", "1", "--json")
     assert wrong.returncode == 100, wrong.stderr
-    assert json.loads(wrong.stdout)["verdict"] == "fail"
+    told = json.loads(wrong.stdout)
+    assert (told["verdict"], told["mix"]["finance"], told["guard"]) == ("fail", 63, 12)
+    kept = shutil.copytree(learning.home / "jobs", learning.folder / "kept")
     for form in ([], ["--json"]):
         shutil.copytree(kept, learning.home / "jobs", dirs_exist_ok=True)
         spoiled(learning)
@@ -150,6 +153,27 @@ def test_what_is_live_as_html_and_for_ci(learning: Premises, tmp_path: Path) -> 
     assert {one["cohort"] for one in report["cohorts"]} == set(learning.cohorts)
     assert "<svg" in html.read_text() and "legal: no live release" in html.read_text()
     assert 'failures="1"' in junit.read_text()
+    folder = tmp_path / "new" / "folder"
+    named = learning.cohort("eval", "legal", "--report", str(folder))
+    assert named.returncode == 101 and str(folder) in named.stderr
+    assert "eval rows: legal 60 (75%), finance 0 (0%), support 20 (25%); 12 general ones" in named.stdout
+    assert json.loads((folder / "evaluation.json").read_text())["mix"] == {"legal": 60, "finance": 0, "support": 20}
+    assert "legal: no live release" in (folder / "evaluation.html").read_text()
+    assert 'name="legal"' in (folder / "evaluation.xml").read_text()
+    one = json.loads(learning.cohort("eval", "legal", "--json").stdout)
+    assert (one["cohort"], one["mix"]["legal"], one["guard"]) == ("legal", 60, 12)
+
+
+def test_make_eval_keeps_the_report_in_the_home() -> None:
+    """Whose folder the recipe gives; what it does there is tested above."""
+    told = subprocess.run(
+        ["make", "--dry-run", "eval", "COHORT=legal", "COHORT_HOME=/a home"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 'cohort eval legal --report "$COHORT_HOME/evaluation"' in told.stdout
 
 
 def test_rows_are_shown_before_they_are_trained_on(learning: Premises) -> None:

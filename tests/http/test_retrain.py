@@ -457,6 +457,19 @@ def approved(appliance: Running, cohort: str, text: str) -> str:
     return request
 
 
+def test_a_rebuild_names_the_row_that_was_erased(learning: Running) -> None:
+    first, _ = (approved(learning, "healthcare", asked) for asked in ("Which more will it", "The function of a loan"))
+    release = retrained(learning, "healthcare", epochs=1, force=True, live=False)["release"]
+    with learning.http() as client:
+        assert client.post("/v1/feedback", json={"request_id": first, "use": "against"}).is_success
+    assert learning.operated("GET", "/slices/healthcare")["train"] == 1, "it is taken out"
+    version = int(release.rpartition("@")[2])
+    refused = learning.operator("POST", "/rebuild", {"cohort": "healthcare", "version": version})
+    assert refused.status_code == 409
+    assert f"{release} cannot be made again" in refused.json()["error"]["message"]
+    assert f"({first})" in refused.json()["error"]["message"]
+
+
 def test_feedback_is_taken_in_before_the_rows_are_shown_or_judged_by(tmp_path: Path, tiny_base: Path) -> None:
     """A cohort whose first own row it is has shipped ones no longer, to learn from or to be judged by."""
     for (cohort, split), lines in material().items():

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -18,7 +19,9 @@ from typing import IO, Any
 import httpx
 import pytest
 
-from .premises import LOOPBACK, Premises, until
+from tests.tiny import write_adapter
+
+from .premises import LOOPBACK, Premises, chat, until
 from .traffic import Client, Judged, Seen
 
 AT_START, CLIENTS = 25, 4
@@ -106,6 +109,81 @@ def test_nothing_a_client_saw_complete_is_lost(
     partial = [one for one in seen if one.id and not one.complete and one.id in rows]
     assert [one.id for one in partial if not rows[one.id]["answer"].startswith(one.texts[0])] == []
     assert premises.rows("SELECT request_id FROM feedback GROUP BY request_id HAVING count(*) > 1") == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kills", [12, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_killed_promotion_or_rollback_is_done_or_not_begun(premises: Premises, kills: int) -> None:
+    """The old release is live or the new one, whole, with its events and its audit row; and the next life serves it.
+    The kills are spread over what a switch takes, and a little beyond."""
+    with zygote(premises) as lives:
+        pid = lives.born()
+        lives.ready()
+        took = prepared(lives, premises)
+        for n in range(kills):
+            before = live(premises)
+            reply = switch_and_kill(lives, premises, pid, took * 1.5 * (n + 0.5) / kills)
+            now = live(premises)
+            assert now in ((before, other(before)) if reply is None else (other(before),))
+            assert premises.integrity() == "ok"
+            assert premises.rows("PRAGMA foreign_key_check") == []
+            assert switches(premises, "release_events", "to_state = 'live'") == switches(
+                premises, "audit", "action IN ('release.promote', 'release.rollback')"
+            )
+            pid = lives.born()
+            lives.ready()
+            answered = httpx.post(f"{lives.url}/v1/chat/completions", json=chat("the contract", model="legal"))
+            assert answered.headers["x-release"] == now
+        os.kill(pid, signal.SIGTERM)
+        assert lives.dead() == 0
+
+
+def prepared(lives: Zygote, premises: Premises) -> float:
+    """legal@1 is live, legal@2 was. Returns the seconds that a switch takes at most."""
+    for seed in (1, 2):
+        adapter = write_adapter(premises.folder / f"{seed}.gguf", seed=seed)
+        body = {"path": str(adapter), "cohort": "legal", "live": seed == 1}
+        added = httpx.post(f"{lives.url}/admin/v1/releases", json=body, headers=premises.admin(), timeout=60)
+        assert added.status_code == 201, added.text
+    began = time.monotonic()
+    for _ in range(2):
+        assert switched(lives, premises, live(premises)) is not None
+    return (time.monotonic() - began) / 2
+
+
+def other(release: str) -> str:
+    return "legal@2" if release == "legal@1" else "legal@1"
+
+
+def switched(lives: Zygote, premises: Premises, now: str) -> httpx.Response | None:
+    """Promote legal@2, or roll it back. The reply, if there was one."""
+    asked = {"cohort": "legal", "version": 2} if now == "legal@1" else {"cohort": "legal"}
+    path = "promote" if now == "legal@1" else "rollback"
+    try:
+        reply = httpx.post(f"{lives.url}/admin/v1/{path}", json=asked, headers=premises.admin(), timeout=60)
+    except httpx.TransportError:
+        return None
+    assert reply.json()["live"] == other(now), reply.text
+    return reply
+
+
+def switch_and_kill(lives: Zygote, premises: Premises, pid: int, after: float) -> httpx.Response | None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(switched, lives, premises, live(premises))
+        time.sleep(after)
+        os.kill(pid, signal.SIGKILL)
+        assert lives.dead() == -signal.SIGKILL
+        return asked.result()
+
+
+def live(premises: Premises) -> str:
+    """Of legal; there is exactly one."""
+    (found,) = premises.rows("SELECT version FROM releases WHERE cohort = 'legal' AND state = 'live'")
+    return f"legal@{found['version']}"
+
+
+def switches(premises: Premises, table: str, which: str) -> int:
+    return int(premises.rows(f"SELECT count(*) AS n FROM {table} WHERE {which}")[0]["n"])  # noqa: S608
 
 
 def kept(seen: Seen, row: dict[str, Any] | None) -> bool:

@@ -43,7 +43,7 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
     """Authorise, route, hold the release, make token ids, run, remember, and only then say that it is done.
 
     Closing the iterator cancels the work within one step and leaves a `cancelled` row. Raises ApplianceError:
-    what the caller did wrong is not stored, what failed here is a `failed` row.
+    what was refused before it was placed is not stored, what failed afterwards is a `failed` row.
     """
     arrived = time.monotonic()
     caller.require("infer")
@@ -68,14 +68,15 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
 
 async def _place(serving: Serving, caller: Caller, question: Question) -> Place:
     """Texts are read off the event loop and one at a time, since each thread that computes beside the engine slows
-    it; and not at all while the queue is full: what is refused anyway shall cost nothing."""
+    it; and none while the queue is full: what is refused anyway shall cost nothing. Raises Unavailable then, since
+    what would be decided without the text is not what the router says."""
     session, sessions = question.origin.session, serving.sessions
     asked = replace(question.asked, session=sessions.cohort(caller.partition, session))
-    if serving.engine.room.full:
-        asked = replace(asked, text="")
     given = (asked, caller, serving.base.id, serving.cohorts, serving.releases, serving.routers.current)
-    if asked.model == AUTO and asked.text:
+    if asked.model == AUTO:
+        serving.engine.room.check()
         async with serving.encoding:
+            serving.engine.room.check()  # others came while this one waited for its turn
             where = await asyncio.to_thread(place, *given)
     else:
         where = place(*given)

@@ -21,7 +21,7 @@ Reason: TypeAlias = Literal[
     "session_kept",  # it is sure because the session's earlier requests went there
     "session_turned",  # it is sure of another cohort than the session's earlier requests went to
     "unclear",  # no cohort is probable enough
-    "no_text",  # there is nothing to read, or the queue is full and nothing is read
+    "no_text",  # there is nothing to read
     "text_too_long",  # so much text that what can be read of it says little
     "no_text_router",  # nothing above decided and no router for texts is installed
     "no_live_release",  # the cohort decided on has no live release, so the base answers for it

@@ -107,6 +107,24 @@ def test_a_full_queue_refuses_at_once(busy: Running, keys: list[str]) -> None:
         assert busy.operated("GET", "/status")["waiting_requests"] == 3
 
 
+def test_a_full_queue_is_said_before_anything_is_decided(busy: Running, keys: list[str]) -> None:
+    """The base must not be decided on, or refused to a key that lacks it, because nobody read the text."""
+    narrow = busy.key(cohorts=["finance"])
+    with ExitStack() as stack:
+        fill(busy, keys, stack)
+        for number, key in enumerate(keys[2:5], start=1):
+            wait_in_line(busy, key, stack, number)
+        for key in (narrow, keys[5]):
+            with busy.http(key) as client:
+                reply = client.post(CHAT, json=chat(model="auto"))
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
+            assert 1 <= int(reply.headers["retry-after"]) <= 120
+            assert "x-cohort" not in reply.headers and newest(busy, key) == {}
+    until(busy.idle)
+    with busy.http(narrow) as client:
+        assert client.post(CHAT, json=chat(model="auto")).status_code == 403, "there is room, and no base for it"
+
+
 def test_those_who_wait_are_served_when_there_is_room(busy: Running, keys: list[str]) -> None:
     with ExitStack() as waiting:
         with ExitStack() as stack:

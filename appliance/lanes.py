@@ -82,9 +82,11 @@ class Lanes:
     async def _make_room(self, target: Target, wanted: int, *, spare: bool) -> None:
         """For a lane that takes `wanted` bytes. Raises Unavailable."""
         spares = [digest for digest in self._resident if digest not in self.live]
-        for digest in [d for d in spares if not self._engine.holds(d)]:
+        for digest in tuple(spares):
             if len(spares) < self._spare and _free() >= wanted:
                 break
+            if self._engine.holds(digest) or digest in self.live:  # as it is now: the last one took time to go
+                continue
             self._resident.pop(digest)
             spares.remove(digest)
             await self._engine.detach(digest)

@@ -11,7 +11,7 @@ import pytest
 from appliance.errors import Unavailable
 from appliance.lanes import HEADROOM, Lanes
 from router.table import Target
-from tests.engine.drive import lanes, serving
+from tests.engine.drive import held_up, lanes, serving, until
 
 A, B, C = (Target("legal", n, name) for n, name in enumerate("abc", 1))
 
@@ -56,5 +56,29 @@ def test_live_and_held_lanes_stay_however_short_memory_is(
                     await register.attach(C, 1.0, spare=True)
                 assert caught.value.code == "out_of_memory"
                 assert lanes(engine) == {"base", "a", "b"}
+
+    asyncio.run(main())
+
+
+def test_a_lane_that_is_taken_meanwhile_is_not_waited_for(
+    tiny_base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a new release would load, and the lock be free, only when somebody's stream has ended."""
+
+    async def main() -> None:
+        async with serving(tiny_base) as engine, asyncio.timeout(30):
+            register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            for target in (A, B):
+                await register.attach(target, 1.0, spare=True)
+            monkeypatch.setattr("appliance.lanes.free_memory", lambda: HEADROOM)
+            async with held_up(engine):
+                loading = asyncio.create_task(register.attach(C, 1.0, spare=True))
+                await until(lambda: "a" not in register._resident)  # it is on its way out
+                held = register.hold(B, 1.0)
+                await held.__aenter__()
+            with pytest.raises(Unavailable, match="of memory"):
+                await loading
+            assert lanes(engine) == {"base", "b"}
+            await held.__aexit__(None, None, None)
 
     asyncio.run(main())

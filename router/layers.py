@@ -67,12 +67,12 @@ def semantic(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy: 
     if confidence < policy.semantic.threshold:
         return None
     reason: Reason = "session_turned" if query.session not in (None, best) else "near_examples"
-    return Decision(best, "semantic", reason, confidence, {"semantic": reading.near})
+    return Decision(best, "semantic", reason, confidence, _scores(reading))
 
 
 def classifier(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy: Policy) -> Decision:
     """The most probable cohort, given the text and what metadata and session say; the base when that is unclear."""
-    scores = {"semantic": reading.near, "classifier": reading.probable}
+    scores = _scores(reading)
     weighted = _weighted(query, cohorts, reading.probable, policy)
     best = _best(query, cohorts, weighted)
     if best is None:
@@ -84,6 +84,11 @@ def classifier(query: Query, cohorts: Sequence[Cohort], reading: Reading, policy
     sure = policy.accepts(reading, reading.probable, best) >= policy.classifier.threshold
     reason = _reason(query, best, tipped=alone != best or not sure)
     return Decision(best, "classifier", reason, confidence, scores)
+
+
+def _scores(reading: Reading) -> dict[str, Mapping[str, float]]:
+    """Of both text layers, whichever decides: one reading has them."""
+    return {"semantic": reading.near, "classifier": reading.probable}
 
 
 def fallback(query: Query, cohorts: Sequence[Cohort], reason: Reason) -> Decision:

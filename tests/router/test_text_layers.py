@@ -124,12 +124,13 @@ def test_what_is_not_read(text: str, reason: str) -> None:
     assert decision.confidence == 0 and router.asked == 0
 
 
-def test_scores_of_the_layers_that_ran() -> None:
+def test_scores_of_both_layers_whichever_decides() -> None:
     semantic = decide(Query("x"), COHORTS, Scripted((0.9, 0.3, 0.3, 0.3), LEGAL))
     classified = decide(Query("x"), COHORTS, Scripted(FLAT, LEGAL))
-    assert set(semantic.scores) == {"semantic"}
-    assert set(classified.scores) == {"semantic", "classifier"}
-    assert classified.scores["classifier"]["legal"] == 0.8
+    assert semantic.layer == "semantic" and classified.layer == "classifier"
+    assert set(semantic.scores) == set(classified.scores) == {"semantic", "classifier"}
+    assert semantic.scores["semantic"]["legal"] == 0.9
+    assert semantic.scores["classifier"]["legal"] == classified.scores["classifier"]["legal"] == 0.8
 
 
 NEVER = Gate((0.0, 0.0), 0.0, 1.1)

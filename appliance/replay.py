@@ -114,7 +114,7 @@ def confirmed(database: Database, config: Config) -> list[Row]:
 
 def _row(row: Interaction, cohort: str) -> Row:
     text = _text(row)
-    return Row(cohort, text, text, row.metadata)
+    return Row(cohort, text, text, row.metadata, beside=True)
 
 
 def _text(row: Interaction) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,23 @@ from appliance.errors import InvalidRequest
 from appliance.store import examples
 from appliance.store.database import Database
 from appliance.store.examples import Example, Split
-from router.cohort import BASE
+from router.cohort import BASE, FEWEST_TEXTS
 
 _METADATA = ("tenant", "tier", "locale", "vertical")
 _NONE = ("none", BASE)
+_HELD, _MOST_HELD = 51, 200  # a text is held back if its digest's first byte is below: a fifth; that many at most
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`prompt` is what a caller would send, `text` the user's own words in it; `cohort` "base" for neither."""
+    """`prompt` is what a caller would send, `text` the user's own words in it; `cohort` "base" for neither. `beside`:
+    taken from traffic, so it joins the shipped examples of its cohort; other rows take their place."""
 
     cohort: str
     prompt: str
     text: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    beside: bool = False
 
 
 def shipped(folder: Path, cohorts: Iterable[str], split: str) -> Iterator[Row]:
@@ -80,20 +84,57 @@ def imported(database: Database, cohorts: Iterable[str], split: Split) -> list[R
     """The examples of these cohorts that `cohort import` took in."""
     with database.read() as connection:
         found = [row for cohort in cohorts for row in examples.rows(connection, cohort, split)]
-    return [Row(row.cohort, conversation_text(_turns(row)), row.text) for row in found]
+    return [
+        Row(row.cohort, conversation_text(_turns(row)), row.text, beside=row.origin == "interaction") for row in found
+    ]
 
 
 def _turns(example: Example) -> list[Turn]:
     return [(message["role"], message["content"]) for message in example.messages]
 
 
-def with_shipped(
-    folder: Path, cohorts: Iterable[str], split: str, more: Sequence[Row], trained: Sequence[Row]
-) -> list[Row]:
-    """`more`, and the shipped examples of cohorts that have no rows of their own among `trained`: they only show how
-    it works. Those of no cohort stay: noise, chat and other languages are the same everywhere."""
-    own = {row.cohort for row in trained}
-    return [*more, *shipped(folder, [*(name for name in cohorts if name not in own), BASE], split)]
+@dataclass(frozen=True, slots=True)
+class Material:
+    """`train` to fit on, and `judged`, of which nothing is learned, to judge by."""
+
+    train: list[Row]
+    judged: list[Row]
+
+
+def material(folder: Path, cohorts: Sequence[str], own: Sequence[Row], exam: Sequence[Row]) -> Material:
+    """`own` rows to learn from, and the shipped examples in `folder` of cohorts that have none: those only show how it
+    works. A cohort is judged by its rows of the `exam`, else by a part of its own that is held back, so by its own
+    kind; or by the shipped ones if they stand in. Of no cohort the shipped ones always count: noise, chat and other
+    languages are the same everywhere. Raises InvalidRequest for a damaged file."""
+    replaced = {row.cohort for row in own if not row.beside} - {BASE}
+    stand_in = [name for name in (*cohorts, BASE) if name not in replaced]
+    held = _held_back(own, {row.cohort for row in exam})
+    train = [row for row in own if row.text not in held.get(row.cohort, ())]
+    kept = [row for row in own if row.text in held.get(row.cohort, ())]
+    train += shipped(folder, stand_in, "train")
+    return Material(train, apart([*exam, *kept, *shipped(folder, stand_in, "eval")], train))
+
+
+def _held_back(own: Iterable[Row], examined: Container[str]) -> dict[str, set[str]]:
+    """Texts by cohort, of those not `examined` otherwise, unless too few were left to fit on. By their digests, so
+    that the next fit holds the same ones back: the router in force has not seen them either."""
+    texts: dict[str, set[str]] = {}
+    for row in own:
+        if row.cohort not in examined:
+            texts.setdefault(row.cohort, set()).add(row.text)
+    drawn = {cohort: _drawn(found) for cohort, found in texts.items()}
+    return {cohort: held for cohort, held in drawn.items() if len(texts[cohort]) - len(held) >= FEWEST_TEXTS}
+
+
+def _drawn(texts: Iterable[str]) -> set[str]:
+    ranked = sorted((hashlib.sha256(text.encode()).digest(), text) for text in texts)
+    return {text for digest, text in ranked[:_MOST_HELD] if digest[0] < _HELD}
+
+
+def unjudged(judged: Iterable[Row], cohorts: Sequence[str]) -> list[str]:
+    """The cohorts, and "base", of which there is no row to judge by."""
+    seen = {row.cohort for row in judged}
+    return [name for name in (*cohorts, BASE) if name not in seen]
 
 
 def apart(judged: Iterable[Row], train: Iterable[Row]) -> list[Row]:

@@ -17,7 +17,7 @@ from appliance.children import Leash
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, InvalidRequest
 from appliance.jobs import to_its_end, unbroken
-from appliance.router_rows import Row
+from appliance.router_rows import Material, Row
 from appliance.store import audit
 from appliance.store import routers as rows
 from appliance.store.database import Connection, Database
@@ -99,20 +99,19 @@ class Routers:
         """Fit on the shipped and imported examples and `wanted.more`, judge, and put it in force unless it provably
         loses. `tell` gets the share done, of 1, and what is done. Raises ApplianceError."""
         encoder = await asyncio.to_thread(encoder_package.locate)
-        train, judged = await asyncio.to_thread(self._material, wanted.more)
+        material = await asyncio.to_thread(self._material, wanted.more)
         job = {"encoder": str(encoder), "contrastive": wanted.contrastive}
         try:
-            digest = await to_its_end(lambda leash: self._child(train, job, tell, leash))
-            tell(0.95, f"judging it on {len(judged)} rows kept apart")
-            return await self._judge(digest, judged, key_id, force=wanted.force)
+            digest = await to_its_end(lambda leash: self._child(material.train, job, tell, leash))
+            tell(0.95, f"judging it on {len(material.judged)} rows kept apart")
+            return await self._judge(digest, material.judged, key_id, force=wanted.force)
         except (RouterRefused, children.ChildFailed) as error:
             raise ApplianceError(_explained(str(error))) from error
 
-    def _material(self, more: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    def _material(self, more: Sequence[Row] = ()) -> Material:
         """What to fit on, and what to judge by. Raises InvalidRequest."""
-        own = [*more, *self._imported("train")]
-        train = router_rows.with_shipped(self._examples, self._config.cohorts, "train", own, own)
-        return train, router_rows.apart(self._apart(own), train)
+        own, exam = [*more, *self._imported("train")], self._imported("eval")
+        return router_rows.material(self._examples, [*self._config.cohorts], own, exam)
 
     def _child(self, train: list[Row], job: dict[str, Any], tell: Callable[[float, str], None], leash: Leash) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
@@ -136,7 +135,7 @@ class Routers:
         """Compare it with the one in force."""
         loaded = await asyncio.to_thread(self._load, digest, "new")
         new = await self.decisions(judged, loaded)
-        found = await asyncio.to_thread(evaluate.report, scored(judged, new)) if judged else {}
+        found = await self._examined(judged, new)
         refusals: list[str] = []
         if self.current is not None and not force:
             old = await self.decisions(judged, self.current)
@@ -190,12 +189,8 @@ class Routers:
         raise Conflict("there is no earlier router to go back to")
 
     def kept_apart(self) -> list[Row]:
-        """The rows that no fit has seen."""
-        return self._apart(self._imported("train"))
-
-    def _apart(self, trained: Sequence[Row]) -> list[Row]:
-        own = self._imported("eval")
-        return router_rows.with_shipped(self._examples, self._config.cohorts, "eval", own, trained)
+        """The rows that a fit would be judged by now."""
+        return self._material().judged
 
     def _imported(self, split: Split) -> list[Row]:
         return router_rows.imported(self._database, [*self._config.cohorts, BASE], split)
@@ -216,9 +211,14 @@ class Routers:
             raise InvalidRequest("there are no rows to evaluate", param="paths")
         router = self.current
         decided = await self.decisions(given, router)
-        found = await asyncio.to_thread(evaluate.report, scored(given, decided))
+        found = await self._examined(given, decided)
         threshold = router.policy.classifier.threshold if router else None
         return {**found, "threshold": threshold, "router": router.version if router else None}
+
+    async def _examined(self, given: Sequence[Row], decided: Sequence[Decision]) -> dict[str, Any]:
+        """The report, empty without rows, and the cohorts of which there were none."""
+        found = await asyncio.to_thread(evaluate.report, scored(given, decided)) if given else {}
+        return {**found, "unjudged": router_rows.unjudged(given, [*self._config.cohorts])}
 
 
 def scored(given: Sequence[Row], decisions: Sequence[Decision]) -> list[evaluate.Scored]:

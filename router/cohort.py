@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 BASE = "base"
+FEWEST_TEXTS = 20  # different ones of each class that a fit wants: fewer say nothing held back
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,10 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from router import artefact, contrast, export
+from router.cohort import FEWEST_TEXTS
 from router.encoder import Encoded, Encoder
 from router.learn import FOLDS, SEED, Labels, Report, Rows, fit, held_back, policy
 from router.lexical import BUCKETS, features
-
-FEWEST = 20  # texts of a class; fewer say nothing held back
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,8 @@ class Given:
         labels = np.array([job["classes"].index(row["cohort"]) for row in rows], np.int64)
         for name in job["classes"]:
             different = len({row["group"] for row in rows if row["cohort"] == name})
-            if different < FEWEST:
-                raise ValueError(f"{name} has {different} different texts: at least {FEWEST} are needed of each")
+            if different < FEWEST_TEXTS:
+                raise ValueError(f"{name} has {different} different texts: at least {FEWEST_TEXTS} are needed of each")
         return cls([row["text"] for row in rows], labels, np.array([row["group"] for row in rows]))
 
 

@@ -61,7 +61,7 @@ class Fitted:
 
 def rows(split: str) -> list[Row]:
     """The shipped examples."""
-    return router_rows.with_shipped(EXAMPLES, COHORTS, split, [], [])
+    return list(router_rows.shipped(EXAMPLES, (*COHORTS, BASE), split))
 
 
 def job(

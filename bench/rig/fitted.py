@@ -30,7 +30,7 @@ def fit(folder: Path) -> Path:
     if importlib.util.find_spec("torch") is None:
         raise SystemExit("fitting a router wants torch: make train-tools, or name one with --router")
     cohorts = config.load(ROOT / "cohorts.toml").cohorts
-    rows = router_rows.with_shipped(ROOT / "examples", cohorts, "train", [], [])
+    rows = router_rows.shipped(ROOT / "examples", (*cohorts, BASE), "train")
     given, job = folder / "rows.jsonl", folder / "job.json"
     given.write_text("".join(f"{json.dumps(text)}\n" for text in router_rows.texts(rows)), encoding="utf-8")
     places = {"rows": given, "encoder": encoder_package.locate(), "cache": folder, "target": folder}

@@ -51,7 +51,9 @@ def test_a_refusal_a_fit_and_the_way_back(
     done = fitted(fresh, paths=[file])
     assert done["error"] is None, done
     refused = done["result"]
-    assert (refused["version"], refused["state"], refused["report"]["n"]) == (2, "refused", 5 * FEW)
+    held = refused["report"]["cohorts"]["finance"]["n"]
+    assert (refused["version"], refused["state"], refused["report"]["n"]) == (2, "refused", 5 * FEW + held)
+    assert 0 < held < 20 and refused["report"]["unjudged"] == [], "finance's own rows, since it brought some"
     assert any(why.startswith("coding lost") for why in refused["refusals"])
     assert ready(fresh)["router"] == "router@1" and states(fresh) == {2: "refused", 1: "live"}
     assert told(ask(fresh, CODING))[0] == "coding"

@@ -7,6 +7,7 @@ from typing import Any
 from appliance.show import inert, out, table
 
 _FIGURES = ("auroc", "coverage", "accuracy", "ood_accepted", "misrouted", "calibration_error")
+_COVERED = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)  # shares of the rows, of the risk-coverage curve
 _MEANINGS = {
     "auroc": "rows of a cohort told from rows of none",
     "coverage": "of a cohort's rows, accepted",
@@ -27,9 +28,11 @@ def fitted(router: dict[str, Any]) -> None:
     )
     for why in router["refusals"]:
         out().print(inert(f"refused: {why}; --force puts it in force all the same", 300))
-    if router["report"]:
+    if "n" in router["report"]:
         out().print("on the rows kept apart:")
         report(router["report"])
+    elif router["report"]:
+        _unjudged(router["report"])
 
 
 def report(found: dict[str, Any]) -> None:
@@ -38,18 +41,42 @@ def report(found: dict[str, Any]) -> None:
     for name in _FIGURES:
         low_high = intervals.get(name)
         span = f"{low_high[0]:.4f} to {low_high[1]:.4f}" if low_high else ""
-        rows.append((name, "-" if found[name] is None else f"{found[name]:.4f}", span, _MEANINGS[name]))
+        rows.append((name, _number(found[name]), span, _MEANINGS[name]))
     table((f"{found['n']} rows", "value", "95 %", "meaning"), rows)
     cohorts = found["cohorts"].items()
     table(
-        ("cohort", "rows", "recall", "precision"),
-        [(name, c["n"], _percent(c["recall"]), _percent(c["precision"])) for name, c in cohorts],
+        ("cohort", "rows", "recall", "precision", "calibration error"),
+        [
+            (name, c["n"], _percent(c["recall"]), _percent(c["precision"]), _number(c["calibration_error"]))
+            for name, c in cohorts
+        ],
     )
     table(
-        ("layer", "rows", "right"),
-        [(name, layer["n"], _percent(layer["accuracy"])) for name, layer in found["layers"].items() if layer["n"]],
+        ("layer", "rows", "right", "calibration error"),
+        [
+            (name, layer["n"], _percent(layer["accuracy"]), _number(layer["calibration_error"]))
+            for name, layer in found["layers"].items()
+            if layer["n"]
+        ],
     )
+    _curve(found["curve"])
     _confusion(found["confusion"])
+    _unjudged(found)
+
+
+def _curve(curve: list[list[float]]) -> None:
+    """The points that lie nearest to some round coverages."""
+    points = [min(curve, key=lambda point: abs(point[0] - wanted)) for wanted in _COVERED]
+    table(
+        ("were so many accepted, the surest first", "of them wrong"),
+        [(_percent(covered), _percent(wrong)) for covered, wrong in dict.fromkeys(map(tuple, points))],
+    )
+
+
+def _unjudged(found: dict[str, Any]) -> None:
+    if found["unjudged"]:
+        names = ", ".join(found["unjudged"])
+        out().print(f"not judged, for want of rows: {names} (cohort import FILE --cohort NAME --split eval)")
 
 
 def _confusion(confusion: dict[str, dict[str, int]]) -> None:
@@ -117,6 +144,10 @@ def blame(found: dict[str, Any]) -> None:
                 for r in found["requests"]
             ],
         )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _percent(share: float | None) -> str:

@@ -43,7 +43,7 @@ class Share:
 
 
 def scored(gold: str, decision: Decision) -> Scored:
-    """What came nearest is read from the last layer that ran."""
+    """What came nearest to a text that the base answers is read from the classifier's scores."""
     scores: dict[str, float] = {}
     for name in ("semantic", "classifier"):
         scores = dict(decision.scores.get(name, scores))
@@ -58,6 +58,8 @@ def report(rows: Sequence[Scored]) -> dict[str, Any]:
     `coverage`: rows of a cohort that were accepted, `accuracy`: the accepted of them that went to their own;
     `ood_accepted`: rows of none that a cohort accepted; `misrouted`: of all rows those accepted by a wrong cohort, or
     by any though they belong to none; `auroc`: of the confidence, for telling rows of a cohort from rows of none.
+    `calibration_error`: of the confidence that the nearest cohort is right; over all rows, over those that each cohort
+    was nearest to, and over those that each layer decided.
     """
     if not rows:
         raise ValueError("there are no rows to evaluate")
@@ -78,7 +80,7 @@ def report(rows: Sequence[Scored]) -> dict[str, Any]:
         "auroc": area,
         **{name: share.value for name, share in shares.items()},
         "intervals": {"auroc": [low, high], **{name: [s.low, s.high] for name, s in shares.items()}},
-        "calibration_error": calibration_error(confidence, right),
+        "calibration_error": _calibration(rows),
         "cohorts": {name: _of_cohort(name, rows) for name in sorted({r.gold for r in rows} - {BASE})},
         "layers": {name: _of_layer([r for r in rows if r.decision.layer == name]) for name in LAYERS},
         "confusion": _confusion(rows),
@@ -145,12 +147,24 @@ def _of_cohort(name: str, rows: Sequence[Scored]) -> dict[str, Any]:
         "recall_interval": [recall.low, recall.high],
         "precision": precision.value,
         "precision_interval": [precision.low, precision.high],
+        "calibration_error": _calibration([row for row in rows if row.nearest == name]),
     }
 
 
 def _of_layer(rows: Sequence[Scored]) -> dict[str, Any]:
     right = _share(sum(row.decision.cohort == row.gold for row in rows), len(rows))
-    return {"n": len(rows), "accuracy": right.value, "interval": [right.low, right.high]}
+    return {
+        "n": len(rows),
+        "accuracy": right.value,
+        "interval": [right.low, right.high],
+        "calibration_error": _calibration(rows),
+    }
+
+
+def _calibration(rows: Sequence[Scored]) -> float | None:
+    """None of no rows."""
+    confidence = np.array([row.decision.confidence for row in rows])
+    return calibration_error(confidence, np.array([row.nearest == row.gold for row in rows])) if rows else None
 
 
 def _confusion(rows: Sequence[Scored]) -> dict[str, dict[str, int]]:

@@ -56,6 +56,8 @@ def test_eval(desk: Desk) -> None:
     assert (found["n"], found["auroc"], found["accuracy"]) == (3, 1.0, 1.0)
     shown = desk.text("router", "eval", "rows.jsonl", "--no-metadata")
     assert "auroc" in shown and "belongs to" in shown
+    assert shown.count("calibration error") == 2 and "of them wrong" in shown, "per cohort and layer, and the curve"
+    assert found["unjudged"] == ["healthcare", "finance", "support"] and "healthcare" in shown
     assert "there is no file" in desk.fails("router", "eval", "gone.jsonl")
 
 

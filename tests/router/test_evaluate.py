@@ -50,6 +50,16 @@ def test_the_curve_ends_at_all_rows() -> None:
     assert [share for share, _ in found["curve"]] == sorted(share for share, _ in found["curve"])
 
 
+def test_how_honest_the_confidence_is_for_each_cohort_and_layer() -> None:
+    """So few rows are a bin each, so it is the mean distance of the confidence from 0 or 1."""
+    found = report(ROWS)
+    assert found["calibration_error"] == pytest.approx((0.1 + 0.8 + 0.6 + 0.3 + 0.3 + 0.6) / 6)
+    assert found["cohorts"]["legal"]["calibration_error"] == pytest.approx((0.1 + 0.6 + 0.3 + 0.6) / 4)
+    assert found["cohorts"]["finance"]["calibration_error"] == pytest.approx((0.8 + 0.3) / 2)
+    assert found["layers"]["fallback"]["calibration_error"] == pytest.approx((0.6 + 0.3) / 2)
+    assert found["layers"]["semantic"]["calibration_error"] is None, "it decided nothing"
+
+
 def test_only_one_kind_of_rows() -> None:
     alone = report([row("legal", "legal", 0.9)])
     assert alone["auroc"] is None and alone["ood_accepted"] is None and alone["coverage"] == 1

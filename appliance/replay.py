@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from appliance.chat import conversation_text
 from appliance.config import Config
 from appliance.errors import Conflict
-from appliance.keys import Keys
+from appliance.keys import Caller, Keys
 from appliance.placement import routing_metadata
 from appliance.router_rows import Row
 from appliance.routers import Routers
@@ -38,24 +37,25 @@ async def replay(
     """Re-decide the newest live requests that named no cohort: what would change. Raises NotFound, Conflict."""
     router = await _router(routers, wanted)
 
-    def work() -> list[tuple[Interaction, Decision]]:
+    def read() -> list[Interaction]:
         with database.read() as connection:
             found = interactions.page(connection, limit=wanted.limit)
-        live = [row for row in found if row.origin == "live" and row.parent_id is None]
-        return _decided(live, keys, cohorts, router)[::-1]
+        return [row for row in found if row.origin == "live" and row.parent_id is None]
 
-    pairs = await asyncio.to_thread(work)
-    logged, decided = [row for row, _ in pairs], [new for _, new in pairs]
+    again = _Again(keys, cohorts, router)
+    logged = await routers.offline.once(read)
+    decided = await routers.offline.each(again.decision, reversed(logged))
+    pairs = [(row, new) for row, new in zip(logged, reversed(decided), strict=True) if new is not None]
     changed = [(row, new) for row, new in pairs if row.cohort != new.cohort]
     moves = Counter((row.cohort, new.cohort) for row, new in changed)
     return {
         "router": router.version,
         "threshold": router.policy.classifier.threshold,
-        "n": len(logged),
+        "n": len(pairs),
         "changed": len(changed),
         "moves": [{"from": old, "to": new, "n": n} for (old, new), n in moves.most_common()],
-        "before": dict(Counter(row.cohort for row in logged)),
-        "after": dict(Counter(decision.cohort for decision in decided)),
+        "before": dict(Counter(row.cohort for row, _ in pairs)),
+        "after": dict(Counter(new.cohort for _, new in pairs)),
         "examples": [
             {
                 "request_id": row.id,
@@ -70,22 +70,26 @@ async def replay(
     }
 
 
-def _decided(
-    newest_first: Sequence[Interaction], keys: Keys, cohorts: Sequence[Cohort], router: FittedRouter
-) -> list[tuple[Interaction, Decision]]:
-    """As live traffic was, oldest first: with its key's rights, and sessions that go where this router sends them."""
-    sessions, found = Sessions(), []
-    for row in reversed(newest_first):
-        caller = keys.holder(row.key_id)
-        cohort = row.cohort
-        if row.layer != "pinned":
-            session = sessions.cohort(caller.partition, row.session)
-            query = Query(_text(row), routing_metadata(row.metadata, caller), None, caller.grant, session)
-            found.append((row, decide(query, cohorts, router)))
-            cohort = found[-1][1].cohort
+class _Again:
+    """Decides requests as live traffic was, if told of them oldest first: with the rights that their keys have now,
+    and sessions that go where this router sends them."""
+
+    def __init__(self, keys: Keys, cohorts: Sequence[Cohort], router: FittedRouter) -> None:
+        self._keys, self._cohorts, self._router, self._sessions = keys, cohorts, router, Sessions()
+
+    def decision(self, row: Interaction) -> Decision | None:
+        """None of a request that named its cohort: it goes there again."""
+        caller = self._keys.holder(row.key_id)
+        decision = None if row.layer == "pinned" else self._by_router(row, caller)
+        cohort = row.cohort if decision is None else decision.cohort
         if cohort != BASE:
-            sessions.note(caller.partition, row.session, cohort)
-    return found
+            self._sessions.note(caller.partition, row.session, cohort)
+        return decision
+
+    def _by_router(self, row: Interaction, caller: Caller) -> Decision:
+        session = self._sessions.cohort(caller.partition, row.session)
+        query = Query(_text(row), routing_metadata(row.metadata, caller), None, caller.grant, session)
+        return decide(query, self._cohorts, self._router)
 
 
 async def _router(routers: Routers, wanted: ReplayRequest) -> FittedRouter:

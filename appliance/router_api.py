@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from appliance import replay, router_rows
+from appliance import replay, router_rows, streams
 from appliance.box import Operates, TheBox, Views
 from appliance.errors import InvalidRequest
 from appliance.failures import documented
@@ -39,21 +39,22 @@ async def switch(body: RouterSwitchRequest, box: TheBox, caller: Operates) -> Ro
 
 
 @router.post("/router/eval", responses=documented(409, 415))
-async def evaluation(body: RouterEvalRequest, box: TheBox, caller: Views) -> dict[str, Any]:
+async def evaluation(request: Request, body: RouterEvalRequest, box: TheBox, caller: Views) -> dict[str, Any]:
     """How good the router in force is on labelled rows, by the decisions it would make. Naming files takes an
-    operator."""
+    operator. One evaluation or replay runs at a time, for as long as its caller waits."""
     if body.paths:
         caller.require("operator")
     given = await rows_of(box, body.paths) if body.paths else await asyncio.to_thread(box.text_routers().kept_apart)
     if not body.metadata:
         given = [replace(row, metadata={}) for row in given]
-    return await box.text_routers().report(given)
+    return await streams.until_gone(request, box.text_routers().report(given))
 
 
 @router.post("/router/replay", responses=documented(404, 409, 415))
-async def replayed(body: ReplayRequest, box: TheBox, _caller: Views) -> dict[str, Any]:
+async def replayed(request: Request, body: ReplayRequest, box: TheBox, _caller: Views) -> dict[str, Any]:
     """What the newest logged requests would be decided to be by another router, or at another threshold."""
-    return await replay.replay(box.database, box.keys, box.text_routers(), box.config.routing(), body)
+    work = replay.replay(box.database, box.keys, box.text_routers(), box.config.routing(), body)
+    return await streams.until_gone(request, work)
 
 
 async def rows_of(box: TheBox, paths: list[str]) -> list[Row]:

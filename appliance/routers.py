@@ -17,6 +17,7 @@ from appliance.children import Leash
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, InvalidRequest
 from appliance.jobs import to_its_end, unbroken
+from appliance.offline import Offline
 from appliance.router_rows import Material, Row
 from appliance.store import audit
 from appliance.store import routers as rows
@@ -58,6 +59,7 @@ class Routers:
         self._cohorts = config.routing()
         self.current: FittedRouter | None = None
         self.fault: str | None = None
+        self.offline = Offline()
         self._changing = asyncio.Lock()
 
     async def open(self) -> None:
@@ -139,7 +141,7 @@ class Routers:
         refusals: list[str] = []
         if self.current is not None and not force:
             old = await self.decisions(judged, self.current)
-            refusals = await asyncio.to_thread(regressions, [row.cohort for row in judged], old, new)
+            refusals = await self.offline.once(lambda: regressions([row.cohort for row in judged], old, new))
         made = {"digest": digest, "key_id": key_id, "report": found, "refusals": refusals}
         return await unbroken(self._enter(loaded, made))
 
@@ -200,10 +202,10 @@ class Routers:
     async def decisions(self, given: Sequence[Row], router: FittedRouter | None) -> list[Decision]:
         """Where the rows would go, by the function that decides live traffic; some 5 ms of a processor each."""
 
-        def work() -> list[Decision]:
-            return [decide(Query(row.prompt, row.metadata), self._cohorts, router) for row in given]
+        def work(row: Row) -> Decision:
+            return decide(Query(row.prompt, row.metadata), self._cohorts, router)
 
-        return await asyncio.to_thread(work)
+        return await self.offline.each(work, given)
 
     async def report(self, given: Sequence[Row]) -> dict[str, Any]:
         """How good the router in force is on these rows. Raises InvalidRequest without rows."""
@@ -217,7 +219,7 @@ class Routers:
 
     async def _examined(self, given: Sequence[Row], decided: Sequence[Decision]) -> dict[str, Any]:
         """The report, empty without rows, and the cohorts of which there were none."""
-        found = await asyncio.to_thread(evaluate.report, scored(given, decided)) if given else {}
+        found = await self.offline.once(lambda: evaluate.report(scored(given, decided))) if given else {}
         return {**found, "unjudged": router_rows.unjudged(given, [*self._config.cohorts])}
 
 

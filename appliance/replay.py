@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from appliance.chat import conversation_text
@@ -37,37 +38,54 @@ async def replay(
     """Re-decide the newest live requests that named no cohort: what would change. Raises NotFound, Conflict."""
     router = await _router(routers, wanted)
 
-    def read() -> list[Interaction]:
+    def read() -> list[_Asked]:
         with database.read() as connection:
             found = interactions.page(connection, limit=wanted.limit)
-        return [row for row in found if row.origin == "live" and row.parent_id is None]
+        return _requests([row for row in found if row.origin == "live"])
 
     again = _Again(keys, cohorts, router)
     logged = await routers.offline.once(read)
     decided = await routers.offline.each(again.decision, reversed(logged))
-    pairs = [(row, new) for row, new in zip(logged, reversed(decided), strict=True) if new is not None]
-    changed = [(row, new) for row, new in pairs if row.cohort != new.cohort]
-    moves = Counter((row.cohort, new.cohort) for row, new in changed)
+    pairs = [(asked, new) for asked, new in zip(logged, reversed(decided), strict=True) if new is not None]
+    changed = [(asked, new) for asked, new in pairs if asked.row.cohort != new.cohort]
+    moves = Counter((asked.row.cohort, new.cohort) for asked, new in changed)
     return {
         "router": router.version,
         "threshold": router.policy.classifier.threshold,
         "n": len(pairs),
         "changed": len(changed),
         "moves": [{"from": old, "to": new, "n": n} for (old, new), n in moves.most_common()],
-        "before": dict(Counter(row.cohort for row, _ in pairs)),
+        "before": dict(Counter(asked.row.cohort for asked, _ in pairs)),
         "after": dict(Counter(new.cohort for _, new in pairs)),
         "examples": [
             {
-                "request_id": row.id,
-                "text": _text(row)[:_LONGEST_SHOWN],
-                "from": row.cohort,
+                "request_id": asked.row.id,
+                "text": asked.text[:_LONGEST_SHOWN],
+                "from": asked.row.cohort,
                 "to": new.cohort,
                 "reason": new.reason,
                 "confidence": new.confidence,
             }
-            for row, new in changed[:_SHOWN]
+            for asked, new in changed[:_SHOWN]
         ],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request's first row, and the text of all of it."""
+
+    row: Interaction
+    text: str
+
+
+def _requests(newest_first: Sequence[Interaction]) -> list[_Asked]:
+    """The prompts of one completion are rows of their own, and were decided on together."""
+    texts: dict[str, list[str]] = {}
+    for row in newest_first:
+        texts.setdefault(row.parent_id or row.id, []).insert(0, _text(row))
+    first = [row for row in newest_first if row.parent_id is None]
+    return [_Asked(row, "\n".join(filter(None, texts[row.id]))) for row in first]
 
 
 class _Again:
@@ -77,18 +95,18 @@ class _Again:
     def __init__(self, keys: Keys, cohorts: Sequence[Cohort], router: FittedRouter) -> None:
         self._keys, self._cohorts, self._router, self._sessions = keys, cohorts, router, Sessions()
 
-    def decision(self, row: Interaction) -> Decision | None:
+    def decision(self, asked: _Asked) -> Decision | None:
         """None of a request that named its cohort: it goes there again."""
-        caller = self._keys.holder(row.key_id)
-        decision = None if row.layer == "pinned" else self._by_router(row, caller)
+        row, caller = asked.row, self._keys.holder(asked.row.key_id)
+        decision = None if row.layer == "pinned" else self._by_router(asked, caller)
         cohort = row.cohort if decision is None else decision.cohort
         if cohort != BASE:
             self._sessions.note(caller.partition, row.session, cohort)
         return decision
 
-    def _by_router(self, row: Interaction, caller: Caller) -> Decision:
-        session = self._sessions.cohort(caller.partition, row.session)
-        query = Query(_text(row), routing_metadata(row.metadata, caller), None, caller.grant, session)
+    def _by_router(self, asked: _Asked, caller: Caller) -> Decision:
+        session = self._sessions.cohort(caller.partition, asked.row.session)
+        query = Query(asked.text, routing_metadata(asked.row.metadata, caller), None, caller.grant, session)
         return decide(query, self._cohorts, self._router)
 
 

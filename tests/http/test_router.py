@@ -194,11 +194,14 @@ def test_replay_of_the_same_router_changes_nothing(fresh: Running) -> None:
     assert told(ask(fresh, NOWHERE, tenant))[0] == "coding"
     assert told(ask(fresh, NOWHERE, mute, metadata={"vertical": "legal"}))[0] == "base"
     assert told(ask(fresh, LEGAL, narrow))[0] == "base"
+    with fresh.http(free) as client:  # the first prompt alone is coding's
+        body = {"model": "auto", "prompt": [CODING, *[LEGAL] * 8, [5, 6]], "max_tokens": 1}
+        assert told(client.post(COMPLETIONS, json=body))[0] != "coding"
     count = "SELECT count(*) AS n FROM interactions"
     before = fresh.rows(count)
     found = fresh.operated("POST", "/router/replay", {})
     assert (found["changed"], found["moves"], found["examples"]) == (0, [], [])
-    assert found["n"] == len(TEXTS) + 6, "pinned requests are not decided again"
+    assert found["n"] == len(TEXTS) + 7, "pinned requests are not decided again"
     assert found["before"] == found["after"]
     assert (found["router"], fresh.rows(count), states(fresh)) == ("router@1", before, {1: "live"})
 

@@ -1,4 +1,4 @@
-"""Texts as vectors, by the encoder of the text router in force."""
+"""Texts as vectors, by the encoder of the text router in force, as it was before any tuning."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _encoder(serving: Serving, model: str) -> Encoder:
             "embeddings come from the text router's encoder, and there is no router: cohort router fit",
             code="no_router",
         )
-    return router.encoder
+    return router.plain
 
 
 async def _pieces(encoder: Encoder, text: str, number: int) -> list[int]:

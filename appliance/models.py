@@ -82,5 +82,5 @@ def _encoder(serving: Serving, since: int) -> list[ModelEntry]:
     router = serving.routers.current
     if router is None:
         return []
-    meta = ModelMeta(digest=router.manifest["encoder"], context=router.encoder.longest)
+    meta = ModelMeta(digest=router.manifest["encoder"], context=router.plain.longest)
     return [ModelEntry(id=encoder_package.NAME, created=since, owned_by=_OWNER, meta=meta)]

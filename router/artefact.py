@@ -27,6 +27,7 @@ from router.text import Gate, Policy
 
 FORMAT = 1
 MODEL, TOKENIZER, ARRAYS, MANIFEST = "model.onnx", "tokenizer.json", "arrays.npz", "manifest.json"
+PLAIN = "encoder.onnx"  # the encoder before it was tuned, if it was: callers' embeddings do not change by a fit
 
 
 def write(
@@ -94,13 +95,16 @@ def load(folder: Path, version: str, cohorts: Sequence[str]) -> FittedRouter:
 def _load(folder: Path, manifest: Mapping[str, Any], version: str, cohorts: Sequence[str]) -> FittedRouter:
     _same_cohorts(manifest["classes"][:-1], cohorts)
     files = {name: _read(folder / name, digest) for name, digest in manifest["files"].items()}
-    onnx_check.check(files[MODEL])
+    for name in (MODEL, PLAIN):
+        if name in files:
+            onnx_check.check(files[name])
     with np.load(io.BytesIO(files[ARRAYS]), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     if arrays["rarity"].shape != (BUCKETS,) or arrays["weights"].shape != (BUCKETS, len(manifest["classes"])):
         raise RouterRefused(f"{ARRAYS} has other shapes than this version reads")
     encoder = Encoder(files[MODEL], files[TOKENIZER])
-    return FittedRouter(version, manifest, _policy(manifest["policy"]), encoder, arrays)
+    plain = Encoder(files[PLAIN], files[TOKENIZER]) if manifest.get("contrastive") else encoder
+    return FittedRouter(version, manifest, _policy(manifest["policy"]), encoder, arrays, plain)
 
 
 def _try(loaded: FittedRouter, cohorts: Sequence[Cohort]) -> None:

@@ -27,9 +27,12 @@ class FittedRouter:
         policy: Policy,
         encoder: Encoder,
         arrays: Mapping[str, Floats],
+        plain: Encoder | None = None,
     ) -> None:
-        """`arrays`: rarity, weights and bias of the lexical model; centroids (n, 384) and the class of each."""
+        """`arrays`: rarity, weights and bias of the lexical model; centroids (n, 384) and the class of each. `plain`
+        is the encoder as packaged, for embeddings; by default the same."""
         self.version, self.manifest, self.policy, self.encoder = version, dict(manifest), policy, encoder
+        self.plain = plain or encoder
         self.classes: tuple[str, ...] = tuple(manifest["classes"])
         self._lexical = Lexical(arrays["rarity"], arrays["weights"], arrays["bias"])
         self._centroids, self._owners = arrays["centroids"], arrays["owners"].astype(np.int64)

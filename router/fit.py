@@ -100,7 +100,7 @@ def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
     given, folder = Given.read(job), Path(job["encoder"])
     report(0.0, "exporting the encoder")
     model, weights = exported(folder, Path(job["cache"]))
-    apart = np.ones(len(given.labels), np.bool_)
+    plain, apart = model, np.ones(len(given.labels), np.bool_)
     if job["contrastive"]:
         model, apart = tuned(folder, given, lambda part, doing: report(0.1 * part, doing))
     tokenizer = (folder / artefact.TOKENIZER).read_bytes()
@@ -115,6 +115,7 @@ def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
         artefact.MODEL: export.with_head(model, models.layers),
         artefact.TOKENIZER: tokenizer,
         artefact.ARRAYS: arrays.getvalue(),
+        **({artefact.PLAIN: plain} if job["contrastive"] else {}),
     }
     counts = {name: int((rows.labels == n).sum()) for n, name in enumerate(job["classes"])}
     origin = {"rows": counts, "rows_digest": hashlib.sha256(Path(job["rows"]).read_bytes()).hexdigest()}

@@ -6,6 +6,7 @@ import base64
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,6 +72,18 @@ def test_shape(embedding: Running) -> None:
         ("embedding", 1, 384),
     ]
     assert reply["usage"] == {"prompt_tokens": 7, "total_tokens": 7}  # [CLS] hello there [SEP], [CLS] a [SEP]
+
+
+def test_a_tuned_encoder_changes_no_vector(embedding: Running, router: FittedRouter) -> None:
+    """Even of a router whose own encoder is another one."""
+    before = vectors(embedding, "one")
+    tuned = copy(router)
+    tuned.encoder = None  # type: ignore[assignment]  # whoever asks it fails
+    assert embedding.box.routers is not None
+    embedding.box.routers.current = tuned
+    assert (vectors(embedding, "one") == before).all()
+    with embedding.http() as client:
+        assert client.get(f"/v1/models/{MODEL}").is_success
 
 
 def test_meaning(embedding: Running) -> None:
@@ -201,7 +214,7 @@ class Stuck:
 @pytest.fixture
 def stuck(routed: Running) -> Iterator[Stuck]:
     encoder = Stuck()
-    for _ in with_router(routed, SimpleNamespace(encoder=encoder, manifest={"encoder": ""}, version="router@1")):
+    for _ in with_router(routed, SimpleNamespace(plain=encoder, manifest={"encoder": ""}, version="router@1")):
         yield encoder
         encoder.go_on.set()
         until(lambda: not under_way(routed))

@@ -177,6 +177,21 @@ def test_what_serves_is_what_was_fitted(fitting: ModuleType, fitted_router: Fitt
     assert {file.name: file.read_bytes() for file in (tmp_path / digest).iterdir()} == before
 
 
+def test_a_tuned_router_brings_the_plain_encoder_with_it(
+    fitting: ModuleType, fitted_router: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Embeddings are that one's: an index that somebody made of them stays right."""
+    monkeypatch.setattr(fitting.contrast, "STEPS", 3)
+    monkeypatch.setattr(fitting.contrast, "RATE", 1e-3)
+    path = job(tmp_path, few(), fitted_router.folder, FEW)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "contrastive": True}))
+    tuned = artefact.load(tmp_path / run(fitting, path)["digest"], VERSION, FEW[:-1])
+    packaged = fitted_router.load().encoder
+    pieces = packaged.pieces("Does the indemnity clause survive?")
+    np.testing.assert_allclose(tuned.plain.embed(pieces), packaged.embed(pieces), atol=1e-6)
+    assert tuned.encoder.embed(pieces) @ packaged.embed(pieces) < 0.999
+
+
 def test_labels_that_say_nothing_give_a_router_that_accepts_nothing(
     fitting: ModuleType,
     fitted_router: Fitted,

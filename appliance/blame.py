@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from appliance.answer import Placed, Said, answer
 from appliance.engine.sampling import Sampling
@@ -21,20 +21,25 @@ from appliance.store import feedback, interactions
 from appliance.store.feedback import Complaint
 from appliance.store.interactions import Interaction
 from appliance.wire.requests import ResponseFormat
+from router.cohort import BASE
 
-Verdict: TypeAlias = Literal["misroute", "adapter", "unknown"]
+Verdict: TypeAlias = Literal["misroute", "adapter", "no_adapter", "mended", "for_a_person", "unknown"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+MARGIN = 0.05  # of similarity: by less, one wording is not better than another
 _COMPARED = 4000  # characters of each answer: comparing takes time with the square of them
 
 
 @dataclass(frozen=True, slots=True)
 class Blame:
     """`before` and `again`: how near the logged answer, and the right cohort's of now, come to the correction (of 1);
-    None where there is none. `probe` is the logged repetition, answered by `release`."""
+    None where there is none. `probe` is the logged repetition, answered by `release`; `answered` is what answered
+    before: a release, or "base"."""
 
     request_id: str
     verdict: Verdict
     sent: str
     right: str
+    answered: str
     before: float | None = None
     again: float | None = None
     probe: str | None = None
@@ -42,11 +47,23 @@ class Blame:
     error: str | None = None
 
 
-def verdict(sent: str, right: str, before: float | None, again: float | None) -> Verdict:
-    """`misroute`: another cohort would have answered better. `adapter`: the right one did not, or does not."""
-    if before is None or again is None:
-        return "unknown"
-    return "misroute" if sent != right and again > before else "adapter"
+def verdict(told: Blame) -> Verdict:
+    """Of a request that was asked again. `misroute`: another cohort had it, and the right one answers better.
+    `mended`: it was sent right, and the answer now is the correction. Else what is to blame is what answered for the
+    right cohort: its `adapter`, or none, where the base stood in for it. `for_a_person`: nobody said what is right."""
+    if told.before is None or told.again is None:
+        return "for_a_person"
+    if told.sent != told.right and _better(told.before, told.again):
+        return "misroute"
+    if told.sent == told.right and told.before < told.again == 1:
+        return "mended"
+    judged = told.answered if told.sent == told.right else told.release
+    return "no_adapter" if judged == BASE else "adapter"
+
+
+def _better(before: float, again: float) -> bool:
+    """Clearly, or by being what was wanted."""
+    return again - before >= MARGIN or before < again == 1
 
 
 async def blame(serving: Serving, caller: Caller, limit: int, tell: Callable[[float, str], None]) -> dict[str, Any]:
@@ -68,23 +85,16 @@ async def blame(serving: Serving, caller: Caller, limit: int, tell: Callable[[fl
 
 
 async def _one(serving: Serving, caller: Caller, complaint: Complaint, row: Interaction) -> Blame:
-    """Without a correction there is nothing to compare with, so it is not asked again."""
-    told = Blame(row.id, "unknown", row.cohort, complaint.cohort)
-    if complaint.correction is None:
-        return told
+    told = Blame(row.id, "unknown", row.cohort, complaint.cohort, row.release)
     try:
         placed, text = await _again(serving, caller, _question(row, complaint.cohort))
     except ApplianceError as error:
         return replace(told, error=f"{error.code}: {error.message}")
-    before, again = await asyncio.to_thread(_both, complaint.correction, row.answer, text)
-    return replace(
-        told,
-        verdict=verdict(row.cohort, complaint.cohort, before, again),
-        before=before,
-        again=again,
-        probe=placed.request_id,
-        release=placed.place.release,
-    )
+    told = replace(told, probe=placed.request_id, release=placed.place.release)
+    if complaint.correction is not None:
+        before, again = await asyncio.to_thread(_both, complaint.correction, row.answer, text)
+        told = replace(told, before=before, again=again)
+    return replace(told, verdict=verdict(told))
 
 
 def _question(row: Interaction, cohort: str) -> Question:
@@ -138,9 +148,7 @@ def report(found: list[Blame]) -> dict[str, Any]:
     counts = Counter(one.verdict for one in found)
     return {
         "n": len(found),
-        "misroute": counts["misroute"],
-        "adapter": counts["adapter"],
-        "unknown": counts["unknown"],
+        **{name: counts[name] for name in VERDICTS},
         "routed_wrong": sum(one.sent != one.right for one in found),
         "requests": [asdict(one) for one in found],
     }

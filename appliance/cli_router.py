@@ -80,12 +80,16 @@ def blame(
     as_json: Json = False,
 ) -> None:
     """Misroute or bad adapter? Ask again what people did not like, of the cohort that they named."""
-    call(
-        lambda o: job(o, "router/blame", {"limit": limit}),
-        as_json=as_json,
-        shown=show_router.blame,
-        needs_engine=True,
-    )
+
+    async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
+        found = await job(operator, "router/blame", {"limit": limit})
+        for one in found["requests"]:
+            if one["verdict"] == "for_a_person":
+                asked = [await operator.get(f"interactions/{row}") for row in (one["request_id"], one["probe"])]
+                one["answers"] = [row["answer"] for row in asked]
+        return found
+
+    call(work, as_json=as_json, shown=show_router.blame, needs_engine=True)
 
 
 @router_cli.command("list")

@@ -7,6 +7,14 @@ from typing import Any
 from appliance.show import inert, out, table
 
 _FIGURES = ("auroc", "coverage", "accuracy", "ood_accepted", "misrouted", "calibration_error")
+_VERDICTS = {
+    "misroute": "misrouted",
+    "adapter": "by the adapter",
+    "no_adapter": "by no adapter: the base answered",
+    "mended": "mended since",
+    "for_a_person": "for a person to judge: nobody said what is right",
+    "unknown": "unknown: asking again failed",
+}
 _COVERED = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)  # shares of the rows, of the risk-coverage curve
 _MEANINGS = {
     "auroc": "rows of a cohort told from rows of none",
@@ -124,17 +132,16 @@ def replay(found: dict[str, Any]) -> None:
 
 
 def blame(found: dict[str, Any]) -> None:
-    out().print(
-        f"{found['n']} requests that people did not like: {found['misroute']} misroutes, "
-        f"{found['adapter']} by the adapter, {found['unknown']} unknown; {found['routed_wrong']} were sent wrong"
-    )
+    counts = ", ".join(f"{found[name]} {says}" for name, says in _VERDICTS.items() if found[name])
+    out().print(f"{found['n']} requests that people did not like; {found['routed_wrong']} were sent wrong")
+    out().print(counts or "nothing to say of any")
     if found["requests"]:
         table(
             ("request", "verdict", "sent to", "right", "before", "again", "answered by"),
             [
                 (
                     r["request_id"],
-                    r["verdict"],
+                    r["verdict"].replace("_", " "),
                     r["sent"],
                     r["right"],
                     _percent(r["before"]),
@@ -144,6 +151,9 @@ def blame(found: dict[str, Any]) -> None:
                 for r in found["requests"]
             ],
         )
+    for one in found["requests"]:
+        for when, answer in zip(("before", "now"), one.get("answers", ()), strict=False):
+            out().print(inert(f"{one['request_id']}, {when}: {answer}", 600))
 
 
 def _number(value: float | None) -> str:

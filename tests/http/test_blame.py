@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.blame import Verdict, verdict
+from appliance.blame import Blame, Verdict, verdict
 from tests.http.learnable import begun, finished
 from tests.http.running import Json, Running, chat, running
 
@@ -49,15 +49,37 @@ def blamed(box: Running, **request: object) -> Json:
     [
         ("legal", "coding", 0.2, 0.9, "misroute"),
         ("legal", "coding", 0.9, 0.9, "adapter"),
+        ("legal", "coding", 0.9, 0.92, "adapter"),
+        ("legal", "coding", 0.97, 1.0, "misroute"),
         ("legal", "coding", 0.9, 0.2, "adapter"),
         ("base", "coding", 0.2, 0.3, "misroute"),
         ("legal", "legal", 0.2, 0.9, "adapter"),
-        ("legal", "coding", None, None, "unknown"),
-        ("legal", "legal", None, None, "unknown"),
+        ("legal", "legal", 0.2, 1.0, "mended"),
+        ("legal", "legal", 1.0, 1.0, "adapter"),
+        ("legal", "coding", None, None, "for_a_person"),
+        ("legal", "legal", None, None, "for_a_person"),
     ],
 )
 def test_verdict(sent: str, right: str, before: float | None, again: float | None, says: Verdict) -> None:
-    assert verdict(sent, right, before, again) == says
+    answered = "base" if sent == "base" else f"{sent}@1"
+    told = Blame("req_1", "unknown", sent, right, answered, before, again, "req_2", f"{right}@1")
+    assert verdict(told) == says
+
+
+@pytest.mark.parametrize(
+    ("sent", "right", "answered", "release", "says"),
+    [
+        ("legal", "legal", "base", "legal@1", "no_adapter"),
+        ("legal", "legal", "legal@1", "base", "adapter"),
+        ("legal", "coding", "legal@1", "base", "no_adapter"),
+        ("base", "coding", "base", "coding@1", "adapter"),
+        ("legal", "base", "legal@1", "base", "no_adapter"),
+    ],
+)
+def test_only_an_adapter_that_answered_is_to_blame(
+    sent: str, right: str, answered: str, release: str, says: Verdict
+) -> None:
+    assert verdict(Blame("req_1", "unknown", sent, right, answered, 0.5, 0.5, "req_2", release)) == says
 
 
 def test_misroute(box: Running) -> None:
@@ -83,12 +105,34 @@ def test_adapter(box: Running) -> None:
     assert (found["adapter"], found["routed_wrong"]) == (2, 1)
 
 
-def test_without_a_correction_only_the_route_is_judged(box: Running) -> None:
+def test_without_a_correction_a_person_judges_what_it_answers_now(box: Running) -> None:
     request, _ = ask(box, **chat(model="legal"))
+    _, now = ask(box, **chat(model="base"))
     complain(box, request, rating=-1, cohort="base")
+    found = blamed(box)
+    (one,) = found["requests"]
+    assert (one["verdict"], one["sent"], one["right"]) == ("for_a_person", "legal", "base")
+    assert (found["for_a_person"], found["unknown"], one["before"], one["again"]) == (1, 0, None, None)
+    probe = box.row(one["probe"])
+    assert (probe["origin"], probe["parent_id"], probe["answer"]) == ("probe", request, now)
+
+
+def test_mended_since(box: Running, third_adapter: Path) -> None:
+    """The release that answered was replaced by one that says what was wanted."""
+    request, got = ask(box, **chat(model="legal"))
+    box.release(third_adapter, "legal")
+    _, wanted = ask(box, **chat(model="legal"))
+    assert got != wanted
+    complain(box, request, correction=wanted, cohort="legal")
     (one,) = blamed(box)["requests"]
-    assert (one["verdict"], one["sent"], one["right"], one["probe"]) == ("unknown", "legal", "base", None)
-    assert not box.rows("SELECT id FROM interactions WHERE origin = 'probe'")
+    assert (one["verdict"], one["answered"], one["release"]) == ("mended", "legal@1", "legal@2")
+
+
+def test_where_no_adapter_answered_none_is_to_blame(box: Running) -> None:
+    request, _ = ask(box, **chat(model="finance"))
+    complain(box, request, correction="Something else.", cohort="finance")
+    (one,) = blamed(box)["requests"]
+    assert (one["verdict"], one["answered"], one["release"]) == ("no_adapter", "base", "base")
 
 
 def test_what_is_no_complaint(box: Running) -> None:

@@ -135,3 +135,15 @@ def test_the_exit_code_of_a_fit(monkeypatch: pytest.MonkeyPatch, state: str, cod
         with pytest.raises(typer.Exit) as ended:
             cli_router.fit()
         assert ended.value.exit_code == code
+
+
+def test_blame_shows_what_a_person_must_judge(desk: Desk) -> None:
+    assert desk.served is not None
+    with desk.served.client() as client:
+        asked = client.post("/v1/chat/completions", json=chat(LEGAL, model="legal")).headers["x-request-id"]
+        said = {"request_id": asked, "rating": -1, "cohort": "coding"}
+        assert client.post("/v1/feedback", json=said).is_success
+    (one,) = desk.json("router", "blame")["requests"]
+    assert (one["verdict"], len(one["answers"])) == ("for_a_person", 2)
+    shown = desk.text("router", "blame")
+    assert "for a person" in shown and f"{asked}, before:" in shown and f"{asked}, now:" in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ import onnx
 from onnx import numpy_helper
 
 from appliance import config, encoder_package, router_rows
+from appliance.store import routers
+from appliance.store.database import Database
+from appliance.store.home import Home
 from router import artefact
 from router.classifier import FittedRouter
 from router.cohort import BASE, Cohort
@@ -39,6 +43,27 @@ def fit(folder: Path) -> Path:
     command = [sys.executable, "-m", "router.fit", str(job)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return folder / str(json.loads(done.stdout.splitlines()[-1])["digest"])
+
+
+def into(home: Path, folder: Path) -> None:
+    """Make the router in `folder` router@1 of a home that is not served yet, in force at its start."""
+    shutil.copytree(folder, Home(home).router / folder.name)
+    manifest = artefact.manifest_of(folder)
+    database = Database.open(home / "appliance.db")
+    try:
+        database.write(
+            lambda connection: routers.insert(
+                connection, digest=folder.name, key_id="bench", manifest=manifest, report={}, refusals=[]
+            )
+        ).result(60)
+    finally:
+        database.close()
+
+
+def texts() -> dict[str, list[str]]:
+    """What it was not fitted to: the shipped texts to judge by, of each cohort and of "base"."""
+    names = [*config.load(ROOT / "cohorts.toml").cohorts, BASE]
+    return {name: [row.text for row in router_rows.shipped(ROOT / "examples", [name], "eval")] for name in names}
 
 
 def load(folder: Path) -> tuple[FittedRouter, tuple[Cohort, ...]]:

@@ -56,6 +56,12 @@ def run(
     return [Done(**json.loads(line)) for line in child.stdout.splitlines()]
 
 
+def placed(done: Sequence[Done]) -> float:
+    """The share of the answered that were answered by their own cohort's release, or by the base."""
+    answered = [d for d in done if d.status == 200]
+    return sum(d.release.partition("@")[0] == d.cohort for d in answered) / max(1, len(answered))
+
+
 def tokens_per_second(done: Sequence[Done]) -> float:
     return sum(d.tokens for d in done) / (max(d.ended for d in done) - min(d.sent for d in done))
 

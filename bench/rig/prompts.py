@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 WORDS = "contract payment notice patient invoice server account delay clause index market order refund error".split()
 
@@ -11,6 +11,14 @@ WORDS = "contract payment notice patient invoice server account delay clause ind
 def prompt(tokens: int, rng: random.Random) -> str:
     """About `tokens` tokens: each of these words, with its space, is one token of most English vocabularies."""
     return " ".join(rng.choices(WORDS, k=tokens))
+
+
+def like(texts: Sequence[str], tokens: int, rng: random.Random) -> str:
+    """About `tokens` tokens of some of these texts, behind a number that makes the whole unknown to any cache."""
+    words, most = [f"{rng.randrange(10**6)}:"], tokens * 3 // 4  # a token is three quarters of a word, about
+    while len(words) < most:
+        words += rng.choice(texts).split()
+    return " ".join(words[:most])
 
 
 def completion(text: str, answer: int) -> dict[str, object]:
@@ -25,11 +33,16 @@ def completion(text: str, answer: int) -> dict[str, object]:
 
 
 def mix(
-    shares: Mapping[str, int], seed: int, prompt_tokens: int, answer: int
+    shares: Mapping[str, int],
+    seed: int,
+    prompt_tokens: int,
+    answer: int,
+    texts: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[tuple[str, dict[str, object]]]:
-    """`shares` requests for each cohort, shuffled."""
+    """`shares` requests for each cohort, shuffled; with `texts`, of such as belong to it."""
     rng = random.Random(seed)
     cohorts = [cohort for cohort, count in shares.items() for _ in range(count)]
     rng.shuffle(cohorts)
     for cohort in cohorts:
-        yield cohort, completion(prompt(prompt_tokens, rng), answer)
+        text = like(texts[cohort], prompt_tokens, rng) if texts else prompt(prompt_tokens, rng)
+        yield cohort, completion(text, answer)

@@ -18,6 +18,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("legal", "support", "finance", "healthcare", "coding", "sales", "claims", "research")
+DEMO = 5  # of them are those of the shipped examples
 PEER = "xllamacpp==2026.10.11549"  # llama.cpp's HTTP server as a wheel
 
 
@@ -41,22 +42,28 @@ def appliance(
     environment: Mapping[str, str] | None = None,
     edge: Mapping[str, object] | None = None,
     cohorts: int = 3,
+    router: Path | None = None,
     **settings: object,
 ) -> Iterator[Server]:
     """`cohort serve` in a home of its own with a live release for each adapter; `settings` go to [base], `edge` to
-    [appliance]; `cohorts` at least are configured. A home that is there already is served."""
+    [appliance]; `cohorts` at least are configured. With the folder of a `router` for the demo's cohorts, every request
+    asks `auto`, and its text is read. A home that is there already is served."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = NAMES[: max(len(adapters), cohorts)]
+    names = NAMES[: DEMO if router else max(len(adapters), cohorts)]
     config = folder / "cohorts.toml"
     config.write_text(_configuration(names, edge or {}, {"path": str(base), **settings}), encoding="utf-8")
     own = {"COHORT_HOME": str(folder / "home"), "COHORT_CONFIG": str(config), **(environment or {})}
+    if router:
+        from rig import fitted  # here, since the clients' process need not load onnx
+
+        fitted.into(folder / "home", router)
     port = free_port()
     command = [sys.executable, "-m", "appliance.cli"]
     with _running([*command, "serve", "--port", str(port)], folder, {**os.environ, **own}) as process:
         url = f"http://127.0.0.1:{port}"
         _await(process, f"{url}/ready", folder)
         key = (folder / "home" / "admin.key").read_text().strip()
-        select = {name: {"model": name} for name in names} | {"base": {"model": "base"}}
+        select = {name: {"model": "auto" if router else name} for name in (*names, "base")}
         server = Server("appliance", url, process.pid, select, {"Authorization": f"Bearer {key}"}, own)
         for name, adapter in zip(names, adapters, strict=False):
             cohort(server, "release", "add", str(adapter), "--cohort", name, "--live")

@@ -33,8 +33,8 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 class Decision:
     """`cohort` is "base" where no cohort was found. `confidence` is a calibrated probability that the cohort is the
     right one: 1 for layers that do not guess; for a fallback that of the cohort that came nearest, 0 where none was
-    looked for. `scores` maps layer to cohort to score, of both text layers where the text was read. `router` is the version of the text
-    router, None without one."""
+    looked for. `scores` maps layer to cohort to score, of both text layers where the text was read. `router` is the
+    version of the text router, None without one."""
 
     cohort: str
     layer: Layer

@@ -23,7 +23,7 @@ ROUTED = {  # want a router, a job that runs, or a candidate
     "POST /admin/v1/reject",
 }
 MOST = 8  # tokens of an answer
-SETTINGS = {
+SETTINGS: Values = {
     "checks": {
         "not_a_server_error": {"expected-statuses": ["2xx", "4xx", "503"]},  # 503: embeddings, without a router
         # A schema cannot say which names exist, nor which fields go together.
@@ -35,18 +35,23 @@ SETTINGS = {
 }
 
 
+BEGIN = [f"/admin/v1/{name}" for name in ("router/fit", "retrain", "evaluate", "attribute", "curve", "rebuild")]
+
+
+def described(**generation: object) -> schemathesis.BaseSchema:
+    given = {**SETTINGS, "generation": {**SETTINGS["generation"], **generation}}
+    config = schemathesis.Config.from_dict(given)
+    return schemathesis.openapi.from_dict(served_nothing().openapi(), config=config)
+
+
 def schema() -> schemathesis.BaseSchema:
-    config = schemathesis.Config.from_dict(SETTINGS)
-    described = schemathesis.openapi.from_dict(served_nothing().openapi(), config=config)
-    begins = (
-        "router/fit",
-        "retrain",
-        "evaluate",
-        "attribute",
-        "curve",
-        "rebuild",
-    )  # each would start work of a minute
-    return described.exclude(method="POST", path=[f"/admin/v1/{name}" for name in begins])
+    """Without what would begin work of a minute."""
+    return described().exclude(method="POST", path=BEGIN)
+
+
+def beginnings() -> schemathesis.BaseSchema:
+    """What would begin it, asked for wrongly only."""
+    return described(mode="negative").include(method="POST", path=BEGIN)
 
 
 class Target:
@@ -55,6 +60,7 @@ class Target:
     def __init__(self, appliance: Running, adapters: tuple[Path, ...], rows: Path) -> None:
         self.appliance, self._rows = appliance, rows
         self.seen: Counter[tuple[str, int]] = Counter()
+        self.refused: Counter[str] = Counter()
         with appliance.http(appliance.admin) as client:
             logged = client.post("/v1/chat/completions", json=chat()).headers["x-request-id"]
         keys = [appliance.operated("POST", "/keys", {"name": "to be revoked"})["id"] for _ in range(5)]
@@ -119,6 +125,22 @@ def test_it_does_as_it_says(case: schemathesis.Case[Any], target: Target) -> Non
         base_url=target.appliance.url, headers={"Authorization": f"Bearer {target.appliance.admin}"}
     )
     target.seen[case.operation.label, reply.status_code] += 1
+
+
+@beginnings().parametrize()
+@settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_nothing_long_begins_by_a_request_that_is_wrong(case: schemathesis.Case[Any], target: Target) -> None:
+    reply = case.call_and_validate(
+        base_url=target.appliance.url, headers={"Authorization": f"Bearer {target.appliance.admin}"}
+    )
+    assert 400 <= reply.status_code < 500
+    target.refused[case.operation.label] += 1
+
+
+def test_every_beginning_was_tried(target: Target) -> None:
+    assert set(target.refused) == {f"POST {path}" for path in BEGIN}
+    assert min(target.refused.values()) >= EXAMPLES
+    assert [job["kind"] for job in target.appliance.operated("GET", "/jobs")] == ["evaluate"], "the first one's"
 
 
 def test_every_operation_was_answered(target: Target) -> None:

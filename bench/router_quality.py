@@ -3,7 +3,7 @@
 DIR (or COHORT_BENCH_DATA) holds `*/train.jsonl`, `traffic/traffic.jsonl`, `traffic/tenants.json` (the home cohort of
 each tenant) and `cohort_unseen/test.jsonl`. Fits as `cohort router fit DIR/*/train.jsonl` does and evaluates as
 `cohort router eval` does, with the same code: on the traffic's prompts alone, with each tenant as a prior for its
-home, and on prompts of known cohorts but unknown tasks. Prints a table with 95 % intervals and the targets, then one
+home, the same in order and with the traffic's sessions, and on prompts of known cohorts but unknown tasks. Prints a table with 95 % intervals and the targets, then one
 JSON line. It says nothing of what is answered. Without the data it says so and ends well.
 """
 
@@ -23,9 +23,14 @@ from appliance import router_rows
 from appliance.config import CohortSection, Config
 from appliance.errors import ApplianceError
 from appliance.router_rows import Row
-from appliance.routers import Routers, Wanted
+from appliance.routers import Routers, Wanted, scored
+from appliance.sessions import Sessions
 from appliance.store.database import Database
-from router import artefact
+from router import artefact, evaluate
+from router.classifier import FittedRouter
+from router.cohort import BASE
+from router.decide import decide
+from router.layers import Query
 
 Report = dict[str, Any]
 # What is asked for: (on which rows, figure, at least or at most, how much).
@@ -36,6 +41,8 @@ TARGETS = (
     ("prompt alone", "ood_accepted", "<=", 0.08),
     ("with tenants", "misrouted", "<=", 0.015),
     ("with tenants", "coverage", ">=", 0.90),
+    ("with sessions", "misrouted", "<=", 0.015),
+    ("with sessions", "coverage", ">=", 0.90),
     ("unseen tasks", "misrouted", "<=", 0.04),
 )
 
@@ -67,10 +74,24 @@ async def reports(data: Path, fitted: Path | None, scratch: Path) -> dict[str, R
         return {
             "prompt alone": await routers.report([replace(row, metadata={}) for row in traffic]),
             "with tenants": await routers.report(traffic),
+            "with sessions": in_order(data / "traffic" / "traffic.jsonl", config, routers.current),
             "unseen tasks": await routers.report([replace(row, metadata={}) for row in unseen]),
         }
     finally:
         database.close()
+
+
+def in_order(path: Path, config: Config, router: FittedRouter | None) -> Report:
+    """As live traffic would be decided: the rows as they come, each in its session."""
+    with path.open(encoding="utf-8") as file:
+        names = [json.loads(line)["session"] for line in file]
+    given, cohorts, sessions, decided = rows(path, config), config.routing(), Sessions(), []
+    for row, name in zip(given, names, strict=True):
+        decision = decide(Query(row.prompt, row.metadata, session=sessions.cohort("", name)), cohorts, router)
+        if decision.cohort != BASE:
+            sessions.note("", name, decision.cohort)
+        decided.append(decision)
+    return evaluate.report(scored(given, decided))
 
 
 def configuration(data: Path) -> Config:

@@ -50,7 +50,7 @@ class Blame:
 def verdict(told: Blame) -> Verdict:
     """Of a request that was asked again. `misroute`: another cohort had it, and the right one answers better.
     `mended`: it was sent right, and the answer now is the correction. Else what is to blame is what answered for the
-    right cohort: its `adapter`, or none, where the base stood in for it. `for_a_person`: nobody said what is right."""
+    right cohort: its `adapter`, or none if the base stood in for it. `for_a_person`: nobody said what is right."""
     if told.before is None or told.again is None:
         return "for_a_person"
     if told.sent != told.right and _better(told.before, told.again):

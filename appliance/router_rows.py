@@ -102,8 +102,8 @@ class Material:
 
 
 def material(folder: Path, cohorts: Sequence[str], own: Sequence[Row], exam: Sequence[Row]) -> Material:
-    """`own` rows to learn from, and the shipped examples in `folder` of cohorts that have none: those only show how it
-    works. A cohort is judged by its rows of the `exam`, else by a part of its own that is held back, so by its own
+    """`own` rows to learn from, and the shipped examples in `folder` of cohorts that have none: those only show how
+    it works. A cohort is judged by its rows of the `exam`, else by a part of its own that is held back, so by its own
     kind; or by the shipped ones if they stand in. Of no cohort the shipped ones always count: noise, chat and other
     languages are the same everywhere. Raises InvalidRequest for a damaged file."""
     replaced = {row.cohort for row in own if not row.beside} - {BASE}

@@ -2,10 +2,11 @@
 
 Four streaming clients ask `auto` of the served base and its adapters (packaged base as it is; a router fitted on the
 shipped examples reads every text; the log as always), in turn alone and beside: a trainer, as the appliance starts
-such work (all threads, niced); the same in the scheduler's idle class; and a stranger at normal priority. Time to the first token and time for each further token are the
-appliance's own (`timings`), since the clients are niced too. Prints medians over the rounds and their ratio to quiet,
-and the share of requests that went where their texts belong; then one JSON line. No time is promised beside a
-stranger. Fits a router first (`make train-tools`; a minute or two), or takes the one in `--router FOLDER`.
+such work (all threads, niced); the same in the scheduler's idle class; and a stranger at normal priority. Time to the
+first token and time for each further token are the appliance's own (`timings`), since the clients are niced too.
+Prints medians over the rounds, their ratio to quiet, and the share of requests that went where their texts belong;
+then one JSON line. No time is promised beside a stranger. Fits a router first (`make train-tools`; a minute or two),
+or takes the one in FOLDER.
 """
 
 from __future__ import annotations

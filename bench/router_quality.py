@@ -3,8 +3,9 @@
 DIR (or COHORT_BENCH_DATA) holds `*/train.jsonl`, `traffic/traffic.jsonl`, `traffic/tenants.json` (the home cohort of
 each tenant) and `cohort_unseen/test.jsonl`. Fits as `cohort router fit DIR/*/train.jsonl` does and evaluates as
 `cohort router eval` does, with the same code: on the traffic's prompts alone, with each tenant as a prior for its
-home, the same in order and with the traffic's sessions, and on prompts of known cohorts but unknown tasks. Prints a table with 95 % intervals and the targets, then one
-JSON line. It says nothing of what is answered. Without the data it says so and ends well.
+home, the same in order and with the traffic's sessions, and on prompts of known cohorts but unknown tasks. Prints a
+table with 95 % intervals and the targets, then one JSON line. It says nothing of what is answered. Without the data
+it says so and ends well.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@ Fits on `DIR/*/train.jsonl` as `cohort router fit` does (or takes the router in 
 `DIR/*/test.jsonl` by the serving code. On one half of them the classifier's thresholds are chosen, on the other they
 are judged; each half once, over SPLITS random ones. It does not look at the traffic that `router_quality.py` judges
 on. All choices state the same: of what is accepted at most RISK is wrong, and of the rows of no cohort at most
-OUTLIERS are accepted. `one`: the least threshold for all that keeps this. `each`: the least of every cohort that keeps
-it among the rows nearest to that cohort. `priced`: those of the cohorts that together accept most rightly, and keep it
-over all rows. Prints what they give on the halves they have not seen, means over the splits, and each difference to
-`one` with the span of 95 % of the splits; then one JSON line. Without the data it says so and ends well.
+OUTLIERS are accepted. `one`: the least threshold for all that keeps this. `each`: the least of every cohort that
+keeps it among the rows nearest to that cohort. `priced`: those of the cohorts that together accept most rightly, and
+keep it over all rows. Prints what they give on the halves they have not seen, means over the splits, and each
+difference to `one` with the span of 95 % of the splits; then one JSON line. Without the data it says so and ends
+well.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """`nearest` is the cohort that each would go to if it were accepted, with this confidence; `fixed`, what the
-    semantic layer has accepted already; `inside`, what belongs to a cohort; `right`, that it belongs to the nearest."""
+    """`nearest` is the cohort that each would go to if it were accepted, with this confidence; `fixed`: the semantic
+    layer has accepted it already; `inside`: it belongs to a cohort; `right`: to the nearest."""
 
     nearest: npt.NDArray[np.int64]
     confidence: Values

@@ -58,8 +58,8 @@ def report(rows: Sequence[Scored]) -> dict[str, Any]:
     `coverage`: rows of a cohort that were accepted, `accuracy`: the accepted of them that went to their own;
     `ood_accepted`: rows of none that a cohort accepted; `misrouted`: of all rows those accepted by a wrong cohort, or
     by any though they belong to none; `auroc`: of the confidence, for telling rows of a cohort from rows of none.
-    `calibration_error`: of the confidence that the nearest cohort is right; over all rows, over those that each cohort
-    was nearest to, and over those that each layer decided.
+    `calibration_error`: of the confidence that the nearest cohort is right; over all rows, over those that each
+    cohort was nearest to, and over those that each layer decided.
     """
     if not rows:
         raise ValueError("there are no rows to evaluate")

@@ -48,7 +48,9 @@ class Given:
         for name in job["classes"]:
             different = len({row["group"] for row in rows if row["cohort"] == name})
             if different < FEWEST_TEXTS:
-                raise ValueError(f"{name} has {different} different texts: at least {FEWEST_TEXTS} are needed of each")
+                raise ValueError(
+                    f"{name} has {different} different texts: at least {FEWEST_TEXTS} are needed of each"
+                )
         return cls([row["text"] for row in rows], labels, np.array([row["group"] for row in rows]))
 
 

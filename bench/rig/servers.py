@@ -46,8 +46,8 @@ def appliance(
     **settings: object,
 ) -> Iterator[Server]:
     """`cohort serve` in a home of its own with a live release for each adapter; `settings` go to [base], `edge` to
-    [appliance]; `cohorts` at least are configured. With the folder of a `router` for the demo's cohorts, every request
-    asks `auto`, and its text is read. A home that is there already is served."""
+    [appliance]; `cohorts` at least are configured. With the folder of a `router` for the demo's cohorts, every
+    request asks `auto`, and its text is read. A home that is there already is served."""
     folder.mkdir(parents=True, exist_ok=True)
     names = NAMES[: DEMO if router else max(len(adapters), cohorts)]
     config = folder / "cohorts.toml"

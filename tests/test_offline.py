@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import pytest
 
-from appliance.offline import Offline
+from appliance.offline import YIELDS, Offline
 
 
 def test_in_order_and_off_the_pool_that_requests_need() -> None:
-    def work(number: int) -> tuple[int, str]:
-        return 2 * number, threading.current_thread().name
+    def work(number: int) -> tuple[int, str, int]:
+        niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        return 2 * number, threading.current_thread().name, niceness
 
     found = asyncio.run(Offline().each(work, range(3)))
-    assert [twice for twice, _ in found] == [0, 2, 4]
-    assert {name for _, name in found} == {"offline_0"}
+    assert [twice for twice, _, _ in found] == [0, 2, 4]
+    assert {name for _, name, _ in found} == {"offline_0"}
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {niceness for _, _, niceness in found} == {min(19, own + YIELDS)}, "and requests keep theirs"
 
 
 def test_one_piece_of_work_at_a_time() -> None:

@@ -187,6 +187,9 @@ def test_replay_of_the_same_router_changes_nothing(fresh: Running) -> None:
     free = fresh.key()
     for text in TEXTS.values():
         ask(fresh, text, free)
+    with fresh.http(free) as client:  # the first prompt alone is coding's
+        body = {"model": "auto", "prompt": [CODING, *[LEGAL] * 8], "max_tokens": 1}
+        assert told(client.post(COMPLETIONS, json=body))[0] != "coding"
     ask(fresh, LEGAL, free, session="s")
     assert told(ask(fresh, unclear, free, session="s"))[0] == "legal"
     assert told(ask(fresh, unclear, free, model="legal", session="t"))[1] == "pinned"
@@ -194,9 +197,6 @@ def test_replay_of_the_same_router_changes_nothing(fresh: Running) -> None:
     assert told(ask(fresh, NOWHERE, tenant))[0] == "coding"
     assert told(ask(fresh, NOWHERE, mute, metadata={"vertical": "legal"}))[0] == "base"
     assert told(ask(fresh, LEGAL, narrow))[0] == "base"
-    with fresh.http(free) as client:  # the first prompt alone is coding's
-        body = {"model": "auto", "prompt": [CODING, *[LEGAL] * 8, [5, 6]], "max_tokens": 1}
-        assert told(client.post(COMPLETIONS, json=body))[0] != "coding"
     count = "SELECT count(*) AS n FROM interactions"
     before = fresh.rows(count)
     found = fresh.operated("POST", "/router/replay", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def beginnings() -> schemathesis.BaseSchema:
 class Target:
     """The appliance, names of what is there, and how often each operation gave which status."""
 
-    def __init__(self, appliance: Running, adapters: tuple[Path, ...], rows: Path) -> None:
+    def __init__(self, appliance: Running, adapters: tuple[Path, ...], rows: dict[str, Path]) -> None:
         self.appliance, self._rows = appliance, rows
         self.seen: Counter[tuple[str, int]] = Counter()
         self.refused: Counter[str] = Counter()
@@ -89,7 +90,7 @@ class Target:
                 choices = self._known[field]
                 values[field] = choices[crc32(repr(values[field]).encode()) % len(choices)]
         if "split" in values:
-            values["path"] = str(self._rows)
+            values["path"] = str(self._rows[values["split"]])
         for message in values.get("messages") or ():
             message.setdefault("content", "Hello there")
 
@@ -104,8 +105,9 @@ def target(
     folder = tmp_path_factory.mktemp("described")
     with running(folder, tiny_base, "context = 1024", default_max_tokens=MOST) as appliance:
         appliance.release(tiny_adapters[0], "legal")
-        rows = folder / "rows.jsonl"
-        rows.write_text('{"prompt": "one", "completion": "two"}', encoding="utf-8")
+        rows = {split: folder / f"{split}.jsonl" for split in ("train", "eval")}
+        for split, path in rows.items():  # a row of both would be learned from, and so not be judged by
+            path.write_text(json.dumps({"prompt": split, "completion": "two"}), encoding="utf-8")
         yield Target(appliance, (tiny_adapters[1], third_adapter), rows)
 
 
@@ -140,7 +142,8 @@ def test_nothing_long_begins_by_a_request_that_is_wrong(case: schemathesis.Case[
 def test_every_beginning_was_tried(target: Target) -> None:
     assert set(target.refused) == {f"POST {path}" for path in BEGIN}
     assert min(target.refused.values()) >= EXAMPLES
-    assert [job["kind"] for job in target.appliance.operated("GET", "/jobs")] == ["evaluate"], "the first one's"
+    kinds = [job["kind"] for job in target.appliance.operated("GET", "/jobs")]
+    assert set(kinds) <= {"evaluate", "blame"} and kinds.count("evaluate") == 1, "that of `Target`"
 
 
 def test_every_operation_was_answered(target: Target) -> None:

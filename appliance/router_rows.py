@@ -20,7 +20,7 @@ from router.cohort import BASE, FEWEST_TEXTS
 
 _METADATA = ("tenant", "tier", "locale", "vertical")
 _NONE = ("none", BASE)
-_HELD, _MOST_HELD = 51, 200  # a text is held back if its digest's first byte is below: a fifth; that many at most
+_HELD, _MOST_HELD = 51, 100  # a text is held back if its digest's first byte is below: a fifth; that many at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,12 @@ class Material:
 def material(folder: Path, cohorts: Sequence[str], own: Sequence[Row], exam: Sequence[Row]) -> Material:
     """`own` rows to learn from, and the shipped examples in `folder` of cohorts that have none: those only show how
     it works. A cohort is judged by its rows of the `exam`, else by a part of its own that is held back, so by its own
-    kind; or by the shipped ones if they stand in. Of no cohort the shipped ones always count: noise, chat and other
-    languages are the same everywhere. Raises InvalidRequest for a damaged file."""
+    kind; or by the shipped ones if they stand in. Of no cohort the shipped ones always count, since noise, chat and
+    other languages are the same everywhere, and all own ones are learned from: of them there are never enough. Raises
+    InvalidRequest for a damaged file."""
     replaced = {row.cohort for row in own if not row.beside} - {BASE}
     stand_in = [name for name in (*cohorts, BASE) if name not in replaced]
-    held = _held_back(own, {row.cohort for row in exam})
+    held = _held_back(own, {BASE, *(row.cohort for row in exam)})
     train = [row for row in own if row.text not in held.get(row.cohort, ())]
     kept = [row for row in own if row.text in held.get(row.cohort, ())]
     train += shipped(folder, stand_in, "train")

@@ -76,7 +76,7 @@ def _curve(curve: list[list[float]]) -> None:
     """The points that lie nearest to some round coverages."""
     points = [min(curve, key=lambda point: abs(point[0] - wanted)) for wanted in _COVERED]
     table(
-        ("were so many accepted, the surest first", "of them wrong"),
+        ("surest rows accepted", "of them wrong"),
         [(_percent(covered), _percent(wrong)) for covered, wrong in dict.fromkeys(map(tuple, points))],
     )
 

@@ -1,7 +1,7 @@
 """Which odds should metadata and sessions have? `python bench/odds.py --data DIR [--router FOLDER]`.
 
-Fits on `DIR/*/train.jsonl` as `cohort router fit` does (or takes the router in FOLDER), and decides the prompts of
-`DIR/*/test.jsonl` with tenants and sessions that are made up here; it does not look at the traffic that
+Fits on `DIR/*/train.jsonl` as `cohort router fit` does (or takes the router in FOLDER), and decides prompts and bare
+texts of `DIR/*/test.jsonl` with tenants and sessions that are made up here; it does not look at the traffic that
 `router_quality.py` judges on. A session is a tenant's and has LENGTH requests on average; a request follows the
 session's subject but for one in WANDER, then it is of any row. At `--home` (a share) the subject is the tenant's home
 cohort, else any. Of every pair of odds that are tried it prints what is misrouted and covered, and which pair covers
@@ -73,8 +73,8 @@ def main() -> None:
         print(json.dumps({"bench": "odds", "skipped": True}))
         return
     config = configuration(given.data)
-    paths = sorted(given.data.glob("*/test.jsonl"))
-    test = [row for path in paths if path.parent.name != "cohort_unseen" for row in rows(path, config)]
+    whole = [row for path in sorted(given.data.glob("*/test.jsonl")) for row in rows(path, config)]
+    test = [*whole, *(replace(row, prompt=row.text) for row in whole)]
     with tempfile.TemporaryDirectory() as scratch:
         router = asyncio.run(fitted(given.data, config, given.router, Path(scratch)))
     read = Read(router, [row.prompt for row in test])

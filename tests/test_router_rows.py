@@ -92,5 +92,5 @@ def test_what_traffic_confirmed_joins_the_shipped_rows(shipped: Path) -> None:
 
 def test_own_rows_of_no_cohort_join_the_shipped_ones(shipped: Path) -> None:
     found = material(shipped, COHORTS, rows("base", 100), [])
-    assert len(of("base", found.train)) + len(of("base", found.judged)) == 104
-    assert len(of("base", found.judged)) > 12
+    assert len(of("base", found.train)) == 102, "all of them: outliers are what there is too little of"
+    assert len(of("base", found.judged)) == 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -56,7 +56,9 @@ class Releases:
         self._settling: set[asyncio.Task[None]] = set()
         self._prompts: dict[str, str] = {}
         self.names: dict[str, str] = {}  # digest to legal@3
+        self._digests: dict[tuple[str, int], str] = {}
         self._live: list[Release] = []
+        self._before: dict[str, str | None] = {}  # cohort to what a rollback returns to
         self.table = RouteTable()
         self.alarms: list[str] = []
 
@@ -154,8 +156,9 @@ class Releases:
         return None if anew else doubt
 
     def switch(self, cohort: str) -> Switch:
-        live, previous = self.table.live.get(cohort), self.table.named.get(f"{cohort}@previous")
-        return Switch(cohort, live.name if live else None, previous.name if previous else None)
+        """What answers, and what a rollback returns to by the faults that are known."""
+        live = self.table.live.get(cohort)
+        return Switch(cohort, live.name if live else None, self._before.get(cohort))
 
     def live(self, cohort: str) -> str:
         """What promote and rollback expect: the live release by the register, whether or not another has to answer
@@ -199,25 +202,32 @@ class Releases:
     async def rollback(self, cohort: str, key_id: str, expected: str | None = None) -> Switch:
         """Return to the release that was live before and can be served, or to the base. Raises Conflict, also when
         another release than the `expected` one is live."""
-        skipped = await asyncio.to_thread(self._damaged_before, cohort)
+        self._faults |= await asyncio.to_thread(self._damaged_before, cohort)
 
         def decide(states: Sequence[ReleaseState]) -> list[Move]:
             _require_live(cohort, states, expected)
-            return lifecycle.rollback(cohort, [s for s in states if s.version not in skipped])
+            return lifecycle.rollback(cohort, self._returnable(cohort, states, self._faults))
 
         return await self._move(cohort, "rollback", key_id, decide)
 
-    def _damaged_before(self, cohort: str) -> set[int]:
-        """The releases that a rollback would return to if they could be served."""
+    def _damaged_before(self, cohort: str) -> dict[str, str]:
+        """Faults, by digest, of releases that a rollback would return to, none of them known yet."""
         with self._database.read() as connection:
             states = _states(connection, cohort)
-        damaged: set[int] = set()
-        while before := lifecycle.previous([s for s in states if s.version not in damaged]):
+        found: dict[str, str] = {}
+        while before := lifecycle.previous(self._returnable(cohort, states, self._faults | found)):
             release = self.get(cohort, before.version)
-            if release.digest not in self._faults and self._fault(release) is None:
+            fault = self._fault(release)
+            if fault is None:
                 break
-            damaged.add(before.version)
-        return damaged
+            found[release.digest] = fault
+        return found
+
+    def _returnable(
+        self, cohort: str, states: Sequence[ReleaseState], faults: Mapping[str, str]
+    ) -> list[ReleaseState]:
+        """What is live, and what a rollback may return to."""
+        return [s for s in states if s.state == "live" or self._digests.get((cohort, s.version)) not in faults]
 
     async def _move(self, cohort: str, action: str, key_id: str, decide: Decide) -> Switch:
         self._config.cohort(cohort)
@@ -262,11 +272,13 @@ class Releases:
         with self._database.read() as connection:
             releases = rows.list_all(connection)
             states = {cohort: _states(connection, cohort) for cohort in cohorts}
-        digests = {(r.cohort, r.version): r.digest for r in releases}
+        self._digests = digests = {(r.cohort, r.version): r.digest for r in releases}
         self._prompts = {r.digest: r.system_prompt for r in releases}
         self.names = {r.digest: r.name for r in releases}
         self._live = [r for r in releases if r.state == "live"]
         self.table, self.alarms = route_table.build(cohorts, states, digests, self._faults)
+        before = {c: lifecycle.previous(self._returnable(c, states[c], self._faults)) for c in cohorts}
+        self._before = {cohort: f"{cohort}@{found.version}" if found else None for cohort, found in before.items()}
         if self._lanes is not None:
             self._lanes.live = frozenset(target.digest for target in self.table.live.values())
 

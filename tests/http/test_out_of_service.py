@@ -136,8 +136,29 @@ def test_a_start_tries_it_once_more(tmp_path: Path, tiny_base: Path, poisoned: P
 def test_a_rollback_passes_over_it(ours: Running, tiny_adapters: tuple[Path, Path], poisoned: Path) -> None:
     for adapter in (tiny_adapters[0], poisoned, tiny_adapters[1]):
         ours.release(adapter, "legal")
+    assert previous(ours) == "legal@2"
     strike_out(ours, "legal@2")
+    assert previous(ours) == "legal@1", "it is told before it is done"
     assert ours.operated("POST", "/rollback", {"cohort": "legal"})["live"] == "legal@1"
+
+
+def previous(ours: Running) -> str | None:
+    """What a rollback of legal is said to return to."""
+    told: Json = next(one for one in ours.operated("GET", "/cohorts") if one["cohort"] == "legal")
+    name: str | None = told["previous"]
+    return name
+
+
+def test_a_rollback_passes_over_what_was_damaged_since_the_start(
+    ours: Running, tiny_adapters: tuple[Path, Path], poisoned: Path
+) -> None:
+    """And says at once where the next one goes."""
+    added = [ours.release(adapter, "legal") for adapter in (tiny_adapters[0], poisoned, tiny_adapters[1])]
+    (ours.home / "releases" / added[0]["digest"] / "adapter.gguf").write_bytes(b"damaged")
+    (ours.home / "releases" / added[1]["digest"] / "adapter.gguf").write_bytes(b"damaged")
+    assert ours.operated("POST", "/promote", {"cohort": "legal", "version": 3})["previous"] == "legal@2"
+    rolled_back = ours.operated("POST", "/rollback", {"cohort": "legal"})
+    assert (rolled_back["live"], rolled_back["previous"]) == (None, None)
 
 
 def test_what_cannot_stand_in_is_passed_over(

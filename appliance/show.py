@@ -139,7 +139,7 @@ def interactions(rows: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def traffic(found: dict[str, Any]) -> None:
     times = (found["ttft_ms"], found["total_ms"])
-    first, whole = (f"p50 {_ms(t['p50'])}, p95 {_ms(t['p95'])}" for t in times)
+    first, whole = (f"p50 {_ms(t['p50'])}, p95 {_ms(t['p95'])}, p99 {_ms(t['p99'])}" for t in times)
     console = out()
     console.print(f"{found['requests']} requests in {found['seconds'] / 60:.0f} min, {found['per_second']:.2f}/s")
     console.print(f"first token {first}; whole answer {whole}; {found['tokens_per_second']:.1f} tokens/s")
@@ -148,7 +148,7 @@ def traffic(found: dict[str, Any]) -> None:
             one["cohort"],
             one["requests"],
             f"{one['share']:.0%}",
-            one["by_base"],
+            f"{one['by_base']} ({one['by_base'] / (one['requests'] or 1):.0%})",
             one["failed"],
             "-" if one["confidence"] is None else f"{one['confidence']:.2f}",
             _ms(one["ttft_ms"]["p95"]),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from appliance.box import Box
 from appliance.engine.engine import BASE_LANE, STRIKES
+from appliance.errors import StoreUnavailable
+from appliance.store import jobs, timestamps
 
 STUCK_SECONDS = 60.0  # one step of a large prompt on a slow machine takes a few
 
@@ -34,6 +37,19 @@ def alarms(box: Box) -> list[str]:
     return found
 
 
+def pending(box: Box) -> list[str]:
+    """What waits for a person and harms nobody meanwhile: candidates, and jobs of the last day that failed and were
+    not begun again."""
+    named = box.register.table.named if box.register else {}
+    waiting = [named[f"{cohort}@candidate"].name for cohort in box.config.cohorts if f"{cohort}@candidate" in named]
+    found = [f"{name} waits to be judged: cohort promote {name}, or cohort reject {name}" for name in waiting]
+    with suppress(StoreUnavailable), box.database.read() as connection:  # which is an alarm of its own
+        for job in jobs.failed(connection, timestamps.in_days(-1)):
+            whose = job.cohort or "all cohorts"
+            found.append(f"{job.kind} of {whose} {job.state}: {job.error} (cohort job show {job.id})")
+    return found
+
+
 def stuck(box: Box) -> bool:
     """The engine thread hangs or is gone."""
     return box.serving is not None and time.monotonic() - box.serving.engine.heartbeat > STUCK_SECONDS
@@ -54,6 +70,7 @@ def status_of(box: Box) -> dict[str, Any]:
         "waiting_tokens": serving.engine.room.tokens if serving else 0,
         "open_without_keys": box.keys.open,
         "alarms": alarms(box),
+        "pending": pending(box),
     }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 NONE = "-"
 
@@ -20,6 +20,16 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return NONE
     return f"{value / 1000:.1f} s" if value >= 10_000 else f"{value:.0f} ms"
+
+
+def times(*values: float | None) -> str:
+    """Several in one unit: milliseconds, or seconds once one of them is."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return NONE
+    seconds = max(known) >= 1000
+    told = (NONE if value is None else f"{value / 1000:.1f}" if seconds else f"{value:.0f}" for value in values)
+    return f"{', '.join(told)} {'s' if seconds else 'ms'}"
 
 
 def rate(value: float) -> str:
@@ -88,7 +98,17 @@ def columns(values: list[int], height: int = 1) -> list[str]:
     ]
 
 
-def gain(score: dict[str, Any]) -> str:
-    """A task's score beside the base's, with its interval."""
-    low, high = (NONE if score[end] is None else f"{100 * score[end]:.1f}" for end in ("low", "high"))
-    return f"{points(score['candidate'])} ({low}-{high}), base {points(score['base'])}"
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """The largest of each part of the line as a block; a gap where nothing was measured."""
+    parts: list[list[float]] = [[] for _ in range(max(1, min(width, len(values))))]
+    for place, value in enumerate(values):
+        if value is not None:
+            parts[place * len(parts) // len(values)].append(value)
+    most = max((value for part in parts for value in part), default=0.0) or 1.0
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(max(part) / most * 8))] if part else " " for part in parts)
+
+
+def change(figures: dict[str, float]) -> str:
+    """A difference of scores with its interval."""
+    mean, low, high = (f"{100 * figures[name]:+.1f}" for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high}) points"

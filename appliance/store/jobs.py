@@ -77,6 +77,17 @@ def listing(conn: sqlite3.Connection, limit: int, kind: str | None = None, cohor
     return [_from_row(row) for row in rows]
 
 
+def failed(conn: sqlite3.Connection, since: str) -> list[Job]:
+    """Those that ended badly since then, the newest of each kind and cohort alone; without results."""
+    rows = conn.execute(
+        "SELECT id, kind, cohort, state, created, ended, key_id, asked, NULL AS result, error FROM jobs "
+        "WHERE rowid IN (SELECT max(rowid) FROM jobs GROUP BY kind, cohort) "
+        "AND state IN ('failed', 'interrupted') AND ended >= ? ORDER BY rowid DESC",
+        (since,),
+    )
+    return [_from_row(row) for row in rows]
+
+
 def _from_row(row: sqlite3.Row) -> Job:
     values = dict(row)
     for name in ("asked", "result"):

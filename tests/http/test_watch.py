@@ -11,6 +11,7 @@ import pytest
 from appliance import watch_api
 from appliance.store.traffic import MOST, Seen
 from appliance.traffic import BINS, POINTS, traffic
+from tests.http.learnable import begun, finished
 from tests.http.running import Running, chat
 
 UNTIL = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -128,6 +129,28 @@ def test_versions_are_those_of_what_is_installed(served: Running, monkeypatch: p
         watch_api._versions.cache_clear()
     assert first == second and sorted(asked) == sorted(watch_api.PACKAGES)
     assert "onnxruntime" not in first and first["onnxruntime-gpu"] == "1.2.3"
+
+
+def test_what_waits_for_a_person_is_told(fresh: Running, tiny_adapters: tuple[Path, Path]) -> None:
+    """And is no alarm: answers are as good as ever."""
+
+    def pending() -> list[str]:
+        status = fresh.operated("GET", "/status")
+        assert status["alarms"] == []
+        found: list[str] = status["pending"]
+        return found
+
+    assert pending() == []
+    fresh.release(tiny_adapters[0], "coding", live=False)
+    (waits,) = pending()
+    assert waits.startswith("coding@1 waits to be judged: cohort promote coding@1")
+    job = finished(fresh, begun(fresh, "curve", cohort="coding"))
+    assert job["state"] == "failed"
+    assert pending() == [waits, f"curve of coding failed: {job['error']} (cohort job show {job['id']})"]
+    fresh.operated("POST", "/reject", {"cohort": "coding", "version": 1})
+    again = fresh.operated("POST", "/curve", {"cohort": "coding"})
+    assert all(job["id"] not in told for told in pending()), "it was begun again"
+    finished(fresh, again)
 
 
 def test_a_candidate_is_rejected(fresh: Running, tiny_adapters: tuple[Path, Path]) -> None:

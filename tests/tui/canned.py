@@ -201,8 +201,8 @@ def traffic(busy: bool) -> Json:
             {
                 "per_second": (i % 7) / 7 if busy else 0.0,
                 "failed": 0,
-                "ttft_ms": 100.0 + i if busy else None,
-                "total_ms": None,
+                "ttft_ms": 100.0 + i if busy and i % 9 > 2 else None,
+                "total_ms": 600.0 + 10 * i if busy else None,
             }
             for i in range(60)
         ],
@@ -266,11 +266,12 @@ class Canned(Client):
             "base": SYSTEM["base"],
             "router": {"version": "router@3", "threshold": 0.62} if self.busy else None,
             "live": {name: f"{name}@2" if self.busy and name != "coding" else None for name in COHORTS},
-            "lanes": [{"release": "base", "running": 2 if self.busy else 0, "waiting": 0}],
+            "lanes": [{"release": "base", "running": 2 if self.busy else 0, "waiting": 1 if self.busy else 0}],
             "waiting_requests": 1 if self.busy else 0,
             "waiting_tokens": 0,
             "open_without_keys": False,
             "alarms": alarms,
+            "pending": ["legal@3 waits to be judged: cohort promote legal@3, or cohort reject legal@3"] * self.busy,
         }
 
     def _traffic(self, _rest: str, _params: Json) -> Json:

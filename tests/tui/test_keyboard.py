@@ -50,6 +50,15 @@ def test_digits_bring_screens_and_the_list_has_the_focus() -> None:
     opened(Canned(), use)
 
 
+def test_what_waits_is_counted_once() -> None:
+    """It waits in the appliance's queue, and of these in a lane."""
+
+    async def use(pilot: Pilot[None]) -> None:
+        assert str(pilot.app.query_one("#running .gauge-value", Static).render()) == "2 run, 1 wait"
+
+    opened(Canned(), use)
+
+
 def test_a_promotion_wants_the_name_typed() -> None:
     client = Canned()
 

@@ -42,6 +42,9 @@ def test_a_megabyte_is_cut() -> None:
         (words.percent(0.256), "26 %"),
         (words.milliseconds(140.4), "140 ms"),
         (words.milliseconds(12_345), "12.3 s"),
+        (words.times(140.0, 420.0, 999.4), "140, 420, 999 ms"),
+        (words.times(140.0, 1420.0, None), "0.1, 1.4, - s"),
+        (words.times(None, None), "-"),
         (words.size(188_000_000), "188.0 MB"),
         (words.size(12), "12 B"),
         (words.duration(59), "59 s"),
@@ -63,6 +66,13 @@ def test_figures_have_their_units(shown: str, wanted: str) -> None:
 def test_a_histogram_is_drawn_in_blocks() -> None:
     assert words.columns([0, 1, 2, 4], 1) == [" ▂▄█"]
     assert words.columns([0, 4], 2) == [" █", " █"] and words.columns([], 1) == [""]
+
+
+def test_a_sparkline_has_gaps_where_nothing_was_measured() -> None:
+    assert words.sparkline([0.0, None, 4.0, 8.0], 4) == "▁ ▅█"
+    assert words.sparkline([None, None, 1.0, 8.0], 2) == " █", "the largest of each part"
+    assert words.sparkline([None] * 4, 2) == "  " and words.sparkline([], 4) == " "
+    assert words.sparkline([1.0], 9) == "█"
 
 
 def test_a_search_is_filters_and_words() -> None:

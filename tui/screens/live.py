@@ -24,10 +24,10 @@ class Live(Pane):
     def compose(self) -> ComposeResult:
         yield Static(id="alarms")
         with Horizontal(id="gauges"):
-            yield Gauge(f"requests, {MINUTES} min", "requests")
-            yield Gauge("ttft: p50, p95", "ttft")
-            yield Gauge("answer: p50, p95", "total")
-            yield Gauge("under way now", "running")
+            yield Gauge("requests", f"a second, {MINUTES} min", "requests")
+            yield Gauge("ttft p50 p95 p99", f"p95, {MINUTES} min", "ttft")
+            yield Gauge("total p50 p95 p99", f"p95, {MINUTES} min", "total")
+            yield Gauge("under way now", "running, of late", "running")
         yield Rows(
             "cohort", "live", "requests", "share", "by base", "sure", "ttft p95", "failed", "liked", id="traffic"
         )
@@ -49,7 +49,7 @@ class Live(Pane):
             Traffic.model_validate(data["traffic"], extra="ignore"),
             data["system"],
         )
-        self.query_one("#alarms", Static).update(alarms(status["alarms"], most=MOST_ALARMS))
+        self.query_one("#alarms", Static).update(alarms(needed(status), most=MOST_ALARMS))
         self._gauges(traffic, status)
         self.query_one("#traffic", Rows).show(
             [(one.cohort, _row(one, status["live"].get(one.cohort))) for one in traffic.cohorts]
@@ -64,12 +64,10 @@ class Live(Pane):
             ("ttft", traffic.ttft_ms, [p.ttft_ms for p in points]),
             ("total", traffic.total_ms, [p.total_ms for p in points]),
         ):
-            value = f"{words.milliseconds(times.p50)}, {words.milliseconds(times.p95)}"
-            self.query_one(f"#{name}", Gauge).show(value, line)
-        lanes = status["lanes"]
-        running, waiting = (sum(lane[name] for lane in lanes) for name in ("running", "waiting"))
-        under = self.query_one("#running", Gauge)
-        under.show(f"{running} run, {waiting + status['waiting_requests']} wait", self._under_way(running))
+            self.query_one(f"#{name}", Gauge).show(words.times(times.p50, times.p95, times.p99), line)
+        running = sum(lane["running"] for lane in status["lanes"])
+        under = self.query_one("#running", Gauge)  # those that wait in the lanes are among the waiting requests
+        under.show(f"{running} run, {status['waiting_requests']} wait", self._under_way(running))
 
     def _under_way(self, running: int) -> list[float]:
         """The appliance keeps no history of it: the console does."""
@@ -84,12 +82,17 @@ def _row(one: CohortTraffic, live: str | None) -> list[Cell]:
         live.removeprefix(one.cohort) if live else words.NONE,
         str(one.requests),
         words.percent(one.share),
-        str(one.by_base) if one.cohort != "base" else words.NONE,
+        words.percent(one.by_base / one.requests) if one.requests and one.cohort != "base" else words.NONE,
         words.percent(one.confidence),
         words.milliseconds(one.ttft_ms.p95),
         failed,
         f"+{one.liked} -{one.disliked}",
     ]
+
+
+def needed(status: dict[str, Any]) -> list[str]:
+    """What needs a person, the worst first."""
+    return [*status["alarms"], *status.get("pending", ())]
 
 
 def alarms(found: list[str], most: int = 100) -> Text:

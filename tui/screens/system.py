@@ -12,7 +12,7 @@ from textual.widgets import Static
 from appliance.wire.watch import System as Machine
 from tui import inert, words
 from tui.client import Client, together
-from tui.screens.live import alarms
+from tui.screens.live import alarms, needed
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
 
@@ -37,7 +37,8 @@ class System(Pane):
 
     def show(self, data: Data) -> None:
         machine = Machine.model_validate(data["system"], extra="ignore")
-        self.query_one("#warnings", Static).update(alarms(data["status"]["alarms"]) or Text("nothing needs a person"))
+        told = alarms(needed(data["status"])) or Text("nothing needs a person")
+        self.query_one("#warnings", Static).update(told)
         self.query_one("#machine", Static).update(told(machine, data["status"]))
         self.query_one(Rows).show([(str(one["seq"]), row(one)) for one in data["audit"]])
         self.query_one("#config", Static).update(inert.block(json.dumps(machine.config, indent=1)))

@@ -1,24 +1,16 @@
-"""What an operator changes from the console: releases, routers, and long work begun or ended."""
+"""What an operator changes from the console: releases, routers, and long work that is ended."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from tui import inert
 from tui.asking import Asking
 from tui.client import Client, part
-from tui.screens.confirm import Ask, Choose, Confirm
+from tui.screens.confirm import Confirm
 
-JOBS = ("retrain", "evaluate", "attribute", "curve", "router/fit")
-ALL = "all cohorts"
-_FOR_ALL = ("evaluate", "attribute")  # jobs that may be of all cohorts
 _WAITING = ("candidate", "shadow", "canary")
-_FIT = (
-    "A router is fitted to the rows there are, and to the requests whose right cohort somebody named. Unless it is "
-    "provably worse, it decides about every new request instead of the one in force."
-)
 Release = dict[str, Any]
 
 
@@ -86,48 +78,6 @@ class Actions(Asking):
         self._confirmed(says, "router", "router/switch", {"version": version}, lambda _: told)
 
     # -- jobs --------------------------------------------------------------------------------------------------------
-
-    def action_begin(self, kind: str) -> None:
-        """Long work: of a cohort that is asked for."""
-        if kind == "router/fit":
-            self._confirmed(_FIT, "router", kind, {"interactions": True}, lambda _: "a router is being fitted")
-            return
-
-        async def names() -> list[str]:
-            found = await self.asked(lambda client: client.get("cohorts"))
-            cohorts = [one["cohort"] for one in found or ()]
-            return [ALL, *cohorts] if kind in _FOR_ALL and cohorts else cohorts
-
-        self.push_screen(Choose(f"{kind}: of which cohort?", names), lambda name: self.options(kind, name))
-
-    def options(self, kind: str, cohort: str | None) -> None:
-        """A training may be shorter than configured."""
-        if cohort is None:
-            return
-        if kind != "retrain":
-            self._begin(kind, cohort)
-            return
-
-        def passes(typed: str | None) -> None:
-            if typed == "":
-                self._begin(kind, cohort)
-            elif typed is not None and re.fullmatch("[1-9][0-9]{0,2}", typed):
-                self._begin(kind, cohort, epochs=int(typed))
-            elif typed is not None:
-                self.notify("passes are a number from 1 to 999: nothing was begun", severity="warning")
-
-        says = (
-            f"Retrain {cohort}. What passes the gate goes live at once.\nPasses over the rows (empty: as configured):"
-        )
-        self.push_screen(Ask(says, placeholder="as configured"), passes)
-
-    def _begin(self, kind: str, cohort: str, **more: object) -> None:
-        async def started(client: Client) -> str:
-            job = await client.post(kind, cohort=None if cohort == ALL else cohort, **more)
-            return f"{kind} of {cohort} is under way: {job['id']}"
-
-        self.act(started)
-        self.action_bring("jobs")
 
     def cancel(self, identity: str, kind: str) -> None:
         says = f"{identity} ({kind}) ends. What it made so far is found by the next one."

@@ -10,8 +10,8 @@ from textual.binding import Binding
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane, Tabs
 
-from tui.actions import JOBS, Actions
 from tui.asking import EVERY_S
+from tui.begin import JOBS, Begin
 from tui.client import Client
 from tui.screens.cohort import CohortScreen
 from tui.screens.cohorts import Cohorts
@@ -34,7 +34,7 @@ PANES: tuple[tuple[str, type[Pane]], ...] = (
 )
 
 
-class Console(Actions):
+class Console(Begin):
     """Six panes, the keys, and what lies on top of them."""
 
     CSS_PATH = "console.tcss"
@@ -57,7 +57,7 @@ class Console(Actions):
             for number, (name, pane) in enumerate(PANES, 1):
                 with TabPane(f"{number} {name.capitalize()}", id=name):
                     yield pane(id=f"{name}-pane")
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     @property
     def pane(self) -> Pane | None:

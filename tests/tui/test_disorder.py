@@ -221,7 +221,7 @@ def test_no_job_stands_under_the_row_of_another() -> None:
     ("keys", "path", "wrong"),
     [
         (["3", "t", "x", "enter"], "route", {}),
-        (["5", "t", "enter", "enter"], "retrain", {}),
+        (["5", "t", "enter", "enter", "enter", "enter"], "retrain", {}),
     ],
 )
 def test_an_answer_of_another_version_ends_nothing(

@@ -173,11 +173,20 @@ def test_a_dry_run_shows_every_layer() -> None:
 @pytest.mark.parametrize(
     ("kind", "keys", "wanted"),
     [
-        ("retrain", ["t", "enter", "2", "enter"], {"cohort": "legal", "epochs": 2}),
-        ("retrain", ["t", "enter", "enter"], {"cohort": "legal"}),
+        (
+            "retrain",
+            ["t", "enter", "2", "enter", "enter", "j", "enter", *"legal", "enter"],
+            {"cohort": "legal", "epochs": 2, "live": True},
+        ),
+        (
+            "retrain",
+            ["t", "enter", "enter", *"0.5", "enter", "enter"],
+            {"cohort": "legal", "minutes": 0.5, "live": False},
+        ),
         ("evaluate", ["e", "enter"], {"cohort": None}),
-        ("attribute", ["a", "j", "enter"], {"cohort": "legal"}),
-        ("curve", ["u", "enter"], {"cohort": "legal"}),
+        ("attribute", ["a", "j", "enter", "enter"], {"cohort": "legal", "aggregate": True}),
+        ("attribute", ["a", "enter", "j", "enter"], {"cohort": None, "aggregate": False}),
+        ("curve", ["u", "enter", "3", "enter", "enter"], {"cohort": "legal", "seeds": 3}),
         ("router/fit", ["o", *"router", "enter"], {"interactions": True}),
     ],
 )
@@ -187,6 +196,21 @@ def test_long_work_is_begun(kind: str, keys: list[str], wanted: dict[str, object
     async def use(pilot: Pilot[None]) -> None:
         await pressed(pilot, "5", *keys)
         assert client.told == [(kind, wanted)]
+
+    opened(client, use)
+
+
+def test_a_retrain_goes_live_by_its_name_alone() -> None:
+    """And a figure that cannot be is refused where it is typed."""
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2", "t", "0", "enter", "enter")
+        assert "Passes over the rows: a whole number from 1 to 1000, or nothing" in said(pilot, ".hint")
+        await pressed(pilot, "backspace", "enter", "enter", "j", "enter")
+        assert isinstance(pilot.app.screen, Confirm)
+        await pressed(pilot, "enter", *"legl", "enter", "escape")
+        assert client.told == []
 
     opened(client, use)
 

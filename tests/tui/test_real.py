@@ -17,7 +17,8 @@ from tests.http.running import Running, chat, running
 from tests.tui.test_screens import settled
 from tui.client import ApplianceGone, Client, KeyWanted, Refused
 from tui.console import Console
-from tui.screens.confirm import Confirm
+from tui.screens.confirm import Choose, Confirm
+from tui.screens.form import Form
 from tui.widgets.rows import Rows
 
 PATIENCE_S = 90.0
@@ -85,8 +86,11 @@ async def _day(appliance: Running) -> None:
         await pilot.press("5", "t")
         await until(pilot, lambda: len(pilot.app.screen_stack) == 2)
         await pilot.press("enter")
-        await until(pilot, lambda: len(pilot.app.screen.query(Input)) == 1 and len(pilot.app.screen_stack) == 2)
-        await typed(pilot, "6")
+        await retrain(pilot, "6")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await typed(pilot, "legal")
         await until(pilot, partial(is_live, appliance, "legal@1"))
 
         await pilot.press("2")
@@ -102,6 +106,14 @@ async def _day(appliance: Running) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
         await typed(pilot, "legal")
         await until(pilot, partial(is_live, appliance, "legal@1"))
+
+
+async def retrain(pilot: Pilot[None], passes: str) -> None:
+    """So many passes, and no limit to the minutes."""
+    await until(pilot, lambda: isinstance(pilot.app.screen, Form))
+    pilot.app.screen.query_one("#epochs", Input).value = passes
+    await pilot.press("enter", "enter")
+    await settled(pilot)
 
 
 async def corrected(pilot: Pilot[None]) -> None:

@@ -13,11 +13,11 @@ from textual.widgets import Static
 from tests.http import few_rows
 from tests.http.learnable import retrained
 from tests.http.running import Running, chat, running
-from tests.tui.test_real import cells, corrected, is_live, typed, until
+from tests.tui.test_real import cells, corrected, is_live, retrain, typed, until
 from tests.tui.test_screens import settled
 from tui.client import Client
 from tui.console import Console
-from tui.screens.confirm import Confirm
+from tui.screens.confirm import Choose, Confirm
 
 QUESTION = "What is the capital of France?"
 
@@ -52,7 +52,9 @@ async def _day(appliance: Running) -> None:
         await pilot.press("5", "t")
         await settled(pilot)
         await pilot.press("enter")
-        await typed(pilot, "1")
+        await retrain(pilot, "1")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        await pilot.press("enter")
         await until(
             pilot, partial(_told, pilot, "enough_rows: 4 eval rows of its own, 50 are needed"), patience_s=600
         )

@@ -56,6 +56,7 @@ class Ask(ModalScreen[str | None]):
         with Vertical(classes="dialog"):
             yield Static(inert.block(self._says, 2000))
             yield Input(placeholder=self._placeholder, password=self._secret)
+            yield Static(inert.line("Enter goes on, Esc leaves it."))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip())
@@ -77,6 +78,7 @@ class Choose(ModalScreen[str | None]):
         with Vertical(classes="dialog"):
             yield Static(inert.block(self._says, 2000))
             yield OptionList()
+            yield Static(inert.line("j k and Enter choose, Esc leaves it."))
 
     @work
     async def on_mount(self) -> None:

@@ -21,13 +21,14 @@ Ctrl+P           commands          q     quit
 Live             reads itself; what needs a person stands on top
 Cohorts          t train   p promote   b roll back   Enter releases, verdicts, curve
   of a cohort    p promote   x reject   b roll back
-Routes           t try a prompt: where would it go, and why   b router before
+Routes           t try a prompt, metadata like tenant=acme before it   b router before
 Interactions     + good   - bad   f train on it   a never   o neither
                  c correct   w where it belongs   u newest
   of a request   the same, and n next   p before
 Jobs             t train   e evaluate   a is it worth it   u curve   o fit a router   x end it
 
-What changes what is live asks first, and wants a name typed.
+What changes what is live asks first, and wants a name typed. A retrain asks whether what passes
+goes live or waits as a candidate.
 """
 
 

@@ -30,16 +30,17 @@ def log_tail(
     reviewed: Annotated[bool | None, typer.Option(help="Whose answer somebody, or nobody, has judged.")] = None,
     since: Annotated[str | None, typer.Option(help="A moment like 2027-01-31T12:00.")] = None,
     until: Annotated[str | None, typer.Option(help="A moment, too.")] = None,
+    code: Annotated[str | None, typer.Option(help="Of the error, like engine_fault.")] = None,
     text: Annotated[str | None, typer.Option(help="What stands in the messages or the answer.")] = None,
     as_json: Json = False,
 ) -> None:
     """The newest requests, oldest of them first; with --json one object a line."""
     where = {"cohort": cohort, "release": release, "layer": layer, "origin": origin}
     kinds = {**where, "status": status, "rating": rating, "reviewed": reviewed}
-    within = {"since": since, "until": until, "text": text}
+    within = {"since": since, "until": until, "code": code, "text": text}
     brief = not as_json
     if follow and any(within.values()):
-        raise typer.BadParameter("--follow takes no --since, --until or --text")
+        raise typer.BadParameter("--follow takes no --since, --until, --code or --text")
 
     async def tail(operator: Operator) -> None:
         newest = await operator.get("interactions", limit=1, brief=True)

@@ -36,6 +36,7 @@ class LogQuery(BaseModel):
     rating: Annotated[int, Field(ge=-1, le=1)] | None = None
     since: str | None = None
     until: str | None = None
+    code: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     text: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     @field_validator("since", "until")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-FIELDS = ("cohort", "release", "layer", "status", "rating", "reviewed", "origin", "since", "until")
+FIELDS = ("cohort", "release", "layer", "status", "code", "rating", "reviewed", "origin", "since", "until")
 _ONE_OF = {
     "rating": ("-1", "0", "1"),
     "status": ("ok", "cancelled", "failed"),
@@ -43,6 +43,7 @@ _EXAMPLES = {
     "release": "legal@2",
     "layer": "fallback",
     "status": "failed",
+    "code": "engine_fault",
     "rating": "-1",
     "reviewed": "no",
     "origin": "probe",

@@ -113,7 +113,7 @@ def get(conn: sqlite3.Connection, id: str) -> Interaction | None:
 
 class Filters(TypedDict, total=False):
     """What `page` may be narrowed to; None, like leaving it out, means all. `since` and `until` are moments as text;
-    `text` stands in the messages or the answer, in any case of ASCII letters."""
+    `code` is that of the error, `text` stands in the messages or the answer, in any case of ASCII letters."""
 
     cohort: str | None
     release: str | None
@@ -124,6 +124,7 @@ class Filters(TypedDict, total=False):
     rating: int | None
     since: str | None
     until: str | None
+    code: str | None
     text: str | None
 
 
@@ -136,6 +137,7 @@ _WITHIN = {
     # An answer is logged at most so long after it was asked for: an hour is the longest deadline.
     "until": "created <= :until AND seq <= coalesce((SELECT seq FROM moments WHERE minute > "
     "strftime('%Y-%m-%dT%H:%M', :until, '+61 minutes') ORDER BY minute LIMIT 1), 9223372036854775807)",
+    "code": "substr(error, 1, length(:code) + 1) = :code || ':'",
     "text": "(answer LIKE :in_text ESCAPE char(92) OR (messages LIKE :in_json ESCAPE char(92) AND EXISTS ("
     "SELECT 1 FROM json_each(messages) WHERE value ->> 'content' LIKE :in_text ESCAPE char(92))))",
 }
@@ -146,6 +148,8 @@ def page(
 ) -> list[Interaction]:
     """The newest rows older than `before_seq` that match every filter given, newest first."""
     given = {name: value for name, value in filters.items() if value is not None}
+    if "code" in given:
+        given.setdefault("status", "failed")  # the others have no error: these few are looked through
     kinds = " AND ".join(f"{name} = :{name}" for name in _KIND if name in given) or "TRUE"
     within = " AND ".join(clause for name, clause in _WITHIN.items() if name in given) or "TRUE"
     query = _merged(kinds, within) if given.keys() & {*_KIND, "rating"} else _newest(within)

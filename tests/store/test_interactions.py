@@ -91,6 +91,7 @@ def _fill(conn: sqlite3.Connection) -> None:
             release=f"legal@{n // 5_000}",
             layer=("classifier", "pinned", "fallback")[n % 7 % 3],
             status="failed" if n % 1_000 == 0 else "ok",
+            error=("no_spare_lane: 2 in use" if n % 3_000 else "no_spare: x") if n % 1_000 == 0 else None,
             origin="probe" if n % 700 == 0 else "live",
         )
         interactions.insert(conn, row)
@@ -171,6 +172,9 @@ def test_now_is_a_moment_that_the_log_takes_and_that_sorts(database: Database) -
         Filters(cohort="legal", status="failed", since=minute(3_000)),
         Filters(cohort=None, rating=1, layer="classifier"),
         Filters(cohort="nobody"),
+        Filters(code="no_spare"),
+        Filters(code="no_spare_lane", cohort="health"),
+        Filters(code="no_spare", status="ok"),
         Filters(since=minute(20_001)),
     ],
 )
@@ -187,10 +191,12 @@ def test_pages_hold_each_matching_row_once_newest_first(
 
 
 def matches(row: Interaction, filters: Filters) -> bool:
+    within = ("since", "code")
     equal = all(
-        getattr(row, name) == value for name, value in filters.items() if name != "since" and value is not None
+        getattr(row, name) == value for name, value in filters.items() if name not in within and value is not None
     )
-    return equal and row.created >= (filters.get("since") or "")
+    code = filters.get("code") in (None, (row.error or "").partition(":")[0])
+    return equal and code and row.created >= (filters.get("since") or "")
 
 
 def test_a_row_logged_late_is_found_by_its_moment(database: Database) -> None:
@@ -274,6 +280,7 @@ def test_a_page_costs_fewer_steps_than_the_log_has_rows(log: Database, names: tu
         Filters(origin="shadow"),
         Filters(origin="probe", reviewed=True),
         Filters(reviewed=True, cohort="health", since="2026-01-14T00:00:00.000000+00:00"),
+        Filters(code="never"),
     ],
 )
 def test_a_page_of_what_is_rare_or_nowhere_costs_no_more(log: Database, filters: Filters) -> None:

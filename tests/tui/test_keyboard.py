@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from textual.events import MouseScrollDown
 from textual.pilot import Pilot
 from textual.widgets import Input, Static, TabbedContent
 
@@ -129,6 +130,8 @@ def test_a_correction_and_the_right_cohort() -> None:
         (_, corrected), (_, belongs) = client.told
         assert corrected["use"] == "for" and str(corrected["correction"]).startswith("Only with the landlord")
         assert belongs == {"cohort": "healthcare"}
+        assert [name for name, _ in client.told] == [f"req_{n:028x}" for n in range(2)]
+        assert pilot.app.query_one("#log", Rows).cursor_row == 2, "each goes to the next row"
 
     opened(client, use)
 
@@ -159,10 +162,29 @@ def test_the_end_of_a_page_brings_the_next() -> None:
     opened(Canned(), use)
 
 
+def test_the_wheel_brings_the_next_page_too() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "4")
+        table = pilot.app.query_one("#log", Rows)
+        for _ in range(3 * PAGE):
+            if table.row_count > PAGE:
+                break
+            table.post_message(MouseScrollDown(table, 5, 5, 0, 1, 0, False, False, False))
+            await settled(pilot)
+        assert table.row_count == 2 * PAGE and table.cursor_row == 0
+        table.scroll_to(y=0, animate=False)
+        await settled(pilot)
+        assert table.row_count == 2 * PAGE, "nothing is asked for at the top"
+
+    opened(Canned(), use)
+
+
 def test_a_dry_run_shows_every_layer() -> None:
+    client = Canned()
+
     async def use(pilot: Pilot[None]) -> None:
         await pressed(pilot, "3", "t")
-        pilot.app.query_one("#prompt", Input).value = "may the tenant sublet?"
+        pilot.app.query_one("#prompt", Input).value = "tenant=acme may the tenant sublet?"
         await pressed(pilot, "enter")
         told = said(pilot, "#tried")
         assert "legal" in told and "semantic" in told and "classifier" in told and "0.97" in told

@@ -8,7 +8,7 @@ from textual.widgets import TextArea
 
 from tests.tui.canned import Canned, interaction
 from tests.tui.test_disorder import log
-from tests.tui.test_keyboard import opened, pressed
+from tests.tui.test_keyboard import opened, pressed, said
 from tui.screens.confirm import Write
 from tui.screens.interaction import InteractionScreen
 
@@ -37,6 +37,29 @@ def test_an_editor_loses_nothing_that_it_cannot_show(
         await pressed(pilot, "ctrl+s")
         assert [given["correction"] for _, given in client.told] == ([sent] if sent else [])
         assert isinstance(pilot.app.screen, Write) is (sent is None)
+
+    opened(client, use)
+
+
+def test_a_request_is_shown_with_all_that_was_said_and_answered() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "4", "enter")
+        told = said(pilot, "#request")
+        for wanted in ("matter lease 7", "desk-3", "temperature 0.2", "choice 2", "Yes, with consent."):
+            assert wanted in told
+
+    opened(Canned(), use)
+
+
+def test_a_correction_from_the_whole_request_brings_the_next() -> None:
+    client = Canned()
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "4", "enter", "c", "ctrl+s")
+        assert isinstance(pilot.app.screen, InteractionScreen) and interaction(1)["id"] in said(pilot, "#which")
+        await pressed(pilot, "c", "escape", "w", "enter")
+        assert interaction(2)["id"] in said(pilot, "#which"), "what was left says nothing, and stays"
+        assert [name for name, _ in client.told] == [interaction(n)["id"] for n in (0, 1)]
 
     opened(client, use)
 

@@ -13,17 +13,21 @@ from textual.widgets import Footer, Static
 
 from tui import inert, words
 from tui.client import Client, part
+from tui.widgets.rows import MOVE
 
 if TYPE_CHECKING:
     from tui.console import Console
     from tui.screens.interactions import Interactions
 
 
+_RATE = Binding.Group("Rate", compact=True)
+_USE = Binding.Group("Use", compact=True)
+_STEP = Binding.Group("Next, before", compact=True)
 REVIEW = (  # of the row under the cursor, in the queue and in the whole request
-    Binding("+,plus", "say('rating', 1)", "Good"),
-    Binding("-,minus", "say('rating', -1)", "Bad"),
-    Binding("f", "say('use', 'for')", "For"),
-    Binding("a", "say('use', 'against')", "Never"),
+    Binding("+,plus", "say('rating', 1)", "Good", group=_RATE),
+    Binding("-,minus", "say('rating', -1)", "Bad", group=_RATE),
+    Binding("f", "say('use', 'for')", "Train on it", group=_USE),
+    Binding("a", "say('use', 'against')", "Never train on it", group=_USE),
     Binding("o", "say('use', 'none')", "Neither", show=False),
     Binding("c", "correct", "Fix"),
     Binding("w", "belongs", "Where"),
@@ -35,10 +39,10 @@ class InteractionScreen(Screen[None]):
 
     BINDINGS = [
         Binding("escape,q", "app.pop_screen", "Back"),
-        Binding("j,down", "scroll(1)", show=False),
-        Binding("k,up", "scroll(-1)", show=False),
-        Binding("n,right", "step('down')", "Next"),
-        Binding("p,left", "step('up')", "Before"),
+        Binding("j,down", "scroll(1)", "Down", group=MOVE),
+        Binding("k,up", "scroll(-1)", "Up", group=MOVE),
+        Binding("n,right", "step('down')", "Next", group=_STEP),
+        Binding("p,left", "step('up')", "Before", group=_STEP),
         *REVIEW,
     ]
 
@@ -52,7 +56,7 @@ class InteractionScreen(Screen[None]):
         yield Static(id="which", classes="title")
         with VerticalScroll():
             yield Static(id="request")
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self._operator.tell_state(self)
@@ -92,10 +96,10 @@ class InteractionScreen(Screen[None]):
         self._turn()
 
     def action_correct(self) -> None:
-        self._queue.action_correct()
+        self._queue.correct(self._turn)
 
     def action_belongs(self) -> None:
-        self._queue.action_belongs()
+        self._queue.belongs(self._turn)
 
 
 def told(one: dict[str, Any]) -> Text:
@@ -112,12 +116,23 @@ def told(one: dict[str, Any]) -> Text:
     _line(text, "tokens", f"{one['prompt_tokens']} of the prompt, {one['completion_tokens']} of the answer")
     at = f"{words.local(one['created']):%Y-%m-%d %H:%M:%S %Z}"
     _line(text, "at", f"{at}, {one['origin']}, key {one['key_id'] or 'none'}, tenant {one['tenant'] or 'none'}")
+    if one.get("metadata"):
+        _line(text, "metadata", ", ".join(f"{name} {value}" for name, value in one["metadata"].items()))
+    if one.get("session"):
+        _line(text, "session", one["session"])
+    if one.get("parent_id"):
+        _line(text, "part of", one["parent_id"])
+    if one.get("sampling"):
+        _line(text, "asked for", ", ".join(f"{name} {value}" for name, value in one["sampling"].items()))
     _line(text, "people", _people(one))
     for message in one["messages"]:
         text.append(f"\n{inert.plain(message['role'], 20)}\n", "bold")
         text.append(inert.block(message["content"]))
     text.append("\n\nanswer\n", "bold")
     text.append(inert.block(one["answer"]))
+    for number, other in enumerate(one.get("alternatives", ()), 2):
+        text.append(f"\n\nanswer, choice {number}\n", "bold")
+        text.append(inert.block(other))
     if one["correction"]:
         text.append("\n\ncorrection\n", "bold")
         text.append(inert.block(one["correction"]))

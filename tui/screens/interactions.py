@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -19,9 +20,10 @@ from tui.screens.interaction import REVIEW, InteractionScreen
 from tui.screens.routes import asked
 from tui.search import FIELDS, BadSearch, filters
 from tui.widgets.pane import Data, Pane
-from tui.widgets.rows import Cell, Rows
+from tui.widgets.rows import Cell, Entries, Rows
 
 PAGE = 100
+_NEAR = 10  # rows before the end, where older ones are asked for
 _WAIT_S = 0.3  # after a key, before the log is asked
 Request = dict[str, Any]
 
@@ -30,9 +32,8 @@ class Interactions(Pane):
     """The rows stay as they were asked for: what is marked must not move. Newer ones are counted until `u`."""
 
     BINDINGS = [
-        Binding("enter", "open", "Open"),
         *REVIEW,
-        Binding("u", "newest", "New"),
+        Binding("u", "newest", "New", show=False),  # the line above the log says when
     ]
 
     def __init__(self, id: str) -> None:
@@ -49,7 +50,7 @@ class Interactions(Pane):
         yield Input(placeholder=f"/ words, or {': '.join(FIELDS)}: as in {example}", id="search")
         yield Static(id="found")
         names = ("cohort", "status", "said", "asked", "answered", "took", "layer", "release")
-        yield Rows(f"time, {words.zone()}", *names, id="log", empty="none")
+        yield Entries(f"time, {words.zone()}", *names, id="log", empty="none")
 
     @property
     def table(self) -> Rows:
@@ -96,8 +97,19 @@ class Interactions(Pane):
         self._asked = None
         self.console.refresh_now()
 
+    def on_mount(self) -> None:
+        self.watch(self.table, "scroll_y", self._scrolled, init=False)
+
+    def _scrolled(self, _: float) -> None:
+        """By the wheel or the bar, which leave the cursor where it is."""
+        self._reached(self.table.last_seen)
+
     def on_data_table_row_highlighted(self, event: Rows.RowHighlighted) -> None:
-        if event.cursor_row < len(self._rows) - 10 or self._complete or not self._rows:
+        self._reached(event.cursor_row)
+
+    def _reached(self, row: int) -> None:
+        """Older rows are asked for when the cursor, or what is seen, comes near the end."""
+        if row < len(self._rows) - _NEAR or self._complete or not self._rows:
             return
         before = self._rows[-1]["seq"]
         if before != self._asked_before:
@@ -158,12 +170,21 @@ class Interactions(Pane):
             self.app.push_screen(InteractionScreen(self))
 
     def action_say(self, what: str, value: object) -> None:
-        """Of the row under the cursor; then the next one's turn."""
+        """Of the row under the cursor."""
         if one := self.chosen:
             self._say(one, **{what: value})
+            self._next(one)
+
+    def _next(self, one: Request) -> None:
+        """The next one's turn."""
+        if self.chosen is one:
             self.table.action_cursor_down()
 
     def action_correct(self) -> None:
+        self.correct(lambda: None)
+
+    def correct(self, then: Callable[[], None]) -> None:
+        """`then` is called when something was said."""
         one = self.chosen
         if one is None:
             return
@@ -176,10 +197,16 @@ class Interactions(Pane):
         def written(text: str | None) -> None:
             if text is not None and text.strip():
                 self._say(one, correction=text, use="for")
+                self._next(one)
+                then()
 
         self.app.push_screen(Write("The right answer; it will be trained on.", whole), written)
 
     def action_belongs(self) -> None:
+        self.belongs(lambda: None)
+
+    def belongs(self, then: Callable[[], None]) -> None:
+        """As `correct`."""
         one = self.chosen
         if one is None:
             return
@@ -191,6 +218,8 @@ class Interactions(Pane):
         def named(cohort: str | None) -> None:
             if cohort is not None:
                 self._say(one, cohort=cohort)
+                self._next(one)
+                then()
 
         self.app.push_screen(Choose(f"Where does it belong? It went to {one['cohort']}.", names), named)
 

@@ -32,7 +32,10 @@ class Front(Protocol):
 class Pane(VerticalScroll, can_focus=False):
     """A tab's content, and a Front."""
 
-    BINDINGS = [Binding("escape", "leave_field", "To the list", show=False)]
+    BINDINGS = [
+        Binding("escape", "leave_field", "To the list", show=False),
+        Binding("tab", "app.focus_next", "Next"),
+    ]
 
     async def fetch(self, client: Client) -> Data:
         """Raises as the client."""

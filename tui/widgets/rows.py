@@ -13,14 +13,15 @@ from tui.inert import line
 
 Cell = str | Text
 Lines = list[tuple[str, tuple[Text, ...]]]  # with their keys
+MOVE = Binding.Group("Move", compact=True)
 
 
 class Rows(DataTable[Text]):
     """Rows are known by their keys: fresh ones do not move the cursor off its row."""
 
     BINDINGS = [
-        Binding("j", "cursor_down", "Down", show=False),
-        Binding("k", "cursor_up", "Up", show=False),
+        Binding("j", "cursor_down", "Down", group=MOVE),
+        Binding("k", "cursor_up", "Up", group=MOVE),
         Binding("g", "scroll_top", "First", show=False),
         Binding("G", "scroll_bottom", "Last", show=False),
     ]
@@ -70,6 +71,11 @@ class Rows(DataTable[Text]):
             return None
         return self._shown[self.cursor_row][0] or None
 
+    @property
+    def last_seen(self) -> int:
+        """The number of the last row that is in sight."""
+        return round(self.scroll_y) + self.scrollable_content_region.height - self.header_height - 1
+
     def action_page_down(self) -> None:
         """At its end the table gives way to what stands below it."""
         if self.cursor_row >= self.row_count - 1:
@@ -105,6 +111,12 @@ class Rows(DataTable[Text]):
         row = keys.index(chosen or "") if stays else min(place, max(len(keys) - 1, 0))
         self.move_cursor(row=row, animate=False)
         self.scroll_to(scrolled.x, scrolled.y, animate=False)
+
+
+class Entries(Rows):
+    """Rows that can be opened."""
+
+    BINDINGS = [Binding("enter", "select_cursor", "Open")]
 
 
 def _text(cell: Cell) -> Text:

@@ -2,8 +2,8 @@
 
 An appliance with that many logged requests, and a console beside it in this process, without a terminal. Measures the
 time until the first screen shows data, the requests a second of an open console and the processor time they take of
-the appliance, and how long looks into the log take that match many, few and no rows, HTTP included. Prints a table,
-then one JSON line. No model is asked anything.
+the appliance, and how long looks into the log take, asked as the console asks and HTTP included, that match many, few
+and no rows. Prints a table, then one JSON line. No model is asked anything.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from appliance.store.database import Connection, Database
 from appliance.store.interactions import Interaction, insert
 from tui.client import Client
 from tui.console import Console
+from tui.screens.interactions import PAGE
 
 WATCHED_S = 20.0
 GROUP, RUNS = 2_000, 9
@@ -40,6 +41,11 @@ FILTERS: dict[str, dict[str, Any]] = {
     "a page from the middle": {"before": 100_000},
     "a cohort": {"cohort": "legal"},
     "a cohort, failed": {"cohort": "legal", "status": "failed"},
+    "an error's code": {"code": "engine_fault"},
+    "rated bad": {"rating": -1},
+    "reviewed": {"reviewed": "true"},
+    "a review queue": {"origin": "live", "reviewed": "false", "cohort": "legal"},
+    "the last two hours, rated bad": {"rating": -1, "since": 2.0},
     "a word of most rows": {"text": "clause"},
     "a word of one row, the oldest": {"text": RARE},
     "a word of no row": {"text": "zyzzyva"},
@@ -59,7 +65,7 @@ def main() -> None:
 
 
 def fill(path: Path, rows: int) -> None:
-    """Three a second up to now, one in fifty failed."""
+    """Three a second up to now, one in fifty failed, with two kinds of errors."""
     database, chance = Database.open(path), random.Random(1)
     start = datetime.now(UTC) - timedelta(seconds=rows / 3)
     for first in range(0, rows, GROUP):
@@ -70,7 +76,14 @@ def fill(path: Path, rows: int) -> None:
                 insert(connection, row)
 
         database.write(write).result()
+    database.write(_judge).result()
     database.close()
+
+
+def _judge(connection: Connection) -> None:
+    """One in five hundred was judged, half of these badly."""
+    connection.execute("UPDATE interactions SET rating = 1, reviewed = 1 WHERE seq % 500 = 0")
+    connection.execute("UPDATE interactions SET rating = -1 WHERE seq % 1000 = 0")
 
 
 def _row(n: int, created: datetime, chance: random.Random) -> Interaction:
@@ -89,6 +102,7 @@ def _row(n: int, created: datetime, chance: random.Random) -> Interaction:
         confidence=chance.random(),
         release=f"{cohort}@1",
         status="failed" if n % 50 == 0 else "ok",
+        error=("engine_fault: x" if n % 100 else "deadline_exceeded: x") if n % 50 == 0 else None,
         ttft_ms=100 * chance.random(),
         total_ms=1000 * chance.random(),
     )
@@ -101,8 +115,10 @@ async def measured(server: Server) -> dict[str, Any]:
 
 
 async def _looked(url: str, key: str, given: dict[str, Any]) -> float:
+    if "since" in given:
+        given = {**given, "since": (datetime.now(UTC) - timedelta(hours=given["since"])).isoformat()}
     async with Client(url, key) as client:
-        return await _median(lambda: client.get("interactions", limit=100, **given))
+        return await _median(lambda: client.get("interactions", limit=PAGE, brief="true", **given))
 
 
 async def _median(work: Callable[[], Awaitable[Any]]) -> float:

@@ -188,8 +188,10 @@ def test_a_dry_run_shows_every_layer() -> None:
         await pressed(pilot, "enter")
         told = said(pilot, "#tried")
         assert "legal" in told and "semantic" in told and "classifier" in told and "0.97" in told
+        assert client.told == [("route", {"text": "may the tenant sublet?", "metadata": {"tenant": "acme"}})]
+        assert "with tenant acme" in told
 
-    opened(Canned(), use)
+    opened(client, use)
 
 
 @pytest.mark.parametrize(

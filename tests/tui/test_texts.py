@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui import inert, words
+from tui.screens.routes import prompt
 from tui.search import BadSearch, filters
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -99,6 +100,22 @@ def test_a_search_is_filters_and_words() -> None:
 def test_a_search_that_cannot_be_says_what_can(typed: str, says: str) -> None:
     with pytest.raises(BadSearch, match=says):
         filters(typed, NOW)
+
+
+@pytest.mark.parametrize(
+    ("typed", "metadata", "text"),
+    [
+        ("may we sublet?", {}, "may we sublet?"),
+        ("tenant=acme tier=gold may x=1 hold?", {"tenant": "acme", "tier": "gold"}, "may x=1 hold?"),
+        ("-- x=1 is what?", {}, "x=1 is what?"),
+        ("tenant=acme -- x=1 is what?", {"tenant": "acme"}, "x=1 is what?"),
+        ("tenant=acme", {"tenant": "acme"}, ""),
+        ("tenant= acme", {}, "tenant= acme"),
+        ("  ", {}, ""),
+    ],
+)
+def test_a_prompt_may_have_metadata_before_it(typed: str, metadata: dict[str, str], text: str) -> None:
+    assert prompt(typed) == (metadata, text)
 
 
 @given(st.text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.text import Text
@@ -27,7 +28,7 @@ class Routes(Pane):
         self._routers: list[dict[str, Any]] = []
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="try a prompt: Enter shows where it would go, and why", id="prompt")
+        yield Input(placeholder="try a prompt, metadata before it: tenant=acme tier=gold May we sublet?", id="prompt")
         yield Static(id="tried")
         yield Rows(
             f"time, {words.zone()}",
@@ -50,7 +51,7 @@ class Routes(Pane):
 
     async def fetch(self, client: Client) -> Data:
         log, traffic, routers, status = await together(
-            client.get("interactions", limit=NEWEST, brief="true"),
+            client.get("interactions", limit=NEWEST, brief="true", origin="live"),
             client.get("traffic", minutes=60),
             client.get("routers"),
             client.get("status"),
@@ -74,15 +75,26 @@ class Routes(Pane):
         self.query_one("#prompt", Input).focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        text = event.value.strip()
+        metadata, text = prompt(event.value)
         self.take_focus()
-        if text:
-            self.console.act(lambda client: self._try(client, text), quiet=True)
+        if text or metadata:
+            self.console.act(lambda client: self._try(client, metadata, text), quiet=True)
 
-    async def _try(self, client: Client, text: str) -> str:
-        found = RouteReply.model_validate(await client.post("route", text=text), extra="ignore")
-        self.query_one("#tried", Static).update(tried(found))
+    async def _try(self, client: Client, metadata: dict[str, str], text: str) -> str:
+        reply = await client.post("route", text=text, metadata=metadata)
+        found = RouteReply.model_validate(reply, extra="ignore")
+        self.query_one("#tried", Static).update(tried(found, metadata))
         return f"it would go to {found.cohort}"
+
+
+def prompt(typed: str) -> tuple[dict[str, str], str]:
+    """Metadata, and the prompt after it: words like tenant=acme at the beginning, which `--` ends."""
+    metadata: dict[str, str] = {}
+    rest = typed.strip()
+    while found := re.match(r"([A-Za-z][\w.-]*)=(\S+)(?:\s+|$)", rest):
+        metadata[found[1]] = found[2]
+        rest = rest[found.end() :]
+    return metadata, re.sub(r"^--(\s+|$)", "", rest)
 
 
 def row(one: dict[str, Any]) -> list[Cell]:
@@ -104,12 +116,15 @@ def asked(one: dict[str, Any]) -> str:
     return content if isinstance(content, str) else f"{len(content)} token ids"
 
 
-def tried(found: RouteReply) -> Text:
+def tried(found: RouteReply, metadata: dict[str, str]) -> Text:
+    """Where it would go, and what each layer that read it gives every cohort."""
     text = Text()
     text.append(f"{found.cohort}", "bold")
     text.append(
         f", answered by {found.release}; layer {found.layer}, {found.reason}, sure {words.percent(found.confidence)}"
     )
+    if metadata:
+        text.append(inert.plain(f"; with {', '.join(f'{name} {value}' for name, value in metadata.items())}", 200))
     for layer, scores in found.scores.items():
         text.append(f"\n  {layer:<10}")
         for name, score in sorted(scores.items(), key=lambda one: -one[1]):

@@ -116,6 +116,12 @@ def releases(cohort: Annotated[str | None, typer.Option("--cohort")] = None, as_
     call(lambda o: o.get("releases", cohort=cohort), as_json=as_json, shown=show.releases)
 
 
+@cli.command()
+def cohorts(as_json: Json = False) -> None:
+    """What answers for each cohort, how good it is, when to judge it anew, and what to do next."""
+    call(lambda o: o.get("cohorts"), as_json=as_json, shown=show.cohorts)
+
+
 @cli.command("show")
 def show_release(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
     """One release: manifest, and everything that happened to it."""

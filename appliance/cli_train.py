@@ -71,9 +71,14 @@ def slice_show(cohort: str, as_json: Json = False) -> None:
 
 
 @job_cli.command("list")
-def jobs(limit: Annotated[int, typer.Option("-n", min=1, max=1000)] = 20, as_json: Json = False) -> None:
+def jobs(
+    limit: Annotated[int, typer.Option("-n", min=1, max=1000)] = 20,
+    kind: Annotated[str | None, typer.Option("--kind", help="retrain, evaluate, attribute, curve, fit ...")] = None,
+    cohort: Annotated[str | None, typer.Option("--cohort", help="Those of this cohort alone.")] = None,
+    as_json: Json = False,
+) -> None:
     """Newest first."""
-    call(lambda o: o.get("jobs", limit=limit), as_json=as_json, shown=show_train.jobs)
+    call(lambda o: o.get("jobs", limit=limit, kind=kind, cohort=cohort), as_json=as_json, shown=show_train.jobs)
 
 
 @job_cli.command("show")

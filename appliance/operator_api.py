@@ -17,6 +17,7 @@ from appliance.errors import InvalidRequest
 from appliance.failures import documented
 from appliance.placement import Asked, place
 from appliance.releases import Releases, Switch
+from appliance.standing import standing
 from appliance.status import status_of
 from appliance.store import audit, timestamps
 from appliance.store import keys as key_rows
@@ -69,10 +70,11 @@ async def route(body: RouteRequest, box: TheBox, caller: Views) -> RouteReply:
 
 @router.get("/cohorts")
 async def cohorts(box: TheBox, _caller: Views) -> list[dict[str, Any]]:
-    """The cohorts as configured, with what answers for each."""
-    releases = box.releases()
+    """The cohorts as configured, with what answers for each, how good it is, and what to do next."""
+    register = box.releases()
+    found = await asyncio.to_thread(register.all)
     return [
-        {"cohort": name, **section.model_dump(), **asdict(releases.switch(name))}
+        {"cohort": name, **section.model_dump(), **_standing(register, name, found)}
         for name, section in box.config.cohorts.items()
     ]
 
@@ -197,6 +199,12 @@ def _entry(register: Releases, release: Release) -> ReleaseEntry:
         system_prompt=release.system_prompt or None,
         warning=register.warning(release),
     )
+
+
+def _standing(register: Releases, cohort: str, found: list[Release]) -> dict[str, Any]:
+    own = [release for release in found if release.cohort == cohort]
+    trouble = next((register.trouble(release) for release in own if release.state == "live"), None)
+    return {**asdict(register.switch(cohort)), **standing(cohort, own, trouble, timestamps.now())}
 
 
 def _switched(switch: Switch) -> Switched:

@@ -130,20 +130,25 @@ class Releases:
         """The prompt the release was made with; empty for none."""
         return self._prompts[target.digest]
 
-    def warning(self, release: Release) -> str | None:
-        """What a person should know who looks at it in the list."""
+    def trouble(self, release: Release) -> str | None:
+        """Why it cannot be served, or what speaks against how it answers."""
         fault = self._faults.get(release.digest)
         return f"it cannot be served: {fault}" if fault else self._doubt(release)
+
+    def warning(self, release: Release) -> str | None:
+        """What a person should know who looks at it in the list."""
+        return self.trouble(release) or release_doubts.overdue(release)
 
     @property
     def warnings(self) -> list[str]:
         """Of the live releases."""
-        return [doubt for release in self._live if (doubt := self._doubt(release))]
+        doubts = (self._doubt(release) or release_doubts.overdue(release) for release in self._live)
+        return [doubt for doubt in doubts if doubt]
 
     def _doubt(self, release: Release) -> str | None:
         section = self._config.cohorts.get(release.cohort)
         stale = release_doubts.stale_prompt(release, section.system_prompt or "") if section else None
-        return stale or self._unjudged(release) or release_doubts.overdue(release)
+        return stale or self._unjudged(release)
 
     def _unjudged(self, release: Release) -> str | None:
         """Why its gate's verdict says nothing of the weights served, unless it was evaluated on them since. Of

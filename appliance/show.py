@@ -72,6 +72,30 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     out().print(table)
 
 
+def cohorts(rows: list[dict[str, Any]]) -> None:
+    columns = ("cohort", "owner", "weight", "live", "score", "base", "before", "due", "next")
+    told = [
+        (
+            one["cohort"],
+            one["owner"],
+            f"{one['weight']:g}",
+            one["live"] or "the base",
+            *(_points((one["score"] or {}).get(arm)) for arm in ("candidate", "base", "previous")),
+            f"{(one['due'] or '-')[:10]}{' LATE' if one['overdue'] else ''}",
+            one["next"]["says"] or "-",
+        )
+        for one in rows
+    ]
+    table(columns, told)
+    for one in rows:
+        if one["next"]["command"]:
+            out().print(inert(f"{one['cohort']}: {one['next']['command']}", 200))
+
+
+def _points(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.1f} %"
+
+
 def releases(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out().print("no releases yet: the base answers for every cohort (cohort release add FILE --cohort NAME)")

@@ -113,9 +113,13 @@ def test_wrong_usage_is_2(premises: Premises, arguments: tuple[str, ...]) -> Non
 def test_a_release_from_its_adding_to_its_end(desk: Desk, tiny_adapters: tuple[Path, Path]) -> None:
     one, two = tiny_adapters
     assert desk.json("releases") == []
+    assert step(desk) == ("train", "cohort retrain legal")
     first = desk.json("release", "add", str(one), "--cohort", "legal")
     assert (first["cohort"], first["version"], first["state"], first["parent"]) == ("legal", 1, "candidate", None)
+    assert step(desk) == ("judge", "cohort promote legal@1 or cohort reject legal@1")
+    assert "cohort promote legal@1" in desk.text("cohorts")
     assert desk.json("promote", "legal") == {"cohort": "legal", "live": "legal@1", "previous": None}
+    assert step(desk) == (None, None)
     second = desk.json("release", "add", str(two), "--cohort", "legal", "--live")
     assert (second["version"], second["state"]) == (2, "live")
     listed = desk.json("releases", "--cohort", "legal")
@@ -132,6 +136,12 @@ def test_a_release_from_its_adding_to_its_end(desk: Desk, tiny_adapters: tuple[P
     assert actions[:3] == ["release.rollback", "release.promote", "release.rollback"]
     assert actions.count("release.add") == 2
     assert "release.add" in desk.text("audit")
+
+
+def step(desk: Desk) -> tuple[str | None, str | None]:
+    """What to do next about the cohort legal."""
+    told = next(one for one in desk.json("cohorts") if one["cohort"] == "legal")["next"]
+    return told["step"], told["command"]
 
 
 def test_what_fails_is_1_and_says_why(desk: Desk, tmp_path: Path) -> None:

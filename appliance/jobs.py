@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from appliance.children import Leash
 from appliance.errors import ApplianceError, Conflict, StoreUnavailable
-from appliance.store import audit
+from appliance.store import audit, timestamps
 from appliance.store import jobs as rows
 from appliance.store.database import Connection, Database
 from appliance.store.jobs import Job, State
@@ -19,19 +19,29 @@ from appliance.store.jobs import Job, State
 _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
 _POINTS = 500  # of the loss curve that are kept
+_LINES = 50  # of the log of a job that are kept
+_ENDED = 20  # jobs whose progress is kept once they have ended
 
 
 @dataclass(slots=True)
 class Progress:
-    """Of the job under way: `fraction` of 1, the newest figures, and the losses so far."""
+    """Of a job: `fraction` of 1, the newest figures, the losses so far, and what it did, each thing once with its
+    last word."""
 
     fraction: float = 0.0
     doing: str = "waiting"
     figures: dict[str, Any] = field(default_factory=dict)
     losses: list[dict[str, Any]] = field(default_factory=list)
+    log: list[dict[str, str]] = field(default_factory=list)
 
     def tell(self, fraction: float, doing: str) -> None:
         self.fraction, self.doing = max(self.fraction, fraction), doing  # parts of parts begin at nought
+        told = {"at": timestamps.now(), "says": doing}
+        if self.log and _thing(self.log[-1]["says"]) == _thing(doing):
+            self.log[-1] = told
+        else:
+            self.log.append(told)
+            del self.log[:-_LINES]
 
     def train(self, told: dict[str, Any]) -> None:
         """A line of the training child's."""
@@ -39,6 +49,11 @@ class Progress:
         if "loss" in told or "validation" in told:
             self.losses.append({name: told[name] for name in ("step", "loss", "validation") if name in told})
             del self.losses[:-_POINTS]
+
+
+def _thing(doing: str) -> str:
+    """What is being done; the rest changes with every step."""
+    return doing.rpartition(":")[0] or doing
 
 
 T = TypeVar("T")
@@ -78,6 +93,7 @@ class Jobs:
         self._database, self._ended = database, ended
         self._task: asyncio.Task[None] | None = None
         self._current: tuple[str, Progress] | None = None
+        self._past: dict[str, Progress] = {}
         self._closing = False
 
     async def open(self) -> None:
@@ -126,6 +142,9 @@ class Jobs:
             await self._end(identity, state, result, error)
         finally:
             self._current = None
+            self._past[identity] = progress
+            for old in list(self._past)[:-_ENDED]:
+                del self._past[old]
 
     async def _end(self, identity: str, state: State, result: dict[str, Any] | None, error: str | None) -> None:
         """Write it down, as soon as the disk takes it."""
@@ -142,6 +161,10 @@ class Jobs:
     def progress(self, identity: str) -> Progress | None:
         """Of the job under way; None for any other."""
         return self._current[1] if self._current and self._current[0] == identity else None
+
+    def past(self, identity: str) -> Progress | None:
+        """How far a job came that has ended of late; None once it is long ago, or the process is another."""
+        return self._past.get(identity)
 
     def get(self, identity: str) -> Job:
         """Raises NotFound."""

@@ -135,7 +135,7 @@ async def jobs(
 ) -> list[JobReply]:
     """Newest first, without what came of them: a job by its id has that."""
     found = await asyncio.to_thread(box.jobs.all, limit, kind, cohort)
-    return [_reply(box, job) for job in found]
+    return [_reply(box, job, listed=True) for job in found]
 
 
 @router.get("/jobs/{identity}", response_model=JobReply, responses=documented(404))
@@ -187,6 +187,13 @@ async def _begin(box: Box, caller: Caller, kind: str, body: Request, work: Work)
     return _reply(box, await box.jobs.start(kind, asked.get("cohort") or "", caller.key_id, asked, work))
 
 
-def _reply(box: Box, job: Job) -> JobReply:
-    progress = box.jobs.progress(job.id) or Progress(float(job.state == "done"), job.state)
-    return JobReply(**asdict(job), **asdict(progress))
+def _reply(box: Box, job: Job, *, listed: bool = False) -> JobReply:
+    """In a list without what an ended one left."""
+    running = box.jobs.progress(job.id)
+    if running is not None:
+        return JobReply(**asdict(job), **asdict(running))
+    told = Progress(float(job.state == "done"), job.state)
+    if not listed:
+        past = box.jobs.past(job.id) or told
+        told.losses, told.log = (job.result or {}).get("losses") or past.losses, past.log
+    return JobReply(**asdict(job), **asdict(told))

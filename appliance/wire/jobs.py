@@ -51,7 +51,8 @@ class CurveRequest(Request):
 
 
 class JobReply(Reply):
-    """`fraction` of 1 and `doing` while it runs; `losses` is a training's curve; at the end `result` or `error`."""
+    """`fraction` of 1 and `doing` while it runs; `losses` is a training's curve, `log` what was done (`at`, `says`);
+    at the end `result` or `error`."""
 
     id: str
     kind: str
@@ -65,5 +66,6 @@ class JobReply(Reply):
     doing: str
     figures: dict[str, Any]
     losses: list[dict[str, Any]]
+    log: list[dict[str, str]] = []
     result: dict[str, Any] | None
     error: str | None

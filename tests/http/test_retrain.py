@@ -118,7 +118,11 @@ def test_rows_answers_and_the_job_are_in_the_database(learning: Running, first: 
     assert answers and all(a["answer"].startswith(ANSWER) for a in answers)
     (job,) = [job for job in learning.operated("GET", "/jobs") if job["kind"] == "retrain"][-1:]
     assert job["state"] == "done" and job["result"] is None, "a list leaves out what came of them"
-    assert learning.operated("GET", f"/jobs/{job['id']}")["result"]["release"] == "legal@1"
+    assert job["losses"] == job["log"] == [], "nor how they went"
+    told = learning.operated("GET", f"/jobs/{job['id']}")
+    assert told["result"]["release"] == "legal@1" and told["losses"] == told["result"]["losses"] != []
+    assert told["log"][0]["says"] == "freezing the slice"
+    assert told["log"][-1]["says"] == "releasing" and len(told["log"]) < 30, "a step is no line of its own"
     assert list((learning.home / "jobs").iterdir()) == [], "people's texts do not stay behind"
 
 

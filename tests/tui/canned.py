@@ -44,7 +44,7 @@ def score(cohort: str, base: float, mine: float) -> Json:
         "metric": "label",
         "n": 42,
         "base": base,
-        "previous": None,
+        "previous": mine - 0.05,
         "candidate": mine,
         "low": mine - 0.1,
         "high": min(mine + 0.1, 1.0),
@@ -57,6 +57,7 @@ def score(cohort: str, base: float, mine: float) -> Json:
 def manifest(cohort: str, days: int) -> Json:
     revalidate = datetime.fromisoformat("2031-05-01T00:00:00+00:00") if days > 0 else datetime(2026, 1, 2, tzinfo=UTC)
     return {
+        "slice": "5e" * 32,
         "revalidate": revalidate.isoformat(),
         "reasons": [
             {"check": "enough_rows", "passed": True, "says": "84 eval rows of its own, 50 are needed"},
@@ -117,7 +118,17 @@ def interaction(number: int) -> Json:
         "finish_reason": "stop",
         "key_id": "key_4711",
         "tenant": "hartwell-law",
+        "metadata": {"tenant": "hartwell-law", "matter": "lease 7"},
+        "session": "desk-3",
+        "parent_id": None,
+        "sampling": {"temperature": 0.2, "n": 2},
+        "alternatives": [] if failed else ["Yes, with consent."],
     }
+
+
+LOSSES = [
+    {"step": n, "loss": 3.0 / (1 + n / 4), **({} if n % 10 else {"validation": 3.1 / (1 + n / 5)})} for n in range(31)
+]
 
 
 def job(identity: str, kind: str, state: str, **more: Any) -> Json:  # noqa: ANN401
@@ -133,7 +144,8 @@ def job(identity: str, kind: str, state: str, **more: Any) -> Json:  # noqa: ANN
         "fraction": 0.42 if state == "running" else 1.0,
         "doing": "training: step 31 of 76, loss 0.412, 190 s left at 214 tokens/s" if state == "running" else state,
         "figures": {"loss": 0.412, "step": 31, "steps": 76, "seconds_left": 190.0} if state == "running" else {},
-        "losses": [{"step": n, "loss": 3.0 / (1 + n / 4)} for n in range(31)] if state == "running" else [],
+        "losses": LOSSES if state == "running" else [],
+        "log": [{"at": "2026-11-22T14:03:11+00:00", "says": "freezing the slice"}] if kind == "retrain" else [],
         "result": None,
         "error": None,
         **more,
@@ -145,10 +157,37 @@ JUDGED: Json = {
     "release": None,
     "verdict": "fail",
     "reasons": manifest("legal", 0)["reasons"],
+    "scores": {**manifest("legal", 0)["scores"], "general": score("general", 0.41, 0.39)},
 }
+
+
+def interval(mean: float) -> Json:
+    return {"mean": mean, "low": mean - 0.08, "high": mean + 0.08}
+
+
+def against(arm: str, theirs: float) -> Json:
+    return {
+        "arm": arm,
+        "n": 84,
+        "mine": 0.79,
+        "theirs": theirs,
+        "wins": interval(0.85),
+        "gain": interval(0.79 - theirs),
+        "better": theirs < 0.7,
+        "replaceable": False,
+        "needed": None,
+    }
+
+
 ATTRIBUTED: Json = {
     "cohorts": [
-        {"cohort": "legal", "release": "legal@2", "verdict": "keep", "says": "keep legal's adapter: it beats all"}
+        {
+            "cohort": "legal",
+            "release": "legal@2",
+            "verdict": "keep",
+            "says": "keep legal's adapter: it beats all",
+            "against": [against("base", 0.01), against("previous", 0.74), against("finance", 0.22)],
+        }
     ]
 }
 CURVE: Json = {
@@ -179,7 +218,7 @@ ROUTER: Json = {
 def all_jobs() -> dict[str, Json]:
     return {
         "job_1": job("job_1", "retrain", "running"),
-        "job_2": job("job_2", "retrain", "done", result=JUDGED),
+        "job_2": job("job_2", "retrain", "done", result=JUDGED, losses=LOSSES),
         "job_3": job("job_3", "curve", "done", result=CURVE),
         "job_4": job("job_4", "attribute", "done", result=ATTRIBUTED),
         "job_5": job("job_5", "fit", "done", cohort="", result={**ROUTER, "state": "refused", "refusals": [LOST]}),
@@ -284,6 +323,7 @@ class Canned(Client):
         live = self._status("", {})["live"]
         return [
             {
+                **self._standing(name, live[name]),
                 "cohort": name,
                 "description": f"What {name} asks for",
                 "owner": f"{name}@example.org",
@@ -294,6 +334,17 @@ class Canned(Client):
             for name in COHORTS
         ]
 
+    def _standing(self, cohort: str, live: str | None) -> Json:
+        steps = {"legal": ("judge", "judge legal@3"), "coding": ("train", "train it")}
+        steps |= {"finance": ("retrain", "retrain, due 2026-01-02")}
+        step, says = steps.get(cohort, (None, "")) if self.busy else ("train", "train it")
+        return {
+            "score": {"candidate": 0.795, "base": 0.01, "previous": 0.745} if live else None,
+            "due": manifest(cohort, cohort != "finance")["revalidate"] if live else None,
+            "overdue": cohort == "finance" and live is not None,
+            "next": {"step": step, "says": says, "command": None},
+        }
+
     def _all_releases(self) -> list[Json]:
         if not self.busy:
             return []
@@ -302,6 +353,8 @@ class Canned(Client):
 
     def _releases(self, rest: str, params: Json) -> Any:  # noqa: ANN401
         found = self._all_releases()
+        if rest.endswith("/lineage"):
+            return {"parents": ["legal@1"], "rows": 148, "origins": {"imported": 131, "interaction": 17}}
         if rest:
             cohort, version = rest.split("/")
             return next(one for one in found if (one["cohort"], one["version"]) == (cohort, int(version)))
@@ -323,7 +376,11 @@ class Canned(Client):
     def _jobs(self, rest: str, params: Json) -> Any:  # noqa: ANN401
         if rest:
             return all_jobs()[rest]
-        found = [{**one, "result": None} for one in all_jobs().values() if params.get("kind") in (None, one["kind"])]
+        found = [
+            {**one, "result": None}
+            for one in all_jobs().values()
+            if params.get("kind") in (None, one["kind"]) and params.get("cohort") in (None, one["cohort"])
+        ]
         return found if self.busy else []
 
     def _audit(self, _rest: str, _params: Json) -> list[Json]:

@@ -10,7 +10,7 @@ from textual.events import MouseScrollDown
 from textual.pilot import Pilot
 from textual.widgets import Input, Static, TabbedContent
 
-from tests.tui.canned import URL, Canned
+from tests.tui.canned import URL, Canned, Json, ago, job
 from tests.tui.test_screens import settled
 from tui.client import ApplianceGone, KeyWanted, Refused
 from tui.console import Console
@@ -323,6 +323,61 @@ def test_a_slow_appliance_is_asked_once_at_a_time(monkeypatch: pytest.MonkeyPatc
             answer.set()
 
     asyncio.run(run())
+
+
+def test_a_cohort_shows_the_newest_comparison_of_it_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both kinds are there; the later one counts."""
+
+    def compared(identity: str, whose: str, ended: str, says: str) -> Json:
+        result = {"cohorts": [{"cohort": "legal", "release": "legal@1", "verdict": "base", "says": says}]}
+        made = job(identity, "attribute", "done", result=result)
+        return {**made, "cohort": whose, "ended": ended}
+
+    jobs = {
+        "job_8": compared("job_8", "", ago(hours=2), "of all cohorts"),
+        "job_7": compared("job_7", "legal", ago(days=3), "of legal alone"),
+    }
+    monkeypatch.setattr("tests.tui.canned.all_jobs", lambda: jobs)
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2", "enter")
+        told = said(pilot, "#judged")
+        assert "of all cohorts" in told and "of legal alone" not in told and "2 h" in told
+        assert "legal@2 answers now: compare anew" in told
+
+    opened(Canned(), use)
+
+
+def test_a_cohort_shows_what_a_release_was_made_of() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2", "enter")
+        told = said(pilot, "#judged")
+        assert "begun from legal@1" in told and "148 rows: 131 imported, 17 interaction" in told
+        assert "base: better; 79.0 % against 1.0 %, +78.0 (+70.0 to +86.0) points" in told
+
+    opened(Canned(), use)
+
+
+def test_the_cohorts_stand_beside_base_and_the_release_before() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "2")
+        row = [str(cell) for cell in pilot.app.query_one("#cohort-list", Rows).get_row("legal")]
+        assert row[2:4] == ["judge @3: p, or Enter", "79.5 %, base 1.0 %, before 74.5 %"]
+        told = said(pilot, "#cohort-about")
+        assert "a rollback returns to legal@1" in told and "+76.0 (+66.0 to +86.0)" in told
+
+    opened(Canned(), use)
+
+
+def test_what_came_of_a_training_is_told_with_its_scores_and_losses() -> None:
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "5", "j")
+        assert "loss 3.000 to 0.353 at step 30; of rows it did not see" in said(pilot, "#trained")
+        told = said(pilot, "#job")
+        assert "clause_type" in told and "76.0 % (66.0-86.0)" in told and "general " in told
+        assert "freezing the slice" in told
+
+    opened(Canned(), use)
 
 
 HOSTILE = "[bold red]x[/] \x1b]52;c;cm0=\x07 \u202e " + "y" * 1_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.text import Text
@@ -14,13 +13,15 @@ from textual.widgets import Static
 from tui import inert, words
 from tui.client import Client, part, together
 from tui.screens.cohort import CohortScreen, live_of
+from tui.verdict import scores
 from tui.widgets.pane import Data, Pane
-from tui.widgets.rows import Cell, Rows
+from tui.widgets.rows import Cell, Entries, Rows
+
+_GAINS = ("beats_base", "previous_loss")  # checks that tell the whole cohort's, with intervals
 
 
 class Cohorts(Pane):
     BINDINGS = [
-        Binding("enter", "open", "Open"),
         Binding("t", "train", "Train"),
         Binding("p", "promote", "Promote"),
         Binding("b", "rollback", "Roll back"),
@@ -32,7 +33,7 @@ class Cohorts(Pane):
         self._details: dict[tuple[str, int, str], Data] = {}  # a release's manifest does not change
 
     def compose(self) -> ComposeResult:
-        yield Rows("cohort", "live", "next", "score", "due", "age", "weight", "owner", id="cohort-list")
+        yield Entries("cohort", "live", "next", "score", "due", "age", "weight", "owner", id="cohort-list")
         yield Static(id="cohort-about")
 
     def take_focus(self) -> None:
@@ -51,12 +52,8 @@ class Cohorts(Pane):
 
     def show(self, data: Data) -> None:
         self._data = data
-        now = datetime.now(UTC)
         self.query_one(Rows).show(
-            [
-                (one["cohort"], row(one, data["live"].get(one["cohort"]), of(data["releases"], one["cohort"]), now))
-                for one in data["cohorts"]
-            ]
+            [(one["cohort"], row(one, data["live"].get(one["cohort"]))) for one in data["cohorts"]]
         )
         self._about()
 
@@ -69,7 +66,9 @@ class Cohorts(Pane):
     def _about(self) -> None:
         cohort = self._cohort()
         if cohort is not None and self._data:
-            self.query_one("#cohort-about", Static).update(about(cohort, self._data["live"].get(cohort["cohort"])))
+            names = {one["digest"]: f"{one['cohort']}@{one['version']}" for one in self._data["releases"]}
+            told = about(cohort, self._data["live"].get(cohort["cohort"]), names)
+            self.query_one("#cohort-about", Static).update(told)
 
     def _cohort(self) -> dict[str, Any] | None:
         chosen = self.query_one(Rows).chosen
@@ -120,55 +119,49 @@ def waiting(releases: list[dict[str, Any]]) -> dict[str, Any] | None:
     return max(found, key=lambda one: one["version"], default=None)
 
 
-def row(
-    cohort: dict[str, Any], live: dict[str, Any] | None, releases: list[dict[str, Any]], now: datetime
-) -> list[Cell]:
-    manifest = live["manifest"] if live else {}
-    due = manifest.get("revalidate")
-    late = due is not None and datetime.fromisoformat(due) < now
+def row(cohort: dict[str, Any], live: dict[str, Any] | None) -> list[Cell]:
+    due = words.day(cohort["due"])
     return [
         inert.line(cohort["cohort"], 20, "bold"),
         cohort["live"].removeprefix(cohort["cohort"]) if cohort["live"] else "the base",
-        inert.line(advice(cohort, releases, late=late), 32),
-        score(cohort["cohort"], manifest),
-        Text(f"! {words.day(due)}", "bold red") if late else words.day(due),
-        words.age(live["created"], now) if live else words.NONE,
+        inert.line(advice(cohort), 32),
+        score(cohort["score"]),
+        Text(f"! {due}", "bold red") if cohort["overdue"] else due,
+        words.age(live["created"]) if live else words.NONE,
         f"{cohort['weight']:g}x",
         cohort["owner"],
     ]
 
 
-def score(cohort: str, manifest: dict[str, Any]) -> str:
-    """The mean of its own tasks beside the base's, of 100."""
-    own = [one for one in manifest.get("scores", {}).values() if one["cohort"] == cohort]
-    if not own:
+def score(found: dict[str, float | None] | None) -> str:
+    """The mean of its own tasks beside the base's and that of the release before."""
+    if found is None:
         return words.NONE
-    rows = sum(one["n"] for one in own)
-    mine, base = (sum((one[arm] or 0.0) * one["n"] for one in own) / rows for arm in ("candidate", "base"))
-    return f"{words.points(mine)}, base {words.points(base)}"
+    before = "" if found["previous"] is None else f", before {words.points(found['previous'])}"
+    return f"{words.points(found['candidate'])}, base {words.points(found['base'])}{before}"
 
 
-def advice(cohort: dict[str, Any], releases: list[dict[str, Any]], *, late: bool) -> str:
-    """What to do next."""
-    candidate = waiting(releases)
-    if candidate is not None:
-        return f"judge @{candidate['version']}: p, or Enter"
-    warned = next((one["warning"] for one in releases if one["warning"] and one["state"] == "live"), None)
-    if warned:
-        return str(warned)
-    if cohort["live"] is None:
-        return "train it: t"
-    return "retrain, past its day: t" if late else words.NONE
+def advice(cohort: dict[str, Any]) -> str:
+    """What to do next, and the key for it."""
+    key = {"judge": ": p, or Enter", "train": ": t", "retrain": ": t"}.get(cohort["next"]["step"] or "", "")
+    return f"{cohort['next']['says'].replace(cohort['cohort'] + '@', '@')}{key}" or words.NONE
 
 
-def about(cohort: dict[str, Any], live: dict[str, Any] | None) -> Text:
+def about(cohort: dict[str, Any], live: dict[str, Any] | None, names: dict[str, str]) -> Text:
+    """`names`: of releases, by digest."""
     text = Text()
     text.append(inert.plain(f"{cohort['cohort']}: {cohort['description']}", 300) + "\n", "bold")
     text.append(inert.plain(f"owner {cohort['owner']}, weight {cohort['weight']:g}", 200) + "\n")
-    for name, one in (live["manifest"].get("scores", {}) if live else {}).items():
-        text.append(
-            f"  {inert.plain(name, 40)} ({inert.plain(one['cohort'], 20)}, {one['n']} rows): {words.gain(one)}\n"
-        )
     if live is None:
         text.append("  the base answers: no release is live\n")
+        return text
+    unknown = "the base" if "slice" in live["manifest"] else "elsewhere"
+    begun = names.get(live["parent"] or "", unknown)
+    told = f"  {cohort['cohort']}@{live['version']} was begun from {begun}; a rollback returns to"
+    text.append(inert.plain(f"{told} {cohort['previous'] or 'the base'}", 200) + "\n")
+    for reason in live["manifest"].get("reasons", []):
+        if reason["check"] in _GAINS:
+            text.append(inert.plain(f"  {reason['says']}", 200) + "\n")
+    for line in scores(cohort["cohort"], live["manifest"].get("scores", {})):
+        text.append(f"  {line}\n")
     return text

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import Any
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -14,8 +12,12 @@ from textual.widgets import ProgressBar, Sparkline, Static
 from appliance.wire.jobs import JobReply
 from tui import inert, words
 from tui.client import Client, part
+from tui.verdict import losses as went
+from tui.verdict import verdict
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
+
+_LINES = 12  # of a job's log
 
 
 class Jobs(Pane):
@@ -38,6 +40,7 @@ class Jobs(Pane):
         yield Static(id="which")
         yield Static(id="doing")
         yield ProgressBar(total=1.0, show_eta=False, id="progress")
+        yield Static(id="trained")
         yield Sparkline([0.0], id="losses")
         yield Static(id="job")
 
@@ -66,6 +69,9 @@ class Jobs(Pane):
         self.query_one("#which", Static).update(inert.line(which(job) if job else "", 200, "bold"))
         self.query_one("#doing", Static).update(inert.line(job.doing if job and running else "", 300))
         losses = [one["loss"] for one in job.losses if "loss" in one] if job else []
+        trained = self.query_one("#trained", Static)
+        trained.display = bool(losses)
+        trained.update(inert.line(went(job.losses) if job else "", 300))
         curve = self.query_one("#losses", Sparkline)
         curve.display, curve.data = len(losses) > 1, losses or [0.0]
         progress = self.query_one(ProgressBar)
@@ -113,55 +119,15 @@ def _seconds(one: JobReply) -> float | None:
 
 
 def told(job: JobReply) -> Text:
-    """At the end its verdict with the reasons, or the error."""
+    """At the end its verdict with reasons and scores, or the error; and what was done."""
     text = Text()
     if job.error:
         text.append("! ", "bold red")
-        text.append(inert.plain(job.error, 1000))
-    for line, bad in verdict(job):
+        text.append(inert.plain(job.error, 1000) + "\n")
+    for line, bad in verdict(job.kind, job.result or {}):
         text.append(inert.plain(line, 600) + "\n", "bold red" if bad else "")
+    if job.log:
+        text.append(f"\nWhat was done, {words.zone()}\n", "bold")
+    for done in job.log[-_LINES:]:
+        text.append(inert.plain(f"{words.clock(done['at'])} {done['says']}", 300) + "\n")
     return text
-
-
-def verdict(job: JobReply) -> list[tuple[str, bool]]:
-    """Lines, and whether each is bad news."""
-    result: dict[str, Any] = job.result or {}
-    if not result:
-        return []
-    if job.kind == "curve":
-        return [(says, False) for says in result.get("says", [])]
-    if job.kind == "rebuild":
-        return [(f"{result['release']}: {'the same bytes' if result['same'] else 'OTHER bytes'}", not result["same"])]
-    if job.kind == "blame":
-        return _blamed(result)
-    if job.kind == "fit":
-        return _fitted(result)
-    found = result.get("cohorts", [result] if "cohort" in result else None)
-    if found is None:  # of a kind that this console does not know
-        return [(json.dumps(result), False)]
-    return [line for one in found for line in _judged(one)]
-
-
-def _blamed(result: dict[str, Any]) -> list[tuple[str, bool]]:
-    told = f"{result['misroute']} misrouted, {result['adapter']} by the adapter, {result['unknown']} unknown"
-    lines = [f"{result['n']} answers that people did not like: {told}"]
-    for one in result["requests"]:
-        lines.append(f"  {one['request_id']}: {one['verdict']}; it went to {one['sent']}, right is {one['right']}")
-    return [(line, False) for line in lines]
-
-
-def _fitted(result: dict[str, Any]) -> list[tuple[str, bool]]:
-    rows = sum(result["rows"].values())
-    lines = [(f"router@{result['version']} is {result['state']}; fitted to {rows} texts", bool(result["refusals"]))]
-    return lines + [(f"  NO {why}", True) for why in result["refusals"]]
-
-
-def _judged(one: dict[str, Any]) -> list[tuple[str, bool]]:
-    verdict = one.get("verdict", "")
-    named = f"{one['cohort']}: {verdict}, release {one.get('release') or words.NONE}"
-    lines = [(named, verdict in ("fail", "parity"))]
-    lines += [(f"  {one['says']}", False)] if "says" in one else []
-    for reason in one.get("reasons", []):
-        mark = "ok" if reason["passed"] else "NO"
-        lines.append((f"  {mark} {reason['check']}: {reason['says']}", not reason["passed"]))
-    return lines

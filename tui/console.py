@@ -41,7 +41,7 @@ class Console(Begin):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]
     BINDINGS = [
         *(Binding(str(n), f"bring('{name}')", name.capitalize(), show=False) for n, (name, _) in enumerate(PANES, 1)),
-        Binding("slash", "search", "Search"),
+        Binding("slash", "search", "Find"),
         Binding("r", "refresh", "Refresh", show=False),
         Binding("question_mark", "help", "Help"),
         Binding("q", "quit", "Quit"),

@@ -58,22 +58,28 @@ def _judged(one: dict[str, Any]) -> list[Line]:
 
 
 def scores(cohort: str, found: Mapping[str, dict[str, Any]]) -> list[str]:
-    """A table, the cohort's own tasks first; of another cohort with its name."""
+    """A table, the cohort's own tasks first; of another cohort with its name. It fits into 76 columns."""
     if not found:
         return []
-    lines = [_columns("task", "rows", "this (95 %)", "base", "before", "gain, points")]
+    lines = [_columns("task", "rows", "this % (95 %)", "base %", "before %", "gain, points")]
     for task, one in sorted(found.items(), key=lambda item: item[1]["cohort"] != cohort):
         whose = one["cohort"]
         name = task if whose in (cohort, task) or "/" in task else f"{whose}/{task}"
-        low, high = (words.points(one[end]).removesuffix(" %") for end in ("low", "high"))
-        gained = words.change(one["gain"]).removesuffix(" points") if one.get("gain") else words.NONE
-        this, base, before = (words.points(one[arm]) for arm in ("candidate", "base", "previous"))
-        lines.append(_columns(inert.plain(name, 17), str(one["n"]), f"{this} ({low}-{high})", base, before, gained))
+        this, base, before, low, high = (_of_100(one[at]) for at in ("candidate", "base", "previous", "low", "high"))
+        gain = one.get("gain") or {}
+        gained = (
+            "{mean:+.1f} ({low:+.1f}/{high:+.1f})".format(**{n: 100 * v for n, v in gain.items()}) if gain else ""
+        )
+        lines.append(_columns(name, str(one["n"]), f"{this} ({low}-{high})", base, before, gained))
     return lines
 
 
+def _of_100(score: float | None) -> str:
+    return words.NONE if score is None else f"{100 * score:.1f}"
+
+
 def _columns(name: str, rows: str, this: str, base: str, before: str, gained: str) -> str:
-    return f"{name:<18}{rows:>5} {this:>19} {base:>7} {before:>7}  {gained}".rstrip()
+    return f"{inert.plain(name, 13):<14}{rows:>5} {this:>17} {base:>6} {before:>8}  {gained}".rstrip()
 
 
 def beside(arm: dict[str, Any]) -> str:

@@ -364,7 +364,7 @@ def test_the_cohorts_stand_beside_base_and_the_release_before() -> None:
         row = [str(cell) for cell in pilot.app.query_one("#cohort-list", Rows).get_row("legal")]
         assert row[2:4] == ["judge @3: p, or Enter", "79.5 %, base 1.0 %, before 74.5 %"]
         told = said(pilot, "#cohort-about")
-        assert "a rollback returns to legal@1" in told and "+76.0 (+66.0 to +86.0)" in told
+        assert "a rollback returns to legal@1" in told and "+76.0 (+66.0/+86.0)" in told
 
     opened(Canned(), use)
 
@@ -374,7 +374,7 @@ def test_what_came_of_a_training_is_told_with_its_scores_and_losses() -> None:
         await pressed(pilot, "5", "j")
         assert "loss 3.000 to 0.353 at step 30; of rows it did not see" in said(pilot, "#trained")
         told = said(pilot, "#job")
-        assert "clause_type" in told and "76.0 % (66.0-86.0)" in told and "general " in told
+        assert "clause_type" in told and "76.0 (66.0-86.0)" in told and "general " in told
         assert "freezing the slice" in told
 
     opened(Canned(), use)

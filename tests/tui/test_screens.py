@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
 
 from tests.tui.canned import Canned
 from tui import asking
@@ -59,16 +62,43 @@ def test_screen(snap_compare: Snap, name: str, state: str, size: tuple[int, int]
     assert snap_compare(Console(client, every_s=3600), terminal_size=size, run_before=showing(name))
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [["2", "enter"], ["4", "enter"], ["2", "p"], ["5", "j"], ["question_mark"]],
-    ids=["cohort", "request", "promotion", "verdict", "help"],
-)
-def test_what_lies_on_top(snap_compare: Snap, keys: list[str]) -> None:
+ON_TOP = {
+    "cohort": ["2", "enter"],
+    "request": ["4", "enter"],
+    "promotion": ["2", "p"],
+    "rollback": ["2", "b"],
+    "retrain": ["2", "t"],
+    "passing": ["2", "t", "enter", "enter"],
+    "of which": ["5", "a"],
+    "correction": ["4", "c"],
+    "verdict": ["5", "j"],
+    "help": ["question_mark"],
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("keys", ON_TOP.values(), ids=ON_TOP)
+def test_what_lies_on_top(snap_compare: Snap, keys: list[str], size: tuple[int, int]) -> None:
     async def press(pilot: Pilot[None]) -> None:
         await settled(pilot)
         for key in keys:
             await pilot.press(key)
             await settled(pilot)
 
-    assert snap_compare(Console(Canned(), every_s=3600), terminal_size=(100, 30), run_before=press)
+    assert snap_compare(Console(Canned(), every_s=3600), terminal_size=size, run_before=press)
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_the_keys_fit_into_a_small_footer(name: str) -> None:
+    """Those that move about are there, and none is cut off."""
+
+    async def run() -> None:
+        async with Console(Canned(), every_s=3600).run_test(size=(80, 24)) as pilot:
+            await showing(name)(pilot)
+            footer = pilot.app.query_one(Footer)
+            assert all(key.region.right <= 80 for key in footer.query(FooterKey))
+            shown = {key.key for key in footer.query(FooterKey)}
+            assert shown >= {"tab", "j", "k", "slash", "question_mark", "q"}
+            assert ("enter" in shown) is (name in ("cohorts", "interactions"))
+
+    asyncio.run(run())

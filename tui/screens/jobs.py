@@ -17,7 +17,7 @@ from tui.verdict import verdict
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
 
-_LINES = 12  # of a job's log
+_LINES = 20  # of a job's log
 
 
 class Jobs(Pane):
@@ -26,8 +26,8 @@ class Jobs(Pane):
         Binding("e", "app.begin('evaluate')", "Eval"),
         Binding("a", "app.begin('attribute')", "Worth"),
         Binding("u", "app.begin('curve')", "Curve"),
-        Binding("o", "app.begin('router/fit')", "Router"),
-        Binding("x", "cancel", "Cancel"),
+        Binding("o", "app.begin('router/fit')", "Fit"),
+        Binding("x", "cancel", "End"),
     ]
 
     def __init__(self, id: str) -> None:

@@ -37,8 +37,8 @@ class System(Pane):
 
     def show(self, data: Data) -> None:
         machine = Machine.model_validate(data["system"], extra="ignore")
-        told = alarms(needed(data["status"])) or Text("nothing needs a person")
-        self.query_one("#warnings", Static).update(told)
+        found = alarms(needed(data["status"])) or Text("nothing needs a person")
+        self.query_one("#warnings", Static).update(found)
         self.query_one("#machine", Static).update(told(machine, data["status"]))
         self.query_one(Rows).show([(str(one["seq"]), row(one)) for one in data["audit"]])
         self.query_one("#config", Static).update(inert.block(json.dumps(machine.config, indent=1)))

@@ -55,12 +55,14 @@ class Begin(Actions):
         """How, once it is known of which cohort."""
         if cohort is None:
             return
-        ask: dict[str, Callable[[str], None]] = {
-            "retrain": self._retrain,
-            "attribute": self._attribute,
-            "curve": self._curve,
-        }
-        ask.get(kind, lambda name: self._begin(kind, name))(cohort)
+        if kind == "retrain":
+            self._retrain(cohort)
+        elif kind == "attribute":
+            self._attribute(cohort)
+        elif kind == "curve":
+            self._curve(cohort)
+        else:
+            self._begin(kind, cohort)
 
     def _retrain(self, cohort: str) -> None:
         def given(figures: Figures | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import pytest
@@ -45,7 +45,7 @@ async def settled(pilot: Pilot[None]) -> None:
         await pilot.pause()
 
 
-def showing(name: str) -> Callable[[Pilot[None]], object]:
+def showing(name: str) -> Callable[[Pilot[None]], Awaitable[None]]:
     async def show(pilot: Pilot[None]) -> None:
         await settled(pilot)
         await pilot.press(str(SCREENS.index(name) + 1))

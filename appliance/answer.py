@@ -68,7 +68,7 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
 
 async def _place(serving: Serving, caller: Caller, question: Question) -> Place:
     """Texts are read off the event loop and one at a time, since each thread that computes beside the engine slows
-    it. While the queue is full none is, and nothing is decided in its place: raises Unavailable."""
+    it. While only places are left that are kept for cohorts, none is, and nothing is decided: raises Unavailable."""
     session, sessions = question.origin.session, serving.sessions
     asked = replace(question.asked, session=sessions.cohort(caller.partition, session))
     given = (asked, caller, serving.base.id, serving.cohorts, serving.releases, serving.routers.current)

@@ -53,9 +53,11 @@ class Planning:
     async def exam(self) -> Exam:
         """Of all cohorts, after what feedback approved or withdrew was taken in. Raises InvalidRequest for a row that
         cannot be judged."""
-        cohorts = list(self.serving.config.cohorts)
-        await harvest_all(self.serving.database, cohorts)
-        return await asyncio.to_thread(judgement.prepared, self.material, cohorts)
+        await harvest_all(self.serving.database, list(self.serving.config.cohorts))
+        return await asyncio.to_thread(self._drawn)
+
+    def _drawn(self) -> Exam:
+        return judgement.prepared(self.material, list(self.serving.config.cohorts))
 
     async def freeze(self, exam: Exam) -> Slice:
         """Choose the rows, and write down which they are. Raises InvalidRequest."""
@@ -133,7 +135,7 @@ class Planning:
             return []
         lists = [self.material.rows(name, "train") for name in cohorts]
         turns = (rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows))
-        judged = slices.Asked(self.exam().all())
+        judged = slices.Asked(self._drawn().all())
         return list(islice((row for row in turns if self._fault(row) is None and not judged.has(row)), REPLAYED))
 
     def passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:

@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.show import inert, out, table
+from appliance.wire.router import VERDICTS
 
 _FIGURES = ("auroc", "coverage", "accuracy", "ood_accepted", "misrouted", "calibration_error")
-_VERDICTS = {
-    "misroute": "misrouted",
-    "adapter": "by the adapter",
-    "no_adapter": "by no adapter: the base answered",
-    "mended": "mended since",
-    "for_a_person": "for a person to judge: nobody said what is right",
-    "unknown": "unknown: asking again failed",
-}
 _COVERED = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0)  # shares of the rows, of the risk-coverage curve
 _MEANINGS = {
     "auroc": "rows of a cohort told from rows of none",
@@ -132,7 +125,7 @@ def replay(found: dict[str, Any]) -> None:
 
 
 def blame(found: dict[str, Any]) -> None:
-    counts = ", ".join(f"{found[name]} {says}" for name, says in _VERDICTS.items() if found[name])
+    counts = ", ".join(f"{found[name]} {says}" for name, says in VERDICTS.items() if found[name])
     out().print(f"{found['n']} requests that people did not like; {found['routed_wrong']} were sent wrong")
     out().print(counts or "nothing to say of any")
     if found["requests"]:

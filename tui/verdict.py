@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from appliance.wire.router import VERDICTS
 from tui import inert, words
 
 Line = tuple[str, bool]  # and whether it is bad news
@@ -31,7 +32,7 @@ def verdict(kind: str, result: dict[str, Any]) -> list[Line]:
 
 
 def _blamed(result: dict[str, Any]) -> list[Line]:
-    told = f"{result['misroute']} misrouted, {result['adapter']} by the adapter, {result['unknown']} unknown"
+    told = ", ".join(f"{result[name]} {says}" for name, says in VERDICTS.items() if result.get(name))
     lines = [f"{result['n']} answers that people did not like: {told}"]
     for one in result["requests"]:
         lines.append(f"  {one['request_id']}: {one['verdict']}; it went to {one['sent']}, right is {one['right']}")

@@ -10,6 +10,16 @@ from appliance.wire.base import Reply, Request
 
 Paths = Annotated[list[str], Field(max_length=100)]
 
+# Of a blamed request, for people.
+VERDICTS = {
+    "misroute": "misrouted",
+    "adapter": "by the adapter",
+    "no_adapter": "by no adapter: the base answered",
+    "mended": "mended since",
+    "for_a_person": "for a person to judge: nobody said what is right",
+    "unknown": "unknown: asking again failed",
+}
+
 
 class FitRequest(Request):
     """`paths` are JSON-lines files on the appliance's machine."""

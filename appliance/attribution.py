@@ -43,8 +43,8 @@ class Attributing:
     async def attribute(self, cohorts: Sequence[str]) -> dict[str, Any]:
         """A finding for each cohort, with its evidence. Raises ApplianceError."""
         began = time.monotonic()
-        exam = await asyncio.to_thread(judgement.prepared, self.material, list(self.serving.config.cohorts))
         await ablation.begin(self.serving, self.jobs, list(self.serving.config.cohorts))
+        exam = await asyncio.to_thread(judgement.prepared, self.material, list(self.serving.config.cohorts))
         found = []
         for number, cohort in enumerate(cohorts):
             tell = part(self.progress.tell, number / len(cohorts), 1 / len(cohorts))

@@ -139,8 +139,9 @@ def test_a_person_walks_through_all_screens(appliance: Running, tmp_path: Path) 
         assert terminal.gone()
 
 
+@pytest.mark.slow
 def test_a_person_retrains_and_promotes(appliance: Running, tmp_path: Path) -> None:
-    with console(tmp_path, appliance, 140, 45) as terminal:
+    with console(tmp_path, appliance, 140, 60) as terminal:
         terminal.sees("● " + appliance.url)
         terminal.press("5")
         terminal.sees("none yet", "t Train")

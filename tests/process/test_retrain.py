@@ -126,6 +126,7 @@ def alarms(premises: Premises) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_verdict_holds_for_the_weight_format_it_was_given_on(learning: Premises) -> None:
     assert learning.cohort("retrain", "legal", "--no-live", seconds=180).returncode == 0
     served_as(learning, "q8_0")

@@ -55,7 +55,7 @@ def examine(config: Config, config_file: Path, home_path: Path) -> list[Finding]
         Finding("cohorts", "ok", f"{', '.join(config.cohorts)} ({config_file})"),
         *_home(home_path),
         *_base(config, config_file, home_path),
-        *_machine(config),
+        *_machine(config, config_file),
     ]
 
 
@@ -111,7 +111,7 @@ def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Findin
         yield Finding("base format", "ok", f"{prepared['format']}, sha256 {prepared['format_digest'][:16]}")
 
 
-def _machine(config: Config) -> Iterator[Finding]:
+def _machine(config: Config, config_file: Path) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0))
     yield Finding("threads", "ok", f"{base.threads(config.base)} of {cores} processors, {platform.machine()}")
     try:
@@ -119,7 +119,7 @@ def _machine(config: Config) -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("llama.cpp", "missing", str(error), "make install")
         return
-    yield _runs(llama.system_info())
+    yield _runs(llama.system_info(), config, config_file)
     wanted, able = config.base.gpu_layers > 0, llama.gpu_offload_available()
     if wanted and not able:
         yield Finding(
@@ -129,11 +129,16 @@ def _machine(config: Config) -> Iterator[Finding]:
         yield Finding("gpu", "ok", "offload available" if able else "none: all on the CPU")
 
 
-def _runs(compiled_for: str) -> Finding:
-    """Tried in a child, on the packaged base: a library of another processor ends its process."""
+def _runs(compiled_for: str, config: Config, config_file: Path) -> Finding:
+    """Tried in a child, on the base: a library of another processor ends its process. Without a base, which is told
+    by itself, there is nothing to try it on."""
     try:
-        for _ in children.run("appliance.smoke", cpu_seconds=120, memory_bytes=16 << 30, timeout_s=120):
+        path = base.locate(config.base, config_file)
+        memory = 12 * path.stat().st_size + (8 << 30)
+        for _ in children.run("appliance.smoke", str(path), cpu_seconds=600, memory_bytes=memory, timeout_s=600):
             pass
+    except ApplianceError:
+        return Finding("llama.cpp", "ok", f"{compiled_for} (not tried: there is no base)")
     except children.ChildFailed as error:
         return Finding("llama.cpp", "missing", f"it does not compute here: {error}", "make clean install")
     return Finding("llama.cpp", "ok", compiled_for)

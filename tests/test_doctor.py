@@ -44,6 +44,15 @@ def test_llama_cpp_is_tried_and_not_only_found(tmp_path: Path, monkeypatch: pyte
     assert (state, detail) == ("missing", "it does not compute here: it was ended by signal 4 (SIGILL)")
 
 
+def test_without_a_base_it_is_the_base_that_is_missing(tmp_path: Path) -> None:
+    config = tmp_path / "cohorts.toml"
+    shipped = (Path(__file__).parents[1] / "cohorts.toml").read_text()
+    config.write_text(f'{shipped}\n[base]\npath = "none.gguf"\n')
+    found = {one.subject: one for one in doctor.examine(load(config), config, tmp_path / "home")}
+    assert found["base"].state == "missing"
+    assert found["llama.cpp"].state == "ok" and "not tried" in found["llama.cpp"].detail
+
+
 def _library_of_another_processor(tmp_path: Path) -> Path:
     """A folder that has any Python which starts in it die of an illegal instruction as soon as llama.cpp decodes."""
     (tmp_path / "sitecustomize.py").write_text(

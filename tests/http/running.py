@@ -112,6 +112,11 @@ def chat(text: str = "Hello there", **more: object) -> Json:
     return {**request, "max_tokens": 8, **more}
 
 
+def forced(text: str) -> Json:
+    """The `response_format` that leaves the model nothing else to say than `text`, as a JSON string."""
+    return {"type": "json_schema", "json_schema": {"name": "forced", "schema": {"const": text}}}
+
+
 @contextmanager
 def running(folder: Path, base: Path, settings: str = "", **limits: object) -> Iterator[Running]:
     """Serve on a free port until the block ends. `settings` go to [base], `limits` to [appliance]."""

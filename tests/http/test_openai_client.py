@@ -14,10 +14,12 @@ from openai import AsyncOpenAI, DefaultHttpxClient, OpenAI
 from openai.types import Completion, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionUserMessageParam
 
-from tests.http.running import Json, Running, chat, until
+from tests.http.running import Json, Running, chat, forced, until
 from tests.http.sse import data_of
 
 CHAT = "/v1/chat/completions"
+SAID = "In thé wörd of “this” one."
+SURE: Any = forced(SAID)
 ASK: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "Hello there"}]
 
 
@@ -36,13 +38,18 @@ def test_chat(sdk: OpenAI) -> None:
 
 
 def test_stream_says_what_the_whole_answer_says(sdk: OpenAI) -> None:
-    whole = sdk.chat.completions.create(model="base", messages=ASK, max_tokens=40, seed=3)
+    whole = sdk.chat.completions.create(model="base", messages=ASK, max_tokens=40, response_format=SURE)
     with sdk.chat.completions.create(
-        model="base", messages=ASK, max_tokens=40, seed=3, stream=True, stream_options={"include_usage": True}
+        model="base",
+        messages=ASK,
+        max_tokens=40,
+        response_format=SURE,
+        stream=True,
+        stream_options={"include_usage": True},
     ) as stream:
         chunks = list(stream)
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-    assert text == whole.choices[0].message.content
+    assert text == whole.choices[0].message.content == f'"{SAID}"'
     assert chunks[-1].choices == []
     counts = {"prompt_tokens", "completion_tokens", "total_tokens"}  # how much came from the cache may differ
     assert chunks[-1].usage and whole.usage
@@ -52,29 +59,30 @@ def test_stream_says_what_the_whole_answer_says(sdk: OpenAI) -> None:
 
 def test_the_stream_helper_accumulates(sdk: OpenAI) -> None:
     """It raises for answers cut by max_tokens, so this one ends with a stop string."""
-    said = sdk.chat.completions.create(model="base", messages=ASK, max_tokens=30, seed=4).choices[0].message.content
-    assert said is not None
-    stop = said[10:13]
-    with sdk.chat.completions.stream(model="base", messages=ASK, max_tokens=30, seed=4, stop=stop) as stream:
+    with sdk.chat.completions.stream(
+        model="base", messages=ASK, max_tokens=40, response_format=SURE, stop="wö"
+    ) as stream:
         kinds = {event.type for event in stream}
         final = stream.get_final_completion()
     assert "content.delta" in kinds
     assert final.choices[0].finish_reason == "stop"
-    assert final.choices[0].message.content == said[: said.index(stop)]
+    assert final.choices[0].message.content == '"In thé '
 
 
 def test_async_client(served: Running) -> None:
     async def ask() -> tuple[ChatCompletion, str]:
         async with AsyncOpenAI(base_url=f"{served.url}/v1", api_key="x", max_retries=0) as sdk:
             whole, stream = await asyncio.gather(
-                sdk.chat.completions.create(model="coding", messages=ASK, max_tokens=20, seed=1),
-                sdk.chat.completions.create(model="coding", messages=ASK, max_tokens=20, seed=1, stream=True),
+                sdk.chat.completions.create(model="coding", messages=ASK, max_tokens=40, response_format=SURE),
+                sdk.chat.completions.create(
+                    model="coding", messages=ASK, max_tokens=40, response_format=SURE, stream=True
+                ),
             )
             parts = [chunk.choices[0].delta.content or "" async for chunk in stream]
             return whole, "".join(parts)
 
     whole, text = asyncio.run(ask())
-    assert whole.choices[0].message.content == text
+    assert whole.choices[0].message.content == text == f'"{SAID}"'
 
 
 def test_completions_with_echo_and_logprobs(sdk: OpenAI) -> None:

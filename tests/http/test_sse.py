@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import httpx
 import pytest
 
 from appliance import streams
-from tests.http.running import Json, Running, chat
+from tests.http.running import Json, Running, chat, forced
 from tests.http.sse import DONE, Parser, chunks_of, data_of, texts_of
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -33,23 +34,42 @@ def test_a_chat_stream_is_well_formed(client: httpx.Client) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("n", [1, 2])
 def test_streamed_and_whole_are_the_same(client: httpx.Client, seed: int, n: int) -> None:
-    request = chat(temperature=1, seed=seed, n=n, max_tokens=60)
+    """Both are what their tokens spell: a draw near a tie may fall otherwise the second time."""
+    request = chat(temperature=1, seed=seed, n=n, max_tokens=60, logprobs=True)
     whole = client.post(CHAT, json=request).json()
     streamed = client.post(CHAT, json={**request, "stream": True, "stream_options": {"include_usage": True}})
     chunks = chunks_of(streamed)
-    assert texts_of(chunks) == {c["index"]: c["message"]["content"] for c in whole["choices"]}
+    own = {c["index"]: c["logprobs"]["content"] for c in whole["choices"]}
+    assert {c["index"]: c["message"]["content"] for c in whole["choices"]} == _spelled(own)
+    assert texts_of(chunks) == _spelled(_scores_of(chunks))
     assert chunks[-1]["usage"] == whole["usage"]
     assert whole["usage"]["completion_tokens"] == 60 * n
     assert chunks[0]["id"] == streamed.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("stop", ["the", "a", " "])
+def _scores_of(chunks: list[Json]) -> dict[int, list[Json]]:
+    scores: dict[int, list[Json]] = {}
+    for choice in (choice for chunk in chunks for choice in chunk["choices"] if choice["logprobs"]):
+        scores.setdefault(choice["index"], []).extend(choice["logprobs"]["content"])
+    return scores
+
+
+def _spelled(scores: dict[int, list[Json]]) -> dict[int, str]:
+    """The text of every choice's tokens."""
+    return {
+        index: bytes(byte for token in tokens for byte in token["bytes"]).decode("utf-8", "replace")
+        for index, tokens in scores.items()
+    }
+
+
+@pytest.mark.parametrize("stop", ["the", "a", " ", "wörd", "d of “t"])
 def test_stop_strings_cut_streams_at_the_same_place(client: httpx.Client, stop: str) -> None:
-    request = chat(temperature=1, seed=7, max_tokens=80, stop=[stop])
+    said = "In thé end the wörd of “this” contract."
+    request = chat(response_format=forced(said), temperature=1, max_tokens=80, stop=[stop])
     whole = client.post(CHAT, json=request).json()["choices"][0]
     chunks = chunks_of(client.post(CHAT, json={**request, "stream": True}))
+    assert whole["message"]["content"] == json.dumps(said, ensure_ascii=False).split(stop)[0]
     assert texts_of(chunks) == {0: whole["message"]["content"]}
-    assert stop not in whole["message"]["content"]
 
 
 def test_logprobs_of_a_stream_are_those_of_the_whole(client: httpx.Client) -> None:

@@ -26,6 +26,7 @@ Check: TypeAlias = Literal[
     "parity",
 ]
 LEVEL = 0.05
+_CONSTANT = "the most common answer to everything"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Compared:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows.
-    Another cohort without eval rows has no scores. `constant` is against one answer to everything
+    Another cohort without eval rows has no scores. `constant` is, for each task, against one answer to everything
     (`adapters.constant`); `incomparable`: the tasks it says nothing of, and why. `planted`: which of the `hidden`
     planted strings came out; `extracted`: training rows that did, of `asked`."""
 
@@ -71,7 +72,7 @@ class Evidence:
     others: Sequence[Compared] = ()
     guard: Compared | None = None
     previous: Compared | None = None
-    constant: Compared | None = None
+    constant: Sequence[Compared] = ()
     incomparable: Mapping[str, str] = field(default_factory=dict)
     json_valid: Sequence[float] = ()
     planted: Sequence[str] = ()
@@ -131,12 +132,25 @@ def _beats(check: Check, own: Compared, what: str) -> Reason:
 
 
 def _constant(evidence: Evidence) -> list[Reason]:
-    """Also said where it could not be asked: else an adapter with one answer to everything passes unnoticed."""
+    """Also said where it could not be asked: else an adapter with one answer to everything passes unnoticed. Of a
+    task, a loss is enough to fail: what another task gained does not make up for learning nothing there."""
     untold = "; ".join(f"{task or 'rows without a task'}: {why}" for task, why in evidence.incomparable.items())
-    if evidence.constant is None or not evidence.constant.candidate:
+    if not evidence.constant:
         return [Reason("beats_constant", True, f"not checked: {untold}")] if untold else []
-    found = _beats("beats_constant", evidence.constant, "the most common answer to everything")
-    return [replace(found, says=f"{found.says}; not checked: {untold}")] if untold else [found]
+    found = _beats("beats_constant", _together(evidence.own.name, evidence.constant), _CONSTANT)
+    first = replace(found, says=f"{found.says}; not checked: {untold}") if untold else found
+    doubts = [scorecard.doubt(one.differences, 0.0) for one in evidence.constant]
+    lost = [one for one, proven in zip(evidence.constant, scorecard.proven(doubts, LEVEL), strict=True) if proven]
+    return [first, *(_learned_nothing(one) for one in lost)]
+
+
+def _together(name: str, tasks: Sequence[Compared]) -> Compared:
+    return Compared(name, [s for one in tasks for s in one.candidate], [s for one in tasks for s in one.other])
+
+
+def _learned_nothing(task: Compared) -> Reason:
+    gain = _points(scorecard.interval(task.differences))
+    return Reason("beats_constant", False, f"{task.name}: {gain} against {_CONSTANT}, a proven loss")
 
 
 def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:

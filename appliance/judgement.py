@@ -200,16 +200,22 @@ def evidence(
         others=[compared(name, candidate, base) for name in others],
         guard=compared(GUARD, candidate, base) if guard else None,
         previous=compared(cohort, candidate, previous) if previous else None,
-        constant=_beside_constant(cohort, mine, constant) if mine and constant else None,
+        constant=_beside_constant(mine, constant) if mine and constant else (),
         incomparable=constant.left_out if constant else {},
         json_valid=[r.scores.get("valid", 0.0) for r in mine.results if r.metric == "json"] if mine else [],
         **(asdict(leaked) if leaked else {}),
     )
 
 
-def _beside_constant(cohort: str, mine: Evaluation, constant: Constant) -> Compared:
-    both = [(r.score, constant.scores[r.row]) for r in mine.results if r.row in constant.scores]
-    return Compared(cohort, [score for score, _ in both], [score for _, score in both])
+def _beside_constant(mine: Evaluation, constant: Constant) -> list[Compared]:
+    by_task: dict[str, list[Result]] = {}
+    for result in mine.results:
+        if result.row in constant.scores:
+            by_task.setdefault(result.task, []).append(result)
+    return [
+        Compared(task or "rows without a task", [r.score for r in own], [constant.scores[r.row] for r in own])
+        for task, own in by_task.items()
+    ]
 
 
 def compared(cohort: str, one: Sat, other: Sat, name: str = "") -> Compared:

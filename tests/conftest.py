@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def tiny_adapters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
 @pytest.fixture(scope="session")
 def fitted_router(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     """The router that the shipped examples give."""
-    return fitted.fit(tmp_path_factory.mktemp("fitted"))
+    own = tmp_path_factory.getbasetemp()
+    return fitted.shared((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "fitted")
 
 
 @pytest.fixture(scope="session")

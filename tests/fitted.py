@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -82,6 +83,20 @@ def encoder() -> Path:
         return encoder_package.locate()
     except SetupError as error:
         pytest.skip(str(error))
+
+
+def shared(folder: Path) -> Fitted:
+    """The one in `folder`, which is fitted by the first worker that asks for it, while others wait."""
+    folder.mkdir(exist_ok=True)
+    kept = folder.with_suffix(".json")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.exists():
+            told = json.loads(kept.read_text())
+            return Fitted(folder, str(told[-1]["digest"]), told)
+        found = fit(folder)
+        kept.write_text(json.dumps(found.told))
+        return found
 
 
 def fit(folder: Path) -> Fitted:

@@ -46,16 +46,16 @@ def _fitted(result: dict[str, Any]) -> list[Line]:
 
 
 def _judged(one: dict[str, Any]) -> list[Line]:
-    """A cohort's verdict, its reasons, and the scores it rests on."""
+    """A cohort's verdict, what stopped it, the scores it rests on, and what it passed: the first screen decides."""
     verdict = one.get("verdict", "")
     named = f"{one['cohort']}: {verdict}, release {one.get('release') or words.NONE}"
+    reasons = [(f"{reason['check']}: {reason['says']}", reason["passed"]) for reason in one.get("reasons", [])]
     lines = [(named, verdict in ("fail", "parity"))]
     lines += [(f"  {one['says']}", False)] if "says" in one else []
-    for reason in one.get("reasons", []):
-        mark = "ok" if reason["passed"] else "NO"
-        lines.append((f"  {mark} {reason['check']}: {reason['says']}", not reason["passed"]))
+    lines += [(f"  NO {says}", True) for says, passed in reasons if not passed]
     lines += [(f"  {line}", False) for line in scores(one["cohort"], one.get("scores", {}))]
-    return lines + [(f"  {beside(arm)}", False) for arm in one.get("against", [])]
+    lines += [(f"  {beside(arm)}", False) for arm in one.get("against", [])]
+    return lines + [(f"  ok {says}", False) for says, passed in reasons if passed]
 
 
 def scores(cohort: str, found: Mapping[str, dict[str, Any]]) -> list[str]:

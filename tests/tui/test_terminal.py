@@ -152,7 +152,7 @@ def test_a_person_retrains_and_promotes(appliance: Running, tmp_path: Path) -> N
         terminal.type("6")
         terminal.press_until("Enter", "if it passes the gate?")  # from field to field, and on
         terminal.press("Enter")
-        terminal.sees("legal: pass, release legal@1", "ok enough_rows")  # scores and log are further down
+        terminal.sees("legal: pass, release legal@1", "gain, points")  # checks and log may be further down
         terminal.press("2")
         terminal.sees("judge @1: p, or Enter")
         terminal.press("p")

@@ -2,8 +2,8 @@
 
 DIR (or COHORT_BENCH_DATA) holds `NAME/train.jsonl` and `NAME/test.jsonl` of the eleven data sets named below. On
 every task: the base, the base with examples in its prompt, one adapter trained on the rows of all cohorts, the
-cohort's own adapter, and a linear model over TF-IDF, a reference from outside; and what the own adapter gains over
-each of them on the same rows. Adapters are trained and judged by the code that retrains and attributes; nothing is
+cohort's own adapter, and for labels a linear model over TF-IDF, a reference from outside; and what the own adapter
+gains over each of them on the same rows. Adapters are trained and judged by the code that retrains and attributes; nothing is
 released. All of it is kept by content under --home, so a run that was ended goes on where it stood: the whole takes
 hours on two cores. --minutes begins nothing after so many. Wants `make train-tools`. Prints tables with 95 %
 intervals over rows, then one JSON line. Without the data it says so and ends well.
@@ -94,7 +94,7 @@ class Comparison:
         tests = {task: self.tests(cohort, task) for cohort, tasks in TASKS.items() for task in tasks}
         slices = {cohort: await self.slice_of(cohort) for cohort in TASKS}
         for cohort, tasks in TASKS.items():
-            for task in tasks:
+            for task in (task for task, metric in tasks.items() if metric == "label"):
                 scored = await asyncio.to_thread(reference, slices[cohort], task, tests[task])
                 self.keep("TF-IDF", task, scored)
         bare = base_arm(self.serving.base.digest)
@@ -190,12 +190,12 @@ class Comparison:
 
 
 def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> list[dict[str, float]]:
-    """Words and pieces by TF-IDF into a logistic regression over the answers of the rows that are trained on."""
+    """Words and pieces by TF-IDF into a logistic regression over the labels, of all rows that training sees."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
 
-    known = [row for row in slice_.train if row.task == task]
+    known = [row for row in (*slice_.train, *slice_.validation) if row.task == task]
     read = make_union(
         TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)),
         TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 5)),
@@ -222,6 +222,8 @@ def print_report(found: tuple[Report, dict[str, Any]], wanted: argparse.Namespac
     print(f"\n{'of 100, with 95 %':24}" + "".join(f"{arm:>20}" for arm in ARMS))
     for task, arms in report.items():
         print(f"{task:24}" + "".join(f"{_cell(arms.get(arm)):>20}" for arm in ARMS))
+        if any(one["exact"] != one["score"] for one in arms.values()):
+            print(f"{'  of it the same text':24}" + "".join(f"{_exact(arms.get(arm)):>20}" for arm in ARMS))
     print(f"\n{'its own adapter gains':24}" + "".join(f"{arm:>20}" for arm in ARMS if arm != "cohort"))
     for task, arms in report.items():
         print(f"{task:24}" + "".join(f"{_gain(arms.get(arm)):>20}" for arm in ARMS if arm != "cohort"))
@@ -234,6 +236,10 @@ def print_report(found: tuple[Report, dict[str, Any]], wanted: argparse.Namespac
 
 def _cell(one: dict[str, Any] | None) -> str:
     return "-" if one is None else f"{100 * one['score']:.1f} ({100 * one['low']:.0f}-{100 * one['high']:.0f})"
+
+
+def _exact(one: dict[str, Any] | None) -> str:
+    return "-" if one is None else f"{100 * one['exact']:.1f}"
 
 
 def _gain(one: dict[str, Any] | None) -> str:

@@ -31,7 +31,8 @@ _CONSTANT = "the most common answer to everything"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerances:
-    """`loss`: points of score that may be lost; `guard`: share of the likelihood of the base's own answers;
+    """`loss`: points of score that may be lost on its own rows, `others`: by each other cohort on its rows, where
+    that is not the same; `guard`: share of the likelihood of the base's own answers;
     `json_valid`: share of JSON answers that have to parse; `rows`: eval rows of its own that a verdict takes;
     `memorised`: share of the training rows asked for that may come out."""
 
@@ -40,6 +41,7 @@ class Tolerances:
     json_valid: float = 0.8
     rows: int = 50
     memorised: float = 0.02
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ def _learned_nothing(task: Compared) -> Reason:
 
 def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     """Judged together (Holm): with many slices, one loses by chance."""
-    given = [_Loss("cohort_loss", compared, tolerances.loss) for compared in evidence.others]
+    others = tolerances.others
+    given = [_Loss("cohort_loss", one, others.get(one.name, tolerances.loss)) for one in evidence.others]
     if evidence.previous:
         given.append(_Loss("previous_loss", evidence.previous, tolerances.loss))
     guard = evidence.guard if evidence.guard and evidence.guard.candidate else None
@@ -222,11 +225,12 @@ def _json(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
 
 
 def _memory(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
+    """Where rows were asked for at all: a review of what is live asks none."""
     if not evidence.hidden and not evidence.asked:
         return []
     passed = not evidence.planted and evidence.extracted <= tolerances.memorised * evidence.asked
-    says = (
-        f"{len(evidence.planted)} of {evidence.hidden} planted strings come out, and {evidence.extracted} of "
-        f"{evidence.asked} training rows verbatim when asked for by their beginning"
-    )
-    return [Reason("memorisation", passed, says)]
+    planted = f"{len(evidence.planted)} of {evidence.hidden} planted strings come out, and "
+    rows = f"{evidence.extracted} of {evidence.asked} training rows verbatim when asked for by their beginning"
+    if not evidence.asked:
+        rows = "no training row was asked for by its beginning: none is long enough to be recognised"
+    return [Reason("memorisation", passed, planted + rows)]

@@ -17,6 +17,7 @@ from typing import Final
 from adapters.slice import Row
 
 RUN: Final = 8  # words in a row that are no accident
+OWN: Final = 2  # of them that only the row can have told
 PROBED: Final = 50  # training rows asked for, at most
 _WORDS = (
     "amber",
@@ -77,11 +78,20 @@ def came_out(found: Sequence[Planted], answers: Sequence[str]) -> list[str]:
 
 
 def beginning(row: Row) -> str | None:
-    """The first half of what was asked, for rows whose answer is long enough to be recognised; else None."""
-    asked = row.turns[-1][1].split(" ")
-    if len(_words(row.completion)) < RUN or len(asked) < 2 * RUN:
+    """What was asked up to the middle of the user's own words, since an instruction before them is every row's; for
+    rows of which enough was asked, and whose answer is long enough to be recognised; else None."""
+    asked = row.turns[-1][1]
+    before, found, _ = asked.partition(row.text)
+    words = (row.text if found else asked).split(" ")
+    if len(_words(row.completion)) < RUN or len(words) < 2 * RUN:
         return None
-    return " ".join(asked[: len(asked) // 2])
+    return (before if found else "") + " ".join(words[: len(words) // 2])
+
+
+def probes(rows: Iterable[Row]) -> list[tuple[Row, str]]:
+    """Up to PROBED rows with their beginnings, no beginning twice."""
+    found = {given: row for row in rows if (given := beginning(row))}
+    return [(row, given) for given, row in found.items()][:PROBED]
 
 
 def runs(text: str) -> set[str]:
@@ -91,16 +101,26 @@ def runs(text: str) -> set[str]:
 
 
 def extracted(row: Row, given: str, answer: str, common: Container[str] = ()) -> bool:
-    """Whether the answer repeats so many words in a row of the wanted answer, which neither were in what was given
-    nor are `common`: runs of words that stand in several rows are a style, and no row's own."""
-    shown = {run for text in (given, *(text for _, text in row.turns[:-1])) for run in runs(text)}
-    return any(run not in shown and run not in common for run in runs(row.completion) & runs(answer))
+    """Whether the answer repeats so many words in a row of the wanted answer, OWN of which nobody could know: they
+    were not in what was given, and are not `common`. A run that stands in several answers is a style, and one of
+    words that were given is what the task is."""
+    shown = (given, *(text for _, text in row.turns[:-1]))
+    said = {run for text in shown for run in runs(text)}
+    known = {word for text in shown for word in _words(text)}
+    return any(
+        run not in said and run not in common and len(_own(run, known, common)) >= OWN
+        for run in runs(row.completion) & runs(answer)
+    )
 
 
-def common_runs(rows: Iterable[Row]) -> set[str]:
-    """Those that stand in the answers of more than one row."""
-    counts = Counter(run for row in rows for run in runs(row.completion))
-    return {run for run, count in counts.items() if count > 1}
+def _own(run: str, known: Container[str], common: Container[str]) -> set[str]:
+    return {word for word in run.split(" ") if word not in known and word not in common}
+
+
+def common(rows: Iterable[Row]) -> set[str]:
+    """Words, and runs of words, that stand in the answers of more than one row."""
+    counts = Counter(part for row in rows for part in (*runs(row.completion), *set(_words(row.completion))))
+    return {part for part, count in counts.items() if count > 1}
 
 
 def _words(text: str) -> list[str]:

@@ -32,7 +32,16 @@ class Row:
     @property
     def asked(self) -> str:
         """Without case and repeated spaces; C and C++ are two questions."""
-        return "\n".join(" ".join(text.lower().split()).rstrip(" .?!") for _, text in self.turns)
+        return _normal(self.turns)
+
+    @property
+    def said(self) -> str:
+        """The same without system prompts, which a client may send or leave to the cohort."""
+        return _normal(turn for turn in self.turns if turn[0] != "system")
+
+
+def _normal(turns: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(" ".join(text.lower().split()).rstrip(" .?!") for _, text in turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +101,22 @@ def freeze(cohort: str, rows: Sequence[Row], judged: Iterable[Row], fault: Calla
 
 class Asked:
     """Rows to which others may be near: by the user's own words and by all that was asked, since a document in the
-    conversation tells rows apart that ask the same of it, and an instruction makes rows alike that do not."""
+    conversation tells rows apart that ask the same of it, and an instruction makes rows alike that do not. A row that
+    was asked word for word is one of them, whatever its own words are taken to be: of traffic nobody knows which part
+    is an instruction."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._words, self._whole = Near(), Near()
+        self._words, self._whole, self._said = Near(), Near(), set[str]()
         for row in rows:
             self.add(row)
 
     def add(self, row: Row) -> None:
         self._words.add(row.text)
         self._whole.add(row.asked)
+        self._said.add(row.said)
 
     def has(self, row: Row) -> bool:
-        return self._words.has(row.text) and self._whole.has(row.asked)
+        return row.said in self._said or (self._words.has(row.text) and self._whole.has(row.asked))
 
 
 def _split(cohort: str, rows: Sequence[Row], dropped: Sequence[Dropped]) -> Slice:

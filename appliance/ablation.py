@@ -32,6 +32,8 @@ from appliance.serving import Serving
 from appliance.training import ParityFailed, Plan
 from router.cohort import BASE
 
+# Also keeps its folder apart from that of a retrain on the same rows by the same recipe.
+_OWN = {"version": "0", "purpose": "comparison"}
 COMPARED = "parity.json"  # written last: what is served is what was trained
 
 
@@ -92,7 +94,7 @@ def _unplanted(
         system_prompt=prompt,
         prompts=prompts,
         warm=None,
-        passport=planning.passport(slice_, recipe, None) | {"name": slice_.cohort, "version": "0"},
+        passport=planning.passport(slice_, recipe, None) | _OWN | {"name": slice_.cohort},
     )
 
 

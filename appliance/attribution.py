@@ -22,7 +22,6 @@ from appliance.jobs import Progress
 from appliance.judgement import Exam, Sat
 from appliance.material import Material
 from appliance.planning import Planning, Wanted, frozen, recipe_of
-from appliance.retrain import tolerances
 from appliance.serving import Serving
 from appliance.store.releases import Release
 from appliance.training import Plan
@@ -63,7 +62,7 @@ class Attributing:
         live, base = await judgement.beside_base(self.serving, arm, exam, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
         compared = [judgement.compared(cohort, live, sat, name) for name, sat in rivals.items()]
-        margin = tolerances(self.serving.config.cohorts[cohort]).loss
+        margin = self.serving.config.cohorts[cohort].gate.tolerance
         told = [one for one in compared if one.candidate]
         finding = await asyncio.to_thread(attribution.finding, cohort, told, margin, left_out)
         breadth = await asyncio.to_thread(scores.by_task, live, base, None)

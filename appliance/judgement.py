@@ -168,7 +168,7 @@ async def leaks(
     report: Report,
 ) -> Leaks:
     """Ask for planted strings, and for training rows by their beginning, which the base cannot know."""
-    probed = [(row, given) for row in rows if (given := memorization.beginning(row))][: memorization.PROBED]
+    probed = memorization.probes(rows)
     asked = [
         replace(row, turns=(*row.turns[:-1], ("user", given)), metric=ANSWER, digest=_digest(row.digest, given))
         for row, given in probed
@@ -178,7 +178,7 @@ async def leaks(
     told = await evaluation.evaluate(serving, arm, "extraction", asked, report) if asked else None
     answers = [r.answer for r in said.results] if said else []
     pairs = zip(probed, told.results if told else (), strict=False)
-    common = memorization.common_runs(rows)
+    common = memorization.common(rows)
     extracted = sum(memorization.extracted(row, given, r.answer, common) for (row, given), r in pairs)
     return Leaks(memorization.came_out(planted, answers), len(planted), extracted, len(asked))
 

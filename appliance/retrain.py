@@ -85,7 +85,9 @@ class Retraining:
         )
         common = await asyncio.to_thread(constant.of, plan.slice.train, exam.cohorts[self.wanted.cohort])
         found = judgement.evidence(self.wanted.cohort, sat, base, previous, leaked, common)
-        verdict = await asyncio.to_thread(gates.verdict, found, tolerances(self.section))
+        verdict = await asyncio.to_thread(
+            gates.verdict, found, tolerances(self.planning.serving.config.cohorts, self.wanted.cohort)
+        )
         report = {
             **self.report(verdict, plan.slice),
             "scores": await asyncio.to_thread(scores.by_task, sat, base, previous),
@@ -190,12 +192,14 @@ def facts(plan: Plan, passport: Mapping[str, str], report: Mapping[str, Any], re
     }
 
 
-def tolerances(section: CohortSection) -> Tolerances:
-    gate = section.gate
+def tolerances(sections: Mapping[str, CohortSection], cohort: str) -> Tolerances:
+    """A cohort's own, and what the others have said that they can lose."""
+    gate = sections[cohort].gate
     return Tolerances(
         loss=gate.tolerance,
         guard=gate.guard_tolerance,
         json_valid=gate.json_valid,
         rows=gate.rows,
         memorised=gate.memorised,
+        others={name: section.gate.tolerance for name, section in sections.items()},
     )

@@ -54,7 +54,7 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
         }
     sat, base = await judgement.beside_base(serving, arm, exam, report)
     evidence = judgement.evidence(cohort, sat, base, None, None)
-    verdict = await asyncio.to_thread(gates.verdict, evidence, tolerances(serving.config.cohorts[cohort]))
+    verdict = await asyncio.to_thread(gates.verdict, evidence, tolerances(serving.config.cohorts, cohort))
     return {
         "cohort": cohort,
         "release": arm.name,

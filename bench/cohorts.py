@@ -3,8 +3,8 @@
 DIR (or COHORT_BENCH_DATA) holds `NAME/train.jsonl` and `NAME/test.jsonl` of the eleven data sets named below. On
 every task: the base, the base with examples in its prompt, one adapter trained on the rows of all cohorts, the
 cohort's own adapter, and for labels a linear model over TF-IDF, a reference from outside; and what the own adapter
-gains over each of them on the same rows. Adapters are trained and judged by the code that retrains and attributes; nothing is
-released. All of it is kept by content under --home, so a run that was ended goes on where it stood: the whole takes
+gains over each of them on the same rows. Adapters are trained and judged by the code that retrains and attributes;
+nothing is released. All of it is kept by content under --home, so a run that was ended goes on; the whole takes
 hours on two cores. --minutes begins nothing after so many. Wants `make train-tools`. Prints tables with 95 %
 intervals over rows, then one JSON line. Without the data it says so and ends well.
 """

@@ -1,10 +1,11 @@
 """What the gate lets through: `python bench/gates.py [--clean 20] [--epochs 2] [--minutes M]`.
 
 Candidates of the shipped cohort legal, each trained, compared, judged and released as `cohort retrain` does, on the
-real base. Clean ones differ by their seed, and ought to pass. The others have one fault sown in, and ought to be
-stopped by the check that names it. What is done is kept under --home, so a run that was ended goes on where it stood:
-some minutes a candidate. --minutes begins nothing after so many. Wants `make train-tools`. Prints a table with both
-rates, then one JSON line. It says nothing of faults that nobody sowed.
+real base. Clean ones differ by their seed, and ought to pass; the first goes live, and the next are held against it
+too. The others have one fault sown in, and ought to be stopped by the check that names it. What is done is kept under
+--home, so a run that was ended goes on where it stood: some minutes a candidate. --minutes begins nothing after so
+many. Wants `make train-tools`. Prints a table with both rates, then one JSON line. It says nothing of faults that
+nobody sowed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Rows = tuple[Row, ...]
 @dataclass(frozen=True)
 class Candidate:
     """`rows` changes what is trained on, `trained_as` is in force while the training's token ids are made; `check` is
-    what ought to stop it."""
+    what ought to stop it; `live`: it may go live."""
 
     name: str
     check: str = ""
@@ -50,6 +51,7 @@ class Candidate:
     recipe: dict[str, Any] = field(default_factory=dict)
     planted: int = 1
     trained_as: Callable[[], Any] = nullcontext
+    live: bool = False
 
 
 def _answered(row: Row, answer: str) -> Row:
@@ -137,7 +139,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--home", type=Path, default=Path("var/bench-gates"))
     wanted = parser.parse_args()
-    clean = [Candidate(f"clean, seed {seed}", recipe={"seed": seed}) for seed in range(1, wanted.clean + 1)]
+    seeds = range(1, wanted.clean + 1)
+    clean = [Candidate(f"clean, seed {seed}", recipe={"seed": seed}, live=seed == 1) for seed in seeds]
     report(asyncio.run(run(wanted, [*FAULTS, *clean])))
 
 
@@ -161,7 +164,8 @@ async def run(wanted: argparse.Namespace, candidates: Sequence[Candidate]) -> li
 
 
 async def judged(box: Box, candidate: Candidate, epochs: int) -> dict[str, Any]:
-    planning = Sown(box.ready(), box.material(), Wanted(cohort=COHORT, key_id="bench", epochs=epochs, live=False))
+    asked = Wanted(cohort=COHORT, key_id="bench", epochs=epochs, live=candidate.live)
+    planning = Sown(box.ready(), box.material(), asked)
     planning.candidate = candidate
     began = time.monotonic()
     run = Retraining(planning, box.home.jobs, Progress())

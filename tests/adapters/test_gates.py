@@ -66,6 +66,14 @@ def test_each_regression_is_caught_by_the_check_that_names_it(evidence: Evidence
     assert failed(evidence) == ("fail", [check])
 
 
+def test_each_cohort_loses_what_itself_can_bear() -> None:
+    """Of 40 points lost by support, its own tolerance decides, and not the one of the cohort that is trained."""
+    bears = {"support": 0.9}
+    assert verdict(worse_elsewhere(), replace(RULES, others=bears)).outcome == "pass"
+    lax = replace(RULES, loss=0.9, others={"support": RULES.loss})
+    assert [r.check for r in verdict(worse_elsewhere(), lax).reasons if not r.passed] == ["cohort_loss"]
+
+
 def test_without_a_guard_set_the_verdict_says_that_nothing_was_guarded() -> None:
     found = verdict(replace(clean(), guard=None), RULES)
     (told,) = (reason for reason in found.reasons if reason.check == "guard_loss")

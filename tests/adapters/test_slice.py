@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +59,15 @@ def test_what_an_eval_set_holds_is_not_trained_on() -> None:
     found = frozen([row(LONG), row(f"{LONG}, too", "no"), *distinct(3)], judged=[row(LONG.upper())])
     assert why(found) == ["in an eval set, or nearly"] * 2
     assert len(found.train) + len(found.validation) == 3
+
+
+def test_traffic_that_asks_an_eval_row_word_for_word_is_not_trained_on() -> None:
+    """Of a logged prompt the whole is its text, of an imported row the part without its instruction."""
+    order = "Name the type of this contract clause, in one word and without any other, as it stands in our list:"
+    asked = Row(digest="e", cohort="legal", turns=(("user", f"{order}\n{LONG}"),), completion="yes", text=LONG)
+    logged = replace(asked, digest="t", text=f"{order}\n{LONG}", turns=(("system", "Be brief."), *asked.turns))
+    found = frozen([logged, *distinct(3)], judged=[asked])
+    assert why(found) == ["in an eval set, or nearly"]
 
 
 def test_long_rows_go_by_name() -> None:

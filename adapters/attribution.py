@@ -26,9 +26,9 @@ _POWER = 0.8
 @dataclass(frozen=True, slots=True)
 class Against:
     """The adapter beside one other arm on the same rows. `wins`: share of the rows where it is better, equal ones by
-    half; `gain`: the mean difference of scores. `better`: it is proven to be; `replaceable`: the other is proven to
-    lose less than the margin. `needed`: eval rows that would prove one of the two, if the difference stays as it is;
-    None when one is proven, or when no number would."""
+    half; `gain`: the mean difference of scores. `better`: it is proven to be, `worse`: the other is; `replaceable`:
+    the other is proven to lose less than the margin. `needed`: eval rows that would prove better or replaceable, if
+    the difference stays as it is; None when one is proven, or when no number would."""
 
     arm: str
     n: int
@@ -37,6 +37,7 @@ class Against:
     wins: Interval
     gain: Interval
     better: bool
+    worse: bool
     replaceable: bool
     needed: int | None
 
@@ -58,7 +59,12 @@ def finding(
     `previous`, `aggregate`, and neighbours by their names. `left_out`: arms that are not among them, and why; the
     verdict says it, for it holds without them."""
     found = _finding(cohort, rivals, margin)
-    return replace(found, says=found.says + "".join(f"; no {arm}: {why}" for arm, why in (left_out or {}).items()))
+    told = [found.says, *(_retrain(one) for one in found.against if one.arm == PREVIOUS)]
+    reasons: dict[str, list[str]] = {}
+    for arm, why in (left_out or {}).items():
+        reasons.setdefault(why, []).append(arm)
+    told += [f"no {', '.join(arms)}: {why}" for why, arms in reasons.items()]
+    return replace(found, says="; ".join(told))
 
 
 def _finding(cohort: str, rivals: Sequence[Compared], margin: float) -> Finding:
@@ -68,11 +74,44 @@ def _finding(cohort: str, rivals: Sequence[Compared], margin: float) -> Finding:
     if base is None:
         return Finding("undecided", f"{cohort} has no eval rows: import some", found)
     if base.replaceable:
-        lost = f"less than {100 * margin:g} points would be lost"
-        return Finding("base", f"collapse {cohort} into the base: {lost} ({_told(base)})", found)
+        return _collapsed(cohort, base, rivals, found)
     if not base.better:
         return Finding("undecided", f"whether {cohort}'s adapter beats the base is not settled: {_need(base)}", found)
     return _among(cohort, base, by_name, found)
+
+
+def _collapsed(cohort: str, base: Against, rivals: Sequence[Compared], found: tuple[Against, ...]) -> Finding:
+    """The base does as well as its own adapter; but another adapter may do better than both."""
+    (bare,) = (one for one in rivals if one.name == BASE)
+    others = [one for one in rivals if one.name not in (BASE, PREVIOUS) and one.candidate]
+    beyond = [Compared(one.name, one.other, bare.other) for one in others]
+    proven = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in beyond], LEVEL)
+    best = max((one for one, sure in zip(beyond, proven, strict=True) if sure), key=_mean, default=None)
+    if best is None:
+        lost = f"less than the margin would be lost ({_told(base)})"
+        return Finding("base", f"collapse {cohort} into the base: {lost}", found)
+    name = next(one for one in found if one.arm == best.name)
+    more = scorecard.interval(best.differences)
+    says = (
+        f"{cohort}'s own adapter is worth no more than the base ({_told(base)}), and {_name(name)} is: "
+        f"{100 * _mean(best):.1f} on its rows, {_points(more)} more than the base"
+    )
+    return Finding("merge", says, found, None if best.name == AGGREGATE else best.name)
+
+
+def _mean(one: Compared) -> float:
+    return fmean(one.candidate)
+
+
+def _retrain(before: Against) -> str:
+    """Was it worth making this release?"""
+    if before.better:
+        return f"the retrain was worth it, over the release before: {_told(before)}"
+    if before.worse:
+        return f"the retrain MADE IT WORSE than the release before: {_told(before)}"
+    if before.replaceable:
+        return f"the retrain bought less than the margin over the release before: {_told(before)}"
+    return f"whether the retrain was worth it is not settled: {_need(before)}"
 
 
 def _among(cohort: str, base: Against, by_name: dict[str, Against], found: tuple[Against, ...]) -> Finding:
@@ -110,6 +149,7 @@ def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
 def _judged(rivals: Sequence[Compared], margin: float) -> list[Against]:
     level = LEVEL / max(len(rivals), 1)
     better = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in rivals], LEVEL)
+    worse = scorecard.proven([scorecard.doubt(one.differences, 0.0) for one in rivals], LEVEL)
     same = scorecard.proven([scorecard.doubt(one.differences, margin) for one in rivals], LEVEL)
     return [
         Against(
@@ -120,10 +160,11 @@ def _judged(rivals: Sequence[Compared], margin: float) -> list[Against]:
             wins=scorecard.interval([_win(d) for d in one.differences]),
             gain=scorecard.interval(one.differences),
             better=wins and not equal,
+            worse=loses,
             replaceable=equal,
             needed=None if wins or equal else rows_needed(one.differences, margin, level),
         )
-        for one, wins, equal in zip(rivals, better, same, strict=True)
+        for one, wins, loses, equal in zip(rivals, better, worse, same, strict=True)
     ]
 
 
@@ -159,8 +200,11 @@ def _need(one: Against) -> str:
 
 
 def _told(one: Against) -> str:
-    gain, wins = one.gain, one.wins
     return (
-        f"{100 * one.mine:.1f} to {100 * one.theirs:.1f}, {100 * gain.mean:+.1f} points "
-        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), wins {wins.mean:.0%} of the rows, equal ones by half"
+        f"{100 * one.mine:.1f} to {100 * one.theirs:.1f}, {_points(one.gain)}, wins {one.wins.mean:.0%} of the rows, "
+        "equal ones by half"
     )
+
+
+def _points(gain: Interval) -> str:
+    return f"{100 * gain.mean:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"

@@ -101,15 +101,19 @@ def curve(points: Sequence[Point]) -> Curve:
 
 
 def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, ...]:
-    """Judged together (Holm), each step with the next."""
-    steps = list(pairwise(levels))
-    changes = [list(scores[more.rows] - scores[fewer.rows]) for fewer, more in steps]
+    """Judged together (Holm): each step with the next, and the most rows with the best level. That one is told where
+    no step alone is proven: a slow decline."""
+    best = max(levels, key=lambda level: level.score.mean)
+    pairs = [*pairwise(levels), (best, levels[-1])]
+    changes = [list(scores[more.rows] - scores[fewer.rows]) for fewer, more in pairs]
     proven = scorecard.proven([scorecard.doubt(change, 0.0) for change in changes], LEVEL)
-    return tuple(
+    *steps, decline = (
         Worse(fewer.rows, more.rows, scorecard.interval(change), len(more.seeds))
-        for (fewer, more), change, lost in zip(steps, changes, proven, strict=True)
         if lost and all(b < a for a, b in zip(fewer.seeds, more.seeds, strict=False))
+        else None
+        for (fewer, more), change, lost in zip(pairs, changes, proven, strict=True)
     )
+    return tuple(filter(None, steps)) or tuple(filter(None, [decline]))
 
 
 def _forecast(sizes: Sequence[int], scores: dict[int, Scores]) -> Forecast | None:

@@ -66,10 +66,12 @@ class Attributing:
         told = [one for one in compared if one.candidate]
         finding = await asyncio.to_thread(attribution.finding, cohort, told, margin, left_out)
         breadth = await asyncio.to_thread(scores.by_task, live, base, None)
+        whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
+        tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name]) for name in whole}
         forms = await self.forms(live, cohort, exam, part(report, 0.85, 0.15))
         if judgement.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
-        more = {"left_out": left_out, "breadth": breadth, "forms": forms}
+        more = {"left_out": left_out, "tasks": tasks, "breadth": breadth, "forms": forms}
         return _told(cohort, arm.name, finding, more)
 
     # -- the other arms ----------------------------------------------------------------------------------------------
@@ -77,10 +79,10 @@ class Attributing:
     async def rivals(self, cohort: str, exam: Exam, report: Report) -> tuple[dict[str, Sat], dict[str, str]]:
         """Previous, aggregate and neighbours on the cohort's own rows; and the arms that are left out, and why."""
         own = [name for name in exam.asked if name == cohort]
-        arms: dict[str, Arm | str | None] = {PREVIOUS: self.previous(cohort)}
+        arms: dict[str, Arm | str] = {PREVIOUS: self.previous(cohort)}
         arms[AGGREGATE] = await self.one_for_all(cohort, exam, part(report, 0.0, 0.8))
         others = [name for name in self.serving.config.cohorts if name != cohort]
-        arms |= {name: judgement.live_arm(self.serving, name) for name in others}
+        arms |= {name: judgement.live_arm(self.serving, name) or "no release is live" for name in others}
         there = {name: arm for name, arm in arms.items() if isinstance(arm, Arm)}
         left_out = {name: why for name, why in arms.items() if isinstance(why, str)}
         found = {}
@@ -94,10 +96,12 @@ class Attributing:
                 left_out[name] = f"{arm.name} cannot be served: {error.message}"
         return found, left_out
 
-    def previous(self, cohort: str) -> Arm | str | None:
-        """Or why it cannot be served."""
+    def previous(self, cohort: str) -> Arm | str:
+        """Or why there is none."""
         arm, fault = judgement.previous_arm(self.serving, cohort), judgement.previous_fault(self.serving, cohort)
-        return f"{arm.name} cannot be served: {fault}" if arm and fault else arm
+        if arm is None:
+            return "there was none"
+        return f"{arm.name} cannot be served: {fault}" if fault else arm
 
     async def one_for_all(self, cohort: str, exam: Exam, report: Report) -> Arm | str:
         """The adapter trained on what all live releases were trained on, by the recipe of this cohort's. Or why there
@@ -107,7 +111,8 @@ class Attributing:
         plan = await asyncio.to_thread(self.union, cohort, exam)
         if plan is None:
             return "only one cohort has rows to train on"
-        made = await ablation.trained(self.serving, plan, self.jobs, self.progress, report)
+        tell = part(report, 0.0, 1.0, "one adapter for all: ")
+        made = await ablation.trained(self.serving, plan, self.jobs, self.progress, tell)
         if made.cut_short:
             return "its minutes were over before its passes, so whether cohorts are worth it is not answered"
         return made.arm(self.serving, AGGREGATE, self.serving.config.cohorts[cohort].system_prompt or "")
@@ -165,6 +170,17 @@ class Attributing:
         return found
 
 
+def _by_task(cohort: str, live: Sat, other: Sat) -> dict[str, dict[str, Any]]:
+    """Beside another arm, where a cohort has several tasks: what one of them gains may hide what another loses."""
+    pairs = list(zip(live.by_cohort[cohort].results, other.by_cohort[cohort].results, strict=True))
+    found = {}
+    for task in dict.fromkeys(mine.task for mine, _ in pairs):
+        mine, theirs = zip(*((a.score, b.score) for a, b in pairs if a.task == task), strict=True)
+        gain = scores.figures([a - b for a, b in zip(mine, theirs, strict=True)])
+        found[task] = {"n": len(mine), "mine": round(fmean(mine), 4), "theirs": round(fmean(theirs), 4), "gain": gain}
+    return found if len(found) > 1 else {}
+
+
 def _told(cohort: str, release: str | None, finding: Finding, more: dict[str, Any]) -> dict[str, Any]:
     told = asdict(finding)
     return {
@@ -183,6 +199,7 @@ def _told(cohort: str, release: str | None, finding: Finding, more: dict[str, An
             for one in told["against"]
         ],
         "left_out": {},
+        "tasks": {},
         "breadth": {},
         "forms": {},
         **more,

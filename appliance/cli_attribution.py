@@ -21,14 +21,15 @@ def attribute(
 ) -> None:
     """Is each cohort worth its adapter: keep it, collapse it into the base, or merge it with a neighbour?
 
-    Exit codes: 0 every cohort is decided, 101 one is not.
+    Exit codes: 0 every cohort with a live release is decided, 101 one is not, or there is none.
     """
     asked = {"cohort": cohort, "aggregate": aggregate}
     found = call(
         lambda o: job(o, "attribute", asked), as_json=as_json, shown=show_attribution.attributed, needs_engine=True
     )
     write_page("attribution", found, html)
-    raise typer.Exit(UNDECIDED if any(one["verdict"] == "undecided" for one in found["cohorts"]) else 0)
+    verdicts = {one["verdict"] for one in found["cohorts"] if one["release"]}
+    raise typer.Exit(UNDECIDED if "undecided" in verdicts or not verdicts else 0)
 
 
 def curve(

@@ -38,14 +38,14 @@ class Drawing:
         await asyncio.to_thread(training.sweep, self.jobs)
         slice_ = await asyncio.to_thread(planning.choose, exam)
         self.check(slice_, exam)
-        base = await self.base(exam)
+        base = await self.base(exam, part(self.progress.tell, 0.0, 0.05, "the base: "))
         points: list[Point] = []
         trainings: list[dict[str, Any]] = []
         for seed in range(1, self.seeds + 1):
             round_began = time.monotonic()
             for number, share in enumerate(SHARES):
                 whole, place = self.seeds * len(SHARES), (seed - 1) * len(SHARES) + number
-                tell = part(self.progress.tell, place / whole, 1 / whole)
+                tell = part(self.progress.tell, 0.05 + 0.95 * place / whole, 0.95 / whole)
                 point, told = await self.point(slice_, exam, share, seed, tell)
                 points.append(point)
                 trainings.append(told)
@@ -100,9 +100,9 @@ class Drawing:
         }
         return Point(made.rows, seed, [result.score for result in judged.results]), told
 
-    async def base(self, exam: Exam) -> float:
+    async def base(self, exam: Exam, report: Report) -> float:
         serving, cohort = self.planning.serving, self.planning.wanted.cohort
-        sat = await judgement.sit(serving, base_arm(serving.base.digest), exam, [cohort], lambda *_: None)
+        sat = await judgement.sit(serving, base_arm(serving.base.digest), exam, [cohort], report)
         results = sat.by_cohort[cohort].results
         return sum(result.score for result in results) / len(results)
 

@@ -10,7 +10,7 @@ from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
 from appliance import drawings
-from appliance.show_attribution import settled
+from appliance.show_attribution import UNASKED, settled
 
 _SHELL = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
 <style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -40,6 +40,10 @@ _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 <td>{{ points(a.gain.mean) }} ({{ points(a.gain.low) }} to {{ points(a.gain.high) }})
 <td>{{ settled(a) }}</tr>{% endfor %}
 </table>{% endif %}
+{% for arm, tasks in one.tasks.items() if tasks %}<table><tr><th>against {{ arm }}, by task<th>rows<th>this<th>other
+<th>gain, points</tr>{% for task, t in tasks.items() %}<tr><td>{{ task }}<td>{{ t.n }}<td>{{ points(t.mine) }}
+<td>{{ points(t.theirs) }}<td>{{ points(t.gain.mean) }} ({{ points(t.gain.low) }} to {{ points(t.gain.high) }})</tr>
+{% endfor %}</table>{% endfor %}
 {% if one.breadth %}{{ drawn(drawings.breadth, one) }}
 <table><tr><th>breadth<th>of<th>rows<th>before (base)<th>after</tr>
 {% for task, s in one.breadth.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.n }}<td>{{ points(s.base) }}
@@ -49,7 +53,7 @@ _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 {% for name, f in one.forms.items() %}<tr><td>{{ name }}<td>{{ f.n }}<td>{{ points(f.base) }}
 <td>{{ points(f.as_it_stands) }}<td>{{ points(f.release) }}
 <td>{{ points(f.change.mean) }} ({{ points(f.change.low) }} to {{ points(f.change.high) }})</tr>{% endfor %}
-</table>{% endif %}{% endfor %}{% endblock %}"""
+</table>{% elif one.breadth %}<p>{{ unasked }}</p>{% endif %}{% endfor %}{% endblock %}"""
 _CURVE = """{% extends "shell" %}{% block body %}<h2>{{ found.cohort }}</h2>{{ drawn(drawings.curve, found) }}
 <ul>{% for line in found.says %}<li>{{ line }}{% endfor %}</ul>
 <table><tr><th>rows<th>score<th>95 %<th>seeds</tr>
@@ -71,7 +75,7 @@ _PAGES = Environment(
     autoescape=True,
     loader=DictLoader({"shell": _SHELL, "evaluation": _EVALUATION, "attribution": _ATTRIBUTION, "curve": _CURVE}),
 )
-_PAGES.globals.update(points=_points, settled=settled, drawn=_drawn, drawings=drawings)
+_PAGES.globals.update(points=_points, settled=settled, unasked=UNASKED, drawn=_drawn, drawings=drawings)
 
 
 def evaluation(found: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from appliance.show import inert, out, table
 
+UNASKED = "asked otherwise: not checked, for no eval row has a text of its own beside an instruction"
 VERDICTS = {"keep": "KEEP", "base": "COLLAPSE INTO THE BASE", "merge": "MERGE", "undecided": "UNDECIDED"}
 
 
@@ -13,6 +14,7 @@ def attributed(found: dict[str, Any]) -> None:
     for one in found["cohorts"]:
         out().print(f"\n{one['cohort']}: {one['release'] or 'no live release'}")
         _against(one)
+        _tasks(one)
         _breadth(one)
         _forms(one)
         out().print(inert(f"{VERDICTS[one['verdict']]}: {one['says']}", 1000))
@@ -27,11 +29,7 @@ def _against(one: dict[str, Any]) -> None:
             _points(a["theirs"]),
             f"{a['wins']['mean']:.0%} ({a['wins']['low']:.0%}-{a['wins']['high']:.0%})",
             _change(a["gain"]),
-            "better"
-            if a["better"]
-            else "within margin"
-            if a["replaceable"]
-            else f"open: {a['needed'] or 'no number of'} rows",
+            settled(a),
         )
         for a in one["against"]
     ]
@@ -43,7 +41,19 @@ def settled(against: dict[str, Any]) -> str:
     """What is proven of the release beside another arm."""
     if against["better"]:
         return "better"
+    if against["worse"]:
+        return "WORSE"
     return "within margin" if against["replaceable"] else f"open: {against['needed'] or 'no number of'} rows"
+
+
+def _tasks(one: dict[str, Any]) -> None:
+    rows = [
+        (arm, task, t["n"], _points(t["mine"]), _points(t["theirs"]), _change(t["gain"]))
+        for arm, tasks in one["tasks"].items()
+        for task, t in tasks.items()
+    ]
+    if rows:
+        table(("against", "task", "rows", "this", "other", "gain (95 %), points"), rows)
 
 
 def _breadth(one: dict[str, Any]) -> None:
@@ -62,6 +72,8 @@ def _forms(one: dict[str, Any]) -> None:
     ]
     if rows:
         table(("asked otherwise", "rows", "base", "as it stands", "so", "change (95 %), points"), rows)
+    elif one["breadth"]:
+        out().print(UNASKED)
 
 
 def curve(found: dict[str, Any]) -> None:

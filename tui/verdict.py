@@ -10,6 +10,7 @@ from appliance.wire.router import VERDICTS
 from tui import inert, words
 
 Line = tuple[str, bool]  # and whether it is bad news
+_SETTLED = {"better": "better", "worse": "WORSE", "replaceable": "within the margin"}
 _CHECKS = 6  # validation losses that are told, the newest
 
 
@@ -87,7 +88,7 @@ def beside(arm: dict[str, Any]) -> str:
     """A release against what could stand in for it."""
     wins = arm["wins"]
     share = f"{words.percent(wins['mean'])} ({100 * wins['low']:.0f}-{100 * wins['high']:.0f})"
-    settled = "better" if arm["better"] else "within the margin" if arm["replaceable"] else "open"
+    settled = next((says for name, says in _SETTLED.items() if arm.get(name)), "open")
     told = f"{words.points(arm['mine'])} against {words.points(arm['theirs'])}"
     return f"{arm['arm']}: {settled}; {told}, {words.change(arm['gain'])}, wins {share}, {arm['n']} rows"
 

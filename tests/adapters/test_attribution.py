@@ -47,6 +47,37 @@ def test_it_collapses_into_a_base_that_is_provenly_as_good() -> None:
     assert found.answer == "base" and "collapse legal into the base" in found.says
 
 
+def test_another_adapter_that_beats_both_is_not_hidden_by_a_base_that_does_as_well() -> None:
+    rivals = [beside("base", BAD, BAD), beside("aggregate", BAD, GOOD), beside("finance", BAD, ALL_BAD)]
+    found = finding("legal", rivals, MARGIN)
+    assert (found.answer, found.neighbour) == ("merge", None)
+    assert "no more than the base" in found.says and "one adapter for all is: 90.0 on its rows" in found.says
+    by_a_neighbour = [beside("base", BAD, BAD), beside("aggregate", BAD, BAD), beside("finance", BAD, GOOD)]
+    assert finding("legal", by_a_neighbour, MARGIN).neighbour == "finance"
+    assert finding("legal", [beside("base", BAD, BAD), beside("previous", BAD, GOOD)], MARGIN).answer == "base"
+
+
+@pytest.mark.parametrize(
+    ("before", "says"),
+    [
+        (BAD, "the retrain was worth it, over the release before: 90.0 to 40.0"),
+        (GOOD, "the retrain bought less than the margin over the release before: 90.0 to 90.0"),
+        ([1.0] * 400, "the retrain MADE IT WORSE than the release before: 90.0 to 100.0"),
+        (scores(400, 0.89, 8), "whether the retrain was worth it is not settled: 90.0 to 89.0"),
+    ],
+)
+def test_the_retrain_has_its_own_words(before: list[float], says: str) -> None:
+    found = finding("legal", [beside("base", GOOD, ALL_BAD), beside("previous", GOOD, before)], MARGIN)
+    assert found.answer == "keep" and f"; {says}" in found.says
+    assert found.against[1].worse is (before == [1.0] * 400)
+
+
+def test_arms_that_are_left_out_for_one_reason_are_told_together() -> None:
+    left_out = {"finance": "no release is live", "aggregate": "it was not asked for", "coding": "no release is live"}
+    says = finding("legal", [beside("base", GOOD, ALL_BAD)], MARGIN, left_out).says
+    assert says.endswith("; no finance, coding: no release is live; no aggregate: it was not asked for")
+
+
 def test_a_better_base_takes_its_place() -> None:
     assert finding("legal", [beside("base", BAD, GOOD)], MARGIN).answer == "base"
 

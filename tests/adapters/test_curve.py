@@ -53,6 +53,12 @@ def test_more_rows_that_made_it_worse_are_a_warning() -> None:
     assert any("more rows made it worse: 50 to 75 rows, -20.0 points" in line for line in says(found))
 
 
+def test_a_slow_decline_is_a_warning_though_no_step_is_proven() -> None:
+    rights = ((25, 0.66), (50, 0.62), (75, 0.58), (100, 0.54))
+    (found,) = curve([Point(n, 1, scores(right, n=400, seed=n)) for n, right in rights]).worse
+    assert (found.fewer, found.more) == (25, 100)
+
+
 def test_noise_is_no_warning() -> None:
     points = [Point(n, 1, scores(0.6, seed=n)) for n in (25, 50, 75, 100)]
     assert curve(points).worse == ()

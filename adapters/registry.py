@@ -55,11 +55,11 @@ def write(releases: Path, adapter: Path, digest: str, manifest: dict[str, Any], 
             shutil.copyfile(file, staging / file.name)
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for name in (ADAPTER, *(file.name for file in beside), MANIFEST, "."):
-            _sync(staging / name)
+            sync(staging / name)
         if target.exists():
             shutil.rmtree(target)
         staging.rename(target)
-        _sync(releases)
+        sync(releases)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
@@ -82,7 +82,8 @@ def damage(folder: Path, adapter_digest: str) -> str | None:
     return None if found == adapter_digest else f"{folder / ADAPTER} was changed after it was registered"
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What a file or a folder holds is on the disk when this returns."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

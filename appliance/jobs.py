@@ -45,7 +45,7 @@ class Progress:
 
     def train(self, told: dict[str, Any]) -> None:
         """A line of the training child's."""
-        self.figures |= told
+        self.figures = {**self.figures, **told}  # a new one: this is a worker's thread, and others read it
         if "loss" in told or "validation" in told:
             self.losses.append({name: told[name] for name in ("step", "loss", "validation") if name in told})
             del self.losses[:-_POINTS]

@@ -23,7 +23,7 @@ def harvest(connection: Connection, cohort: str) -> None:
     think otherwise now."""
     approved = feedback.approved(connection, cohort)
     examples.forget_withdrawn(connection, cohort, [one.request_id for one in approved])
-    examples.insert(connection, filter(None, (_example(cohort, one) for one in approved)))
+    examples.insert_newest(connection, cohort, [row for one in approved if (row := _example(cohort, one))])
 
 
 async def harvest_all(database: Database, cohorts: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ def stale_prompt(release: Release, configured: str) -> str | None:
 def other_weights(release: Release, served: str) -> str | None:
     """What a gate passed answered on the base's weights of another format than those `served` (a digest)."""
     judged = release.manifest.get("passport_given", {}).get("format", served)
-    if not release.gated or release.state == "retired" or judged == served:
+    if not release.gated or judged == served:
         return None
     cohort = release.cohort
     first = f"cohort eval {cohort} judges it on these, and " if release.state == "live" else ""

@@ -21,7 +21,7 @@ from appliance.base import PreparedBase
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, NotFound
 from appliance.lanes import Lanes
-from appliance.store import audit, evaluations
+from appliance.store import audit, reviews
 from appliance.store import releases as rows
 from appliance.store.database import Connection, Database
 from appliance.store.releases import Release
@@ -148,17 +148,17 @@ class Releases:
     def _doubt(self, release: Release) -> str | None:
         section = self._config.cohorts.get(release.cohort)
         stale = release_doubts.stale_prompt(release, section.system_prompt or "") if section else None
-        return stale or self._unjudged(release)
+        return stale or (None if release.state == "retired" else self._unjudged(release))
 
     def _unjudged(self, release: Release) -> str | None:
-        """Why its gate's verdict says nothing of the weights served, unless it was evaluated on them since. Of
+        """Why its gate's verdict says nothing of the weights served, unless it passed a review on them since. Of
         another base it is no question of the format."""
         doubt = release_doubts.other_weights(release, self._base.format_digest)
         if doubt is None or release.base_digest != self._base.digest:
             return None
         with self._database.read() as connection:
-            anew = evaluations.made(connection, release.digest, release.cohort, self._base.format_digest)
-        return None if anew else doubt
+            passed = reviews.passed(connection, release.digest, release.cohort, self._base.format_digest)
+        return None if passed else doubt
 
     def switch(self, cohort: str) -> Switch:
         """What answers, and what a rollback returns to by the faults that are known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from adapters import gates
@@ -14,6 +15,7 @@ from appliance.judgement import Exam, prepared
 from appliance.material import Material, harvest_all
 from appliance.retrain import tolerances
 from appliance.serving import Serving
+from appliance.store import reviews
 
 
 def cohorts(serving: Serving, wanted: str | None) -> list[str]:
@@ -55,6 +57,14 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
     sat, base = await judgement.beside_base(serving, arm, exam, report)
     evidence = judgement.evidence(cohort, sat, base, None, None)
     verdict = await asyncio.to_thread(gates.verdict, evidence, tolerances(serving.config.cohorts, cohort))
+    put = partial(
+        reviews.put,
+        digest=arm.digest,
+        cohort=cohort,
+        format_digest=serving.base.format_digest,
+        verdict=verdict.outcome,
+    )
+    await serving.database.commit(put)
     return {
         "cohort": cohort,
         "release": arm.name,

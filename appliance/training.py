@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters import parity
+from adapters import parity, registry
 from adapters.parity import Parity
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
@@ -119,6 +120,8 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: L
         raise
     part = folder / f"{RESULT}.part"
     part.write_text(json.dumps(found))
+    for path in folder.iterdir():
+        registry.sync(path)  # what the result stands for is on the disk before it is
     part.replace(result)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return found
@@ -212,6 +215,9 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Pa
             found = parity.compare(trained["adapter"], trained["base"], served["adapter"], served["base"])
     except children.ChildFailed as error:
         raise ApplianceError(f"served and trained could not be compared ({error}): begin it again") from error
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ApplianceError(f"what was trained is damaged ({error}), and was removed: begin again") from error
     except ValueError as error:
         raise ParityFailed(f"served and trained cannot be compared: {error}") from error
     finally:

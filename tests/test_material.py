@@ -77,6 +77,20 @@ def test_a_row_of_the_log_goes_with_its_mark(database: Database, second: Use) ->
     assert [database.write(partial(marked, use=use)).result() for use in ("for", second)] == [1, 0]
 
 
+def test_the_last_correction_is_the_newest_row(database: Database) -> None:
+    """Also when it is an earlier one again: of rows that ask the same, the newest is trained on."""
+
+    def corrected(connection: Connection, number: int, right: str) -> str:
+        feedback_rows.record(connection, feedback(f"fb_{number}", use="for", correction=right))
+        harvest(connection, "legal")
+        harvest(connection, "legal")
+        return list(examples.rows(connection, "legal", "train"))[-1].completion or ""
+
+    database.write(lambda connection: interactions.insert(connection, interaction("req_1", endpoint="chat"))).result()
+    said = ["A", "B", "A", "A"]
+    assert [database.write(partial(corrected, number=n, right=r)).result() for n, r in enumerate(said)] == said
+
+
 def test_a_guard_set_of_ones_own_leaves_the_rows_of_no_cohort(material: Material, database: Database) -> None:
     assert [row.text for row in material.guard()] == ["shipped general eval"]
     imported(database, "base", "eval", "my general question", task="general")

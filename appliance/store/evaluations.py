@@ -61,15 +61,6 @@ def find(conn: sqlite3.Connection, key: Key) -> Evaluation | None:
     return Evaluation(key=key, name=row["name"], cohort=row["cohort"], seconds=row["seconds"], results=results)
 
 
-def made(conn: sqlite3.Connection, arm: str, cohort: str, format_digest: str) -> bool:
-    """Whether the arm was asked rows of the cohort on these weights."""
-    found = conn.execute(
-        "SELECT 1 FROM evaluations WHERE arm = ? AND cohort = ? AND format_digest = ? LIMIT 1",
-        (arm, cohort, format_digest),
-    ).fetchone()
-    return found is not None
-
-
 def insert(conn: sqlite3.Connection, evaluation: Evaluation) -> None:
     """Keep it, in place of an earlier one of the same key."""
     key = evaluation.key

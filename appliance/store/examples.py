@@ -107,6 +107,20 @@ def forget_withdrawn(conn: sqlite3.Connection, cohort: str, approved: Sequence[s
     )
 
 
+def insert_newest(conn: sqlite3.Connection, cohort: str, examples: Sequence[Example]) -> None:
+    """Add those that are not there yet, and move those that are behind later ones of the same request: of a
+    correction taken back for the one before, that one counts."""
+    rows = conn.execute(
+        "SELECT source, digest FROM examples WHERE cohort = ? AND split = 'train' AND origin = 'interaction' "
+        "ORDER BY seq",
+        (cohort,),
+    )
+    newest = dict(rows.fetchall())
+    stale = [one.digest for one in examples if newest.get(one.source, one.digest) != one.digest]
+    conn.execute("DELETE FROM examples WHERE digest IN (SELECT value FROM json_each(?))", (json.dumps(stale),))
+    insert(conn, examples)
+
+
 def prompts_elsewhere(conn: sqlite3.Connection, cohort: str, split: Split, prompts: Container[str]) -> set[str]:
     """Which of these prompts the cohort has in its other split."""
     rows = conn.execute("SELECT prompt FROM examples WHERE cohort = ? AND split <> ?", (cohort, split))

@@ -360,6 +360,18 @@ CREATE TABLE evaluation_results (
 ) WITHOUT ROWID
 """
 
+_REVIEWS = """
+CREATE TABLE reviews (
+    -- What `cohort eval` found last of a release, on the base's weights in one format.
+    digest TEXT NOT NULL,                 -- the release's
+    cohort TEXT NOT NULL,
+    format_digest TEXT NOT NULL,
+    verdict TEXT NOT NULL,                -- pass, fail, insufficient
+    created TEXT NOT NULL,
+    PRIMARY KEY (digest, cohort, format_digest)
+) WITHOUT ROWID
+"""
+
 _JOBS = """
 CREATE TABLE jobs (
     -- Long work that an operator began.
@@ -502,3 +514,8 @@ def m014_origin_and_reviewed(database: Database) -> None:
     """Listings by where a request came from, and by whether anybody has judged its answer."""
     for statement in _KINDS_WITH_ORIGIN_AND_REVIEWED:
         database.execute(statement)
+
+
+@schema()
+def m015_reviews(database: Database) -> None:
+    database.execute(_REVIEWS)

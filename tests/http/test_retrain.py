@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import pytest
 
 from adapters import gates, parity
 from adapters.gguf_header import read
-from appliance import adapter_file, children, evaluation, training
+from appliance import adapter_file, children, evaluation, release_doubts, training
 from appliance.errors import Unavailable
-from appliance.store import timestamps
+from appliance.store import reviews, timestamps
 from appliance.store.releases import Release
 from tests.http.learnable import ANSWER, SETTINGS, begun, finished, material, retrained, rows
 from tests.http.routed import written
@@ -95,6 +96,23 @@ def test_a_release_past_its_date_is_an_alarm(learning: Running, monkeypatch: pyt
     (alarm,) = learning.operated("GET", "/status")["alarms"]
     assert alarm.startswith("legal@1 was to be judged anew by") and "cohort retrain legal" in alarm
     assert learning.operated("GET", "/releases?cohort=legal")[-1]["warning"] == alarm
+
+
+@pytest.mark.usefixtures("first")
+def test_only_a_review_that_is_passed_settles_doubts_of_the_weights(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base's format is another one now, as far as the release can tell."""
+    monkeypatch.setattr(release_doubts, "other_weights", lambda *_: "judged on other weights")
+    assert learning.operated("GET", "/status")["alarms"] == ["judged on other weights"]
+    (release,) = learning.operated("GET", "/releases?cohort=legal")
+    weights = learning.box.ready().base.format_digest
+    failed = partial(reviews.put, digest=release["digest"], cohort="legal", format_digest=weights, verdict="fail")
+    learning.box.database.write(failed).result(20)
+    assert learning.operated("GET", "/status")["alarms"] == ["judged on other weights"]
+    review = finished(learning, begun(learning, "evaluate", cohort="legal"))["result"]["cohorts"][0]
+    assert review["verdict"] == "pass", review
+    assert learning.operated("GET", "/status")["alarms"] == []
 
 
 def test_ended_work_is_counted(learning: Running, first: Json) -> None:

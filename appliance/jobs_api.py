@@ -173,7 +173,7 @@ async def evaluated(box: TheBox, _caller: Views, limit: Limit = 50) -> list[dict
 @router.get("/releases/{cohort}/{version}/lineage", responses=documented(404))
 async def lineage_of(cohort: str, version: Version, box: TheBox, _caller: Views) -> dict[str, Any]:
     """What a release was made of: its rows by source and subject, its recipe, and the releases it was begun from."""
-    return await asyncio.to_thread(lineage.lineage, box.releases(), box.database, cohort, version)
+    return await asyncio.to_thread(lineage.lineage, box.releases(), box.database, box.material(), cohort, version)
 
 
 @router.get("/releases/{cohort}/{version}/diff/{other}", responses=documented(404))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,59 @@ from appliance.store.database import Database
 from appliance.store.releases import Release
 from appliance.training import Plan
 
+REPLAY = "replay"  # the part of rows that are not the slice's
+GONE = "gone"
 
-def lineage(releases: Releases, database: Database, cohort: str, version: int) -> dict[str, Any]:
-    """Raises NotFound."""
+
+def lineage(releases: Releases, database: Database, material: Material, cohort: str, version: int) -> dict[str, Any]:
+    """Its own rows, those replayed while it was trained, and those of the releases it was begun from. Raises
+    NotFound."""
     release = releases.get(cohort, version)
-    with database.read() as connection:
-        rows = slices.rows(connection, release.manifest.get("slice", ""))
+    parents = _parents(releases, release)
+    sources = [row for one in (release, *parents) for row in _learned_from(one, database, material)]
+    own = [row for row in sources if row["release"] == release.name and row["part"] != REPLAY]
     return {
         "release": release.name,
         "digest": release.digest,
-        "parents": _parents(releases, release),
+        "parents": [one.name for one in parents],
         "manifest": release.manifest,
-        "rows": len(rows),
-        "origins": dict(Counter(row.origin for row in rows)),
-        "subjects": sorted({row.subject for row in rows if row.subject}),
-        "sources": [{"row": row.row, "part": row.part, "source": row.source, "subject": row.subject} for row in rows],
+        "rows": len(own),
+        "origins": dict(Counter(row["origin"] for row in own)),
+        "subjects": sorted({row["subject"] for row in sources if row["subject"]}),
+        "sources": sources,
     }
 
 
-def _parents(releases: Releases, release: Release) -> list[str]:
+def _learned_from(release: Release, database: Database, material: Material) -> list[dict[str, Any]]:
+    """Where replayed rows came from is known as long as they are there; then their digest is left."""
+    with database.read() as connection:
+        own = slices.rows(connection, release.manifest.get("slice", ""))
+    replayed: list[str] = release.manifest.get("replay", [])
+    known = material.everywhere(replayed)
+    found = [{"release": release.name, **asdict(row)} for row in own]
+    for digest in replayed:
+        row = known.get(digest)
+        source, subject, origin = (row.source, row.subject, row.origin) if row else (None, None, GONE)
+        found.append(
+            {
+                "release": release.name,
+                "part": REPLAY,
+                "row": digest,
+                "source": source,
+                "subject": subject,
+                "origin": origin,
+            }
+        )
+    return found
+
+
+def _parents(releases: Releases, release: Release) -> list[Release]:
     """The releases it was begun from, nearest first."""
     known = {r.digest: r for r in releases.all()}
-    found: list[str] = []
+    found: list[Release] = []
     while release.parent in known and len(found) < len(known):
         release = known[release.parent]
-        found.append(release.name)
+        found.append(release)
     return found
 
 
@@ -85,10 +114,10 @@ def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> 
     if "recipe" not in told:
         raise Conflict(f"{release.name} was made elsewhere: its manifest does not say how", param="version")
     _check_ground(serving, release)
-    slice_, missing = frozen(serving, material, release)
-    gone = [f"{row.row[:12]} ({row.source or 'imported'})" for row in missing]
+    slice_, _ = frozen(serving, material, release)
     replay = material.everywhere(told["replay"])
-    gone += [f"{digest[:12]} (replayed)" for digest in told["replay"] if digest not in replay]
+    parents = [one for one in _parents(serving.releases, release) if "recipe" in one.manifest]
+    gone = [says for one in (release, *parents) for says in _missing(serving, material, one)]
     if gone:
         more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
         raise Conflict(
@@ -109,6 +138,14 @@ def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> 
         warm=serving.releases.folder / release.parent if release.parent else None,
         steps=trained["best_step"],
     )
+
+
+def _missing(serving: Serving, material: Material, release: Release) -> list[str]:
+    """Rows it was trained on that are no longer there, by name."""
+    _, missing = frozen(serving, material, release)
+    replay = material.everywhere(release.manifest["replay"])
+    gone = [f"{row.row[:12]} ({row.source or 'imported'})" for row in missing]
+    return gone + [f"{digest[:12]} (replayed)" for digest in release.manifest["replay"] if digest not in replay]
 
 
 def _check_ground(serving: Serving, release: Release) -> None:

@@ -113,8 +113,11 @@ def lineage(found: dict[str, Any]) -> None:
         f"rows: {found['rows']}; from {', '.join(f'{o} {n}' for o, n in found['origins'].items()) or 'elsewhere'}"
     )
     console.print(inert(f"people in them: {', '.join(found['subjects']) or 'none named'}", 400))
-    sources = [(s["row"][:12], s["part"], s["source"] or "imported", s["subject"] or "") for s in found["sources"]]
-    table(("row", "part", "source", "subject"), sources[:20])
+    sources = [
+        (s["release"], s["row"][:12], s["part"], s["source"] or s["origin"], s["subject"] or "")
+        for s in found["sources"]
+    ]
+    table(("learned by", "row", "part", "source", "subject"), sources[:20])
     if len(sources) > 20:
         console.print(f"and {len(sources) - 20} more (--json lists all)")
 

@@ -189,6 +189,7 @@ def test_a_warm_start_goes_live_under_traffic(learning: Running) -> None:
     assert {release for _, release in answered} == {"legal@1", result["release"]}
     told = learning.operated("GET", f"/releases/legal/{result['release'].rpartition('@')[2]}/lineage")
     assert told["parents"] == ["legal@1"] and told["manifest"]["passport_given"]["parent"]
+    assert {row["release"] for row in told["sources"]} == {result["release"], "legal@1"}, "it learned from both"
     learning.operated("POST", "/rollback", {"cohort": "legal"})
 
 
@@ -224,7 +225,10 @@ def test_a_release_is_made_again_byte_by_byte(learning: Running) -> None:
 def test_lineage_and_differences(learning: Running) -> None:
     told = learning.operated("GET", "/releases/legal/1/lineage")
     assert told["rows"] == 64 and told["origins"] == {"imported": 64} and told["parents"] == []
-    assert {row["source"] for row in told["sources"]} == {f"train.jsonl:{n}" for n in range(1, 65)}
+    own = [row for row in told["sources"] if row["part"] != "replay"]
+    assert {row["source"] for row in own} == {f"train.jsonl:{n}" for n in range(1, 65)}
+    replayed = [row["row"] for row in told["sources"] if row["part"] == "replay"]
+    assert replayed == told["manifest"]["replay"] != [], "what others' rows taught it is told too"
     same = learning.operated("GET", "/releases/legal/1/diff/1")
     assert same["changed"] == {} and same["rows_added"] == same["rows_removed"] == 0
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -48,7 +50,42 @@ def live(premises: Premises) -> list[str]:
     return [f"{row['cohort']}@{row['version']}" for row in found]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(12, marks=pytest.mark.slow)])
+KILLED = """
+import os, signal
+import {module} as module
+module.{seam} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+from appliance.cli import main
+main()
+"""
+
+
+def test_killed_between_two_steps_it_goes_on_when_it_is_begun_again(learning: Premises) -> None:
+    """After the training, before the verdict, with a folder that the register does not know, and with a candidate that
+    is not live yet: every time nothing is live, and at last one release is, trained once."""
+    seams = (
+        ("appliance.training", "check_parity"),
+        ("adapters.gates", "verdict"),
+        ("appliance.releases", "_insert"),
+        ("appliance.releases", "_apply"),
+    )
+    for module, seam in seams:
+        program = KILLED.format(module=module, seam=seam)
+        command = [sys.executable, "-c", program, "retrain", "legal", "--json"]
+        killed = subprocess.run(
+            command, env=learning.environ(), cwd=learning.folder, capture_output=True, check=False, timeout=180
+        )
+        assert killed.returncode == -signal.SIGKILL, (seam, killed.stderr)
+        assert learning.integrity() == "ok" and live(learning) == [], seam
+    done = learning.cohort("retrain", "legal", "--json", seconds=180)
+    assert done.returncode == 0, done.stderr
+    assert live(learning) == ["legal@1"] == [json.loads(done.stdout)["release"]]
+    assert {row["state"] for row in learning.rows("SELECT state FROM jobs")} == {"interrupted", "done"}
+    (folder,) = (learning.home / "releases").iterdir()
+    assert (folder / "manifest.json").exists(), "what was not registered is swept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [12])
 def test_killed_at_any_moment_it_goes_on_when_it_is_begun_again(learning: Premises, kills: int) -> None:
     """Afterwards there is the old state or the new one, whole; and at last the new one answers."""
     began = time.monotonic()

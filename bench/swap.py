@@ -1,10 +1,10 @@
 """Replacing releases under load: `python bench/swap.py [--swaps 50] [--soak 2000]`.
 
 Three clients stream answers of one cohort without a pause while its live release is replaced again and again: first
-none (quiet), then `--swaps` times through the operator API, among three releases of which one at a time may stay as a
-spare, so that each replacement loads one and frees one. Counts failures, answers that name a release that was not
-live while they ran, and answers computed by another release than they name; compares the time to the first token with
-quiet.
+none (quiet), then `--swaps` times through the operator API, every third time by a rollback, among three releases of
+which one at a time may stay as a spare, so that each replacement loads one and frees one. Counts failures, answers
+that name a release that was not live while they ran, and answers computed by another release than they name; compares
+the time to the first token with quiet.
 Then the soak, in process: an engine takes and frees adapters `--soak` times while it answers, and its memory is read.
 Prints a table, then one JSON line. The answers are short, so that many begin close to a replacement.
 """
@@ -112,13 +112,25 @@ def replace(server: Server, swaps: int) -> dict[str, object]:
         resident: list[float] = []
         with Clients(server) as clients:
             for swap in range(swaps):
-                version = swap % RELEASES + 1
+                back = swap % 3 == 2
+                version = (swap - swap // 3) % RELEASES + 1
                 asked = time.monotonic()
-                operator.post("/admin/v1/promote", json={"cohort": "legal", "version": version}).raise_for_status()
-                live.append((asked, time.monotonic(), f"legal@{version}"))
+                body = {"cohort": "legal"} if back else {"cohort": "legal", "version": version}
+                reply = operator.post(f"/admin/v1/{'rollback' if back else 'promote'}", json=body).raise_for_status()
+                live.append((asked, time.monotonic(), str(reply.json()["live"])))
                 resident.append(memory.memory_info().rss / 1e6)
                 time.sleep(PAUSE_S)
-        return {"swaps": swaps, **judge(quiet, clients.answers, live, known), "memory_mb": growth(resident)}
+        took = {False: list[float](), True: list[float]()}
+        for swap, (asked, done, _) in enumerate(live):
+            took[swap % 3 == 2].append(done - asked)
+        return {
+            "swaps": swaps,
+            "promote_s": load.interval(took[False]),
+            "rollback_s": load.interval(took[True]),
+            "rollback_most_s": max(took[True]),
+            **judge(quiet, clients.answers, live, known),
+            "memory_mb": growth(resident),
+        }
 
 
 def judge(
@@ -143,7 +155,6 @@ def judge(
         "failed": len(busy) - len(good),
         "wrong_version": sum(not was_live(a) for a in good),
         "wrong_scores": sum(nearest(a) != a.release for a in good),
-        "promote_s": load.interval([done - asked for asked, done, _ in live]),
         "ttft_p99_quiet_s": tails[0],
         "ttft_p99_s": tails[1],
     }

@@ -170,7 +170,8 @@ async def rebuild(
         progress.train(told)
         progress.tell(told.get("fraction", progress.fraction), f"training again: step {told.get('step', 0)}")
 
-    await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
+    made = await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
+    then, now = release.manifest["training"]["libraries"], made["libraries"]
     digest = await asyncio.to_thread(file_digest, folder / adapter_file.ADAPTER)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     return {
@@ -179,4 +180,7 @@ async def rebuild(
         "same": digest == release.adapter_digest,
         "adapter": release.adapter_digest,
         "rebuilt": digest,
+        "libraries": {
+            name: {"then": then.get(name), "now": now[name]} for name in now if then.get(name) != now[name]
+        },
     }

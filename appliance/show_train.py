@@ -125,6 +125,8 @@ def lineage(found: dict[str, Any]) -> None:
 def rebuilt(found: dict[str, Any]) -> None:
     same = "the same bytes" if found["same"] else "OTHER bytes"
     out().print(f"{found['release']} made again: {same} ({found['rebuilt'][:12]}, kept {found['adapter'][:12]})")
+    for name, change in found["libraries"].items():
+        out().print(f"{name} is {change['now']} now, and was {change['then']}")
 
 
 def _points(score: float | None) -> str:

@@ -23,6 +23,7 @@ from appliance.store.releases import Release
 from tests.http.learnable import ANSWER, SETTINGS, begun, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, running, until
+from tests.process.conftest import mounted
 from tests.tiny import write_adapter
 
 
@@ -219,6 +220,7 @@ def test_a_release_is_made_again_byte_by_byte(learning: Running) -> None:
     done = finished(learning, begun(learning, "rebuild", cohort="legal", version=1))
     assert done["error"] is None, done
     assert done["result"]["same"] is True and done["result"]["adapter"] == done["result"]["rebuilt"]
+    assert done["result"]["libraries"] == {}, "the same as then"
 
 
 @pytest.mark.usefixtures("first")
@@ -413,6 +415,18 @@ def test_a_trainer_that_takes_the_memory_of_live_traffic(learning: Running, monk
 def test_a_disk_without_room(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "ROOM", 1 << 60)
     assert "disk" in failure(learning)
+
+
+@pytest.mark.usefixtures("first")
+@pytest.mark.parametrize(("folder", "size"), [("jobs", "16k"), ("jobs", "100k"), ("releases", "16k")])
+def test_a_disk_that_is_full(learning: Running, monkeypatch: pytest.MonkeyPatch, folder: str, size: str) -> None:
+    """For the rows, for what the child writes, or for the release: it says so, and nothing has changed."""
+    monkeypatch.setattr(training, "ROOM", 0)
+    before = learning.operated("GET", "/releases")
+    with mounted(learning.home / folder, "-o", f"size={size}"):
+        done = finished(learning, begun(learning, "retrain", cohort="legal", epochs=3, force=True))
+        assert done["state"] == "failed" and "No space left" in done["error"], done
+    assert learning.operated("GET", "/releases") == before
 
 
 def test_without_the_training_packages_it_says_what_installs_them(

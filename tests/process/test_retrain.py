@@ -60,8 +60,8 @@ main()
 
 
 def test_killed_between_two_steps_it_goes_on_when_it_is_begun_again(learning: Premises) -> None:
-    """After the training, before the verdict, with a folder that the register does not know, and with a candidate that
-    is not live yet: every time nothing is live, and at last one release is, trained once."""
+    """After the training, before the verdict, with a folder that the register does not know, with a candidate that is
+    not live yet: every time nothing is live, and at last one release is, trained once."""
     seams = (
         ("appliance.training", "check_parity"),
         ("adapters.gates", "verdict"),

@@ -23,7 +23,7 @@ from appliance.config import Config, load
 from appliance.serve import Server, _listen, _uvicorn_config
 
 COHORTS = ("legal", "healthcare", "finance", "support", "coding")
-PATIENCE = 20.0  # seconds: bounds a wait for what must happen; nothing is decided by how long it took
+PATIENCE = 60.0  # seconds: bounds a wait for what must happen; nothing is decided by how long it took
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # a client's own would read every authority of the machine
 Json: TypeAlias = dict[str, Any]
 Stop: TypeAlias = Callable[[], None]

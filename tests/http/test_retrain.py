@@ -456,9 +456,11 @@ def test_a_box_that_stops_gives_no_evidence(learning: Running, monkeypatch: pyte
 
 def test_a_cancelled_training_ends_its_child(learning: Running) -> None:
     job = begun(learning, "retrain", cohort="legal", epochs=500, minutes=9)
-    until(lambda: learning.operated("GET", f"/jobs/{job['id']}")["figures"].get("step"))
-    assert trainers() and texts(learning)
-    learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
+    try:
+        until(lambda: learning.operated("GET", f"/jobs/{job['id']}")["figures"].get("step"))
+        assert trainers() and texts(learning)
+    finally:  # else every later job is refused
+        learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
     assert not trainers() and texts(learning) == []
 
 

@@ -36,7 +36,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, real_base: Path) -> Prepa
     premises = Premises(tmp_path_factory.mktemp("live"), None, base={"format": "auto"})
     premises.cohorts = ("legal", "healthcare", "finance", "support", "coding")
     premises.configure()
-    imported = premises.cohort("base", "import", "--json", seconds=120)
+    imported = premises.cohort("base", "import", "--json", seconds=300)
     assert imported.returncode == 0, imported.stderr
     return Prepared(premises, json.loads(imported.stdout), imported.stderr)
 

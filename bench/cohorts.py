@@ -26,6 +26,7 @@ from typing import Any
 
 from adapters import scorecard
 from adapters.metrics import judge
+from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
 from appliance import ablation, app, import_file
 from appliance.ablation import Ablation
@@ -52,8 +53,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("COHORT_BENCH_DATA"))
     parser.add_argument("--home", type=Path, default=Path("var/bench-cohorts"))
     parser.add_argument("--rows", type=int, default=100, help="test rows of each task, by a stable hash")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate")
+    parser.add_argument("--epochs", type=int, default=Recipe().epochs, help="passes; the default is a retrain's")
+    parser.add_argument("--rate", type=float, default=Recipe().learning_rate, help="the learning rate; the same")
     parser.add_argument("--minutes", type=float, default=600.0)
     wanted = parser.parse_args()
     if wanted.data is None or not (wanted.data / "legal_overruling" / "train.jsonl").exists():

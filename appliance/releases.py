@@ -176,7 +176,7 @@ class Releases:
 
     async def add(self, path: Path, cohort: str, key_id: str, made: Made | None = None) -> Release:
         """Register an adapter as a candidate; without `made` it comes from elsewhere and is ungated. Raises
-        InvalidRequest when it is refused."""
+        InvalidRequest when it is refused, and Conflict when another has become the version that it was to be."""
         self._config.cohort(cohort)
         release = await self._admission.admit(path, cohort, made)
         async with self._changing:
@@ -325,6 +325,9 @@ def _states(connection: Connection, cohort: str) -> list[ReleaseState]:
 
 def _insert(connection: Connection, release: Release, key_id: str) -> Release:
     added = rows.insert(connection, release, key_id)
+    told = release.manifest.get("passport_given", {}).get("version", str(added.version))
+    if told != str(added.version):
+        raise Conflict(f"it was to be {release.cohort}@{told}, which another release is by now")
     audit.record(connection, key_id, "release.add", added.name, None, added.manifest)
     return added
 

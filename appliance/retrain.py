@@ -29,6 +29,7 @@ from appliance.jobs import Progress, to_its_end, unbroken
 from appliance.judgement import Exam, Sat
 from appliance.planning import Planning, summary
 from appliance.store import timestamps
+from appliance.store.releases import Release
 from appliance.training import ParityFailed, Plan
 
 
@@ -146,8 +147,7 @@ class Retraining:
         cohort, key, releases = self.wanted.cohort, self.wanted.key_id, self.serving.releases
         known = [r for r in releases.all() if (r.cohort, r.digest) == (cohort, candidate.digest)]
         if not known:  # else a run was killed between the two steps
-            made = await asyncio.to_thread(self.made, plan, folder, report)
-            known = [await releases.add(folder / adapter_file.ADAPTER, cohort, key, made)]
+            known = [await self.registered(plan, folder, report)]
         name = known[0].name
         if not self.wanted.live:
             return {"release": name}
@@ -160,6 +160,17 @@ class Retraining:
                 f"{name} is a candidate and could not go live: {error.message}; then: cohort promote {name}"
             ) from error
         return {"release": name}
+
+    async def registered(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Release:
+        """As the version its passport says, though others may be registered while it is admitted."""
+        cohort, releases = self.wanted.cohort, self.serving.releases
+        while True:
+            made = await asyncio.to_thread(self.made, plan, folder, report)
+            try:
+                return await releases.add(folder / adapter_file.ADAPTER, cohort, self.wanted.key_id, made)
+            except Conflict:
+                if made.facts["passport_given"]["version"] == str(releases.next_version(cohort)):
+                    raise
 
     def made(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Made:
         """Its file's passport says which version it becomes, though it was trained when another was to be next."""

@@ -289,21 +289,33 @@ def test_few_eval_rows_are_insufficient(learning: Running, tmp_path: Path) -> No
     assert "enough_rows" in checks(result, passed=False)
 
 
-def test_a_training_that_is_taken_up_has_the_passport_of_its_release(learning: Running, tmp_path: Path) -> None:
-    """It was to be the cohort's first release, which another has become since."""
+def test_a_training_that_is_taken_up_has_the_passport_of_its_release(
+    learning: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was to be the cohort's first release, which another has become since; and the second, which a third became
+    while it was admitted."""
     for split, start, count in (("train", 8000, 24), ("eval", 8500, 3)):
         file = written(tmp_path / f"{split}.jsonl", rows(start, count, "which more"))
         learning.operated("POST", "/examples", {"path": str(file), "cohort": "finance", "split": split})
     before = retrained(learning, "finance", epochs=1)
     assert before["release"] is None
     learning.release(write_adapter(tmp_path / "other.gguf", seed=9), "finance", live=False)
+    register, others = learning.box.releases(), [write_adapter(tmp_path / "third.gguf", seed=10)]
+    add = register.add
+
+    async def overtaken(path: Path, *given: Any) -> Release:  # noqa: ANN401
+        if others:
+            await add(others.pop(), "finance", "operator")
+        return await add(path, *given)
+
+    monkeypatch.setattr(register, "add", overtaken)
     forced = retrained(learning, "finance", epochs=1, force=True, live=False)
     assert forced["training"]["seconds"] == before["training"]["seconds"], "it is not trained again"
-    assert forced["release"] == "finance@2"
-    made = learning.operated("GET", "/releases/finance/2")
+    assert forced["release"] == "finance@3"
+    made = learning.operated("GET", "/releases/finance/3")
     file = learning.home / "releases" / made["digest"] / "adapter.gguf"
-    assert adapter_file.passport(file)["version"] == made["manifest"]["passport_given"]["version"] == "2"
-    done = finished(learning, begun(learning, "rebuild", cohort="finance", version=2))
+    assert adapter_file.passport(file)["version"] == made["manifest"]["passport_given"]["version"] == "3"
+    done = finished(learning, begun(learning, "rebuild", cohort="finance", version=3))
     assert done["error"] is None and done["result"]["same"] is True, done
 
 

@@ -21,6 +21,7 @@ from appliance.serving import Serving
 from appliance.store import slices
 from appliance.store.database import Database
 from appliance.store.releases import Release
+from appliance.store.slices import SliceRow
 from appliance.training import Plan
 
 REPLAY = "replay"  # the part of rows that are not the slice's
@@ -52,21 +53,13 @@ def _learned_from(release: Release, database: Database, material: Material) -> l
         own = slices.rows(connection, release.manifest.get("slice", ""))
     replayed: list[str] = release.manifest.get("replay", [])
     known = material.everywhere(replayed)
-    found = [{"release": release.name, **asdict(row)} for row in own]
-    for digest in replayed:
-        row = known.get(digest)
-        source, subject, origin = (row.source, row.subject, row.origin) if row else (None, None, GONE)
-        found.append(
-            {
-                "release": release.name,
-                "part": REPLAY,
-                "row": digest,
-                "source": source,
-                "subject": subject,
-                "origin": origin,
-            }
-        )
-    return found
+    others = [
+        SliceRow(REPLAY, digest, row.source, row.subject, row.origin)
+        if (row := known.get(digest))
+        else SliceRow(REPLAY, digest, None, None, GONE)
+        for digest in replayed
+    ]
+    return [{"release": release.name, **asdict(row)} for row in (*own, *others)]
 
 
 def _parents(releases: Releases, release: Release) -> list[Release]:

@@ -215,7 +215,7 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Pa
             found = parity.compare(trained["adapter"], trained["base"], served["adapter"], served["base"])
     except children.ChildFailed as error:
         raise ApplianceError(f"served and trained could not be compared ({error}): begin it again") from error
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ApplianceError(f"what was trained is damaged ({error}), and was removed: begin again") from error
     except ValueError as error:

@@ -7,6 +7,7 @@ counted, so that nothing is left out on an estimate.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Near:
         # Looked up wider than wanted, since the hash estimates; `has` counts.
         self._index = MinHashLSH(threshold=NEAR - 0.2, num_perm=_PERMUTATIONS)
         self._known: list[frozenset[str]] = []
+        self._holders: dict[str, list[int]] = {}  # of each piece, among the first `_held` texts
+        self._held = 0
 
     def add(self, text: str) -> None:
         found = pieces(text)
@@ -46,6 +49,15 @@ class Near:
         found = pieces(text)
         candidates = (self._known[cast(int, number)] for number in self._index.query(_hashed(found)))
         return any(len(found & other) >= NEAR * len(found | other) for other in candidates)
+
+    def inside(self, text: str) -> bool:
+        """Whether the text holds one of those that are known, or nearly: that share of its pieces."""
+        for number in range(self._held, len(self._known)):
+            for piece in self._known[number]:
+                self._holders.setdefault(piece, []).append(number)
+        self._held = len(self._known)
+        hits = Counter(number for piece in pieces(text) for number in self._holders.get(piece, ()))
+        return any(n >= NEAR * len(self._known[number]) for number, n in hits.items())
 
 
 def _hashed(found: frozenset[str]) -> MinHash:

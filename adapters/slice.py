@@ -103,20 +103,23 @@ class Asked:
     """Rows to which others may be near: by the user's own words and by all that was asked, since a document in the
     conversation tells rows apart that ask the same of it, and an instruction makes rows alike that do not. A row that
     was asked word for word is one of them, whatever its own words are taken to be: of traffic nobody knows which part
-    is an instruction."""
+    is an instruction, so there it is enough that the others' own words stand in it."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._words, self._whole, self._said = Near(), Near(), set[str]()
+        self._words, self._whole, self._turns, self._said = Near(), Near(), Near(), set[str]()
         for row in rows:
             self.add(row)
 
     def add(self, row: Row) -> None:
         self._words.add(row.text)
         self._whole.add(row.asked)
+        self._turns.add(row.said)
         self._said.add(row.said)
 
     def has(self, row: Row) -> bool:
-        return row.said in self._said or (self._words.has(row.text) and self._whole.has(row.asked))
+        if row.said in self._said or (self._words.has(row.text) and self._whole.has(row.asked)):
+            return True
+        return row.origin == "interaction" and self._turns.has(row.said) and self._words.inside(row.text)
 
 
 def _split(cohort: str, rows: Sequence[Row], dropped: Sequence[Dropped]) -> Slice:

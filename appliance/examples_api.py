@@ -61,9 +61,10 @@ async def add(body: ExamplesRequest, box: TheBox, caller: Operates) -> ImportedR
 
 
 def _refuse_seen(connection: Connection, path: Path, read: dict[int, Example]) -> None:
-    """What was learned cannot judge: a prompt is in one split of its cohort only. Raises Conflict."""
+    """What was learned cannot judge: a prompt is in one split of its cohort only. A row that is there already is no
+    question. Raises Conflict."""
     first = next(iter(read.values()))
-    prompts = {example.prompt for example in read.values()}
+    prompts = {example.prompt for example in examples.unknown(connection, read.values())}
     seen = examples.prompts_elsewhere(connection, first.cohort, first.split, prompts)
     if not seen:
         return

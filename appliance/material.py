@@ -21,7 +21,7 @@ GENERAL = "general"  # the task of the guard set among the rows of no cohort, an
 def harvest(connection: Connection, cohort: str) -> None:
     """Take answers that people marked for training among the examples, each once, and out again those of which they
     think otherwise now."""
-    approved = feedback.approved(connection, cohort)
+    approved = [one for one in feedback.approved(connection, cohort) if not one.cut]
     examples.forget_withdrawn(connection, cohort, [one.request_id for one in approved])
     examples.insert_newest(connection, cohort, [row for one in approved if (row := _example(cohort, one))])
 
@@ -75,6 +75,13 @@ class Material:
         """General prompts that no adapter may unlearn."""
         own = [row for row in self._imported(BASE, "eval") if row.task == GENERAL]
         return own or self._of_file(GENERAL, BASE, "eval")
+
+    def cut(self, cohort: str) -> list[Row]:
+        """What people marked for training although the answer had no room to end: an adapter would learn to stop in
+        the middle."""
+        with self._database.read() as connection:
+            marked = [one for one in feedback.approved(connection, cohort) if one.cut]
+        return [_row(found) for one in marked if (found := _example(cohort, one))]
 
     def named(self, digests: Iterable[str], cohort: str) -> dict[str, Row]:
         """Those of the cohort's training rows that are still there, wherever they lie."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from adapters import memorization
 from adapters import slice as slices
 from adapters.recipe import MODULES, Recipe
-from adapters.slice import Row, Slice
+from adapters.slice import Dropped, Row, Slice
 from appliance import adapter_file, judgement, training
 from appliance import base as base_model
 from appliance.errors import InvalidRequest, SetupError
@@ -25,6 +25,7 @@ from appliance.store.slices import SliceRow
 from appliance.training import Plan
 from router.cohort import BASE
 
+_CUT = "the answer had no room to end: correct it"
 REPLAYED = 400  # rows of other cohorts and of none that are at hand for replay
 
 
@@ -76,9 +77,11 @@ class Planning:
         """What there is to train on, without what must not be. Raises SetupError without the training packages."""
         rows = self.material.rows(self.wanted.cohort, "train")
         try:
-            return slices.freeze(self.wanted.cohort, rows, exam.all(), self._fault)
+            found = slices.freeze(self.wanted.cohort, rows, exam.all(), self._fault)
         except ModuleNotFoundError as error:
             raise SetupError(f"training wants packages of its own ({error.name}): make train-tools") from error
+        cut = tuple(Dropped(row, _CUT) for row in self.material.cut(self.wanted.cohort))
+        return replace(found, dropped=found.dropped + cut)
 
     def _fault(self, row: Row) -> str | None:
         """Why it cannot be trained on, if it cannot."""
@@ -120,6 +123,15 @@ class Planning:
         ):
             raise InvalidRequest(
                 f"{release.name} was made elsewhere, or for another base: begin from one that was trained here",
+                param="warm",
+            )
+        learned, _ = frozen(self.serving, self.material, release)
+        judged = slices.Asked(self._drawn().all())
+        seen = sum(judged.has(row) for row in (*learned.train, *learned.validation))
+        if seen:
+            raise InvalidRequest(
+                f"{release.name} has learned from {seen} rows that stand in an eval set by now, or nearly, so what "
+                "begins from it cannot be judged: begin from another release, or from none",
                 param="warm",
             )
         return release

@@ -77,6 +77,35 @@ def test_a_row_of_the_log_goes_with_its_mark(database: Database, second: Use) ->
     assert [database.write(partial(marked, use=use)).result() for use in ("for", second)] == [1, 0]
 
 
+def test_a_row_that_was_imported_with_a_request_stays(database: Database) -> None:
+    """As of a log that was exported, looked through, and imported again: nobody marked it here."""
+    row = examples.new("legal", "train", [("user", "x")], "no", "x", source="req_1", origin="interaction")
+
+    def kept(connection: Connection) -> int:
+        interactions.insert(connection, interaction("req_1", endpoint="chat"))
+        examples.insert(connection, [row])
+        harvest(connection, "legal")
+        return len(list(examples.rows(connection, "legal", "train")))
+
+    assert database.write(kept).result() == 1
+
+
+def test_an_answer_that_had_no_room_to_end_is_no_row_unless_it_is_corrected(
+    material: Material, database: Database
+) -> None:
+    def marked(connection: Connection, correction: str | None) -> list[str | None]:
+        feedback_rows.record(connection, feedback(f"fb_{correction}", use="for", correction=correction))
+        harvest(connection, "legal")
+        return [row.completion for row in examples.rows(connection, "legal", "train")]
+
+    cut = interaction("req_1", endpoint="chat", finish_reason="length")
+    database.write(lambda connection: interactions.insert(connection, cut)).result()
+    assert database.write(partial(marked, correction=None)).result() == []
+    assert [row.source for row in material.cut("legal")] == ["req_1"]
+    assert database.write(partial(marked, correction="whole")).result() == ["whole"]
+    assert material.cut("legal") == []
+
+
 def test_the_last_correction_is_the_newest_row(database: Database) -> None:
     """Also when it is an earlier one again: of rows that ask the same, the newest is trained on."""
 

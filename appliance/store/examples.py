@@ -99,10 +99,12 @@ def insert(conn: sqlite3.Connection, examples: Iterable[Example]) -> int:
 
 
 def forget_withdrawn(conn: sqlite3.Connection, cohort: str, approved: Sequence[str]) -> None:
-    """Remove rows taken from requests of this log that are not among the approved ones."""
+    """Remove rows taken from requests that people marked for training and no longer do. A row that was imported with
+    such a request's id is nobody's mark, and stays."""
     conn.execute(
         "DELETE FROM examples WHERE cohort = ? AND split = 'train' AND origin = 'interaction' "
-        "AND source IN (SELECT id FROM interactions) AND source NOT IN (SELECT value FROM json_each(?))",
+        "AND source IN (SELECT request_id FROM feedback WHERE use = 'for') "
+        "AND source NOT IN (SELECT value FROM json_each(?))",
         (cohort, json.dumps(approved)),
     )
 
@@ -119,6 +121,16 @@ def insert_newest(conn: sqlite3.Connection, cohort: str, examples: Sequence[Exam
     stale = [one.digest for one in examples if newest.get(one.source, one.digest) != one.digest]
     conn.execute("DELETE FROM examples WHERE digest IN (SELECT value FROM json_each(?))", (json.dumps(stale),))
     insert(conn, examples)
+
+
+def unknown(conn: sqlite3.Connection, examples: Iterable[Example]) -> list[Example]:
+    """Those that are not there yet."""
+    asked = {example.digest: example for example in examples}
+    rows = conn.execute(
+        "SELECT digest FROM examples WHERE digest IN (SELECT value FROM json_each(?))", (json.dumps(list(asked)),)
+    )
+    known = {digest for (digest,) in rows}
+    return [example for digest, example in asked.items() if digest not in known]
 
 
 def prompts_elsewhere(conn: sqlite3.Connection, cohort: str, split: Split, prompts: Container[str]) -> set[str]:

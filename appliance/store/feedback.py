@@ -105,18 +105,21 @@ WHERE rating = -1 OR correction IS NOT NULL ORDER BY seq DESC LIMIT :limit
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """A live request that people marked for training: its answer, or the correction that replaces it."""
+    """A live request that people marked for training: its answer, or the correction that replaces it; `cut`: that
+    answer had no room to end."""
 
     request_id: str
     subject: str | None
     endpoint: str
     messages: str  # JSON
     answer: str
+    cut: bool
 
 
 def approved(conn: sqlite3.Connection, cohort: str) -> list[Approved]:
     """Of a cohort, oldest first; the cohort that people named counts before the one that was decided."""
-    return [Approved(**row) for row in conn.execute(_APPROVED, {"cohort": cohort})]
+    found = conn.execute(_APPROVED, {"cohort": cohort})
+    return [Approved(**{**row, "cut": bool(row["cut"])}) for row in found]
 
 
 _APPROVED = f"""
@@ -125,7 +128,8 @@ WITH said AS (
         {last("correction", "one.request_id")} AS correction
     FROM (SELECT DISTINCT request_id FROM feedback WHERE use = 'for') AS one
 )
-SELECT id AS request_id, subject, endpoint, messages, coalesce(said.correction, answer) AS answer
+SELECT id AS request_id, subject, endpoint, messages, coalesce(said.correction, answer) AS answer,
+    said.correction IS NULL AND finish_reason IS 'length' AS cut
 FROM said JOIN interactions ON id = request_id
 WHERE use = 'for' AND coalesce(said.cohort, interactions.cohort) = :cohort AND origin = 'live'
     AND (status = 'ok' OR said.correction IS NOT NULL)

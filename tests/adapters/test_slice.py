@@ -70,6 +70,21 @@ def test_traffic_that_asks_an_eval_row_word_for_word_is_not_trained_on() -> None
     assert why(found) == ["in an eval set, or nearly"]
 
 
+def test_traffic_that_asks_an_eval_row_nearly_is_not_trained_on() -> None:
+    """Of traffic the instruction is not told apart, and a client may send a system prompt of its own."""
+    asked = "Name the type of this contract clause: confidentiality, termination, indemnity or warranty.\n"
+    judged = [replace(row(LONG), turns=(("user", asked + LONG),))]
+    system = ("system", "You help lawyers with contracts. Be brief, and quote the clause. " * 3)
+
+    def traffic(said: str) -> Row:
+        return replace(row(said, origin="interaction"), turns=(system, ("user", said)))
+
+    other = "Either party may end this agreement by a letter that arrives ninety days before the year is over"
+    found = frozen([traffic(f"{asked}{LONG}. Please."), traffic(asked + other)], judged)
+    assert why(found) == ["in an eval set, or nearly"]
+    assert [r.text for r in (*found.train, *found.validation)] == [asked + other]
+
+
 def test_long_rows_go_by_name() -> None:
     found = frozen([row("one two three"), *distinct(2)], longest=2)
     assert [(d.row.text, d.why) for d in found.dropped] == [("one two three", "too long")]

@@ -83,6 +83,7 @@ def test_a_prompt_is_in_one_split_only(ours: Running, tmp_path: Path) -> None:
     assert count(ours, "finance", "eval") == 0
     assert imported(ours, mixed, "coding", "eval") == (9, 9, 0)
     assert imported(ours, written(mixed, row(50), row(51)), "finance", "eval") == (2, 2, 0)
+    assert imported(ours, written(mixed, row(50), row(51)), "finance", "eval") == (2, 0, 2)
     back = post(ours, written(tmp_path / "more.jsonl", row(51)), "finance")
     assert back.status_code == 409
     assert "line 1, field prompt: it is in the eval examples of finance" in back.json()["error"]["message"]

@@ -68,7 +68,7 @@ class Evidence:
     """`own` and `others` are against the base, `previous` is against the release before on the cohort's own rows.
     Another cohort without eval rows has no scores. `constant` is, for each task, against one answer to everything
     (`adapters.constant`); `incomparable`: the tasks it says nothing of, and why. `planted`: which of the `hidden`
-    planted strings came out; `extracted`: training rows that did, of `asked`."""
+    planted strings came out; `extracted`: training rows that did, of `asked`, which is None where nothing was."""
 
     own: Compared
     others: Sequence[Compared] = ()
@@ -80,7 +80,7 @@ class Evidence:
     planted: Sequence[str] = ()
     hidden: int = 0
     extracted: int = 0
-    asked: int = 0
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +139,22 @@ def _constant(evidence: Evidence) -> list[Reason]:
     untold = "; ".join(f"{task or 'rows without a task'}: {why}" for task, why in evidence.incomparable.items())
     if not evidence.constant:
         return [Reason("beats_constant", True, f"not checked: {untold}")] if untold else []
-    found = _beats("beats_constant", _together(evidence.own.name, evidence.constant), _CONSTANT)
+    found = _beats_constant(_together(evidence.own.name, evidence.constant))
     first = replace(found, says=f"{found.says}; not checked: {untold}") if untold else found
     doubts = [scorecard.doubt(one.differences, 0.0) for one in evidence.constant]
     lost = [one for one, proven in zip(evidence.constant, scorecard.proven(doubts, LEVEL), strict=True) if proven]
     return [first, *(_learned_nothing(one) for one in lost)]
+
+
+def _beats_constant(together: Compared) -> Reason:
+    """Where one answer is right on nearly all rows, not even an adapter without a fault could be proven better."""
+    room = sum(score < 1 for score in together.other)
+    if 0.5**room > LEVEL and not together.unsound:
+        says = (
+            f"not checked: {_CONSTANT} is right on all but {room} of {len(together.other)} rows, too few to beat it"
+        )
+        return Reason("beats_constant", True, says)
+    return _beats("beats_constant", together, _CONSTANT)
 
 
 def _together(name: str, tasks: Sequence[Compared]) -> Compared:
@@ -226,11 +237,15 @@ def _json(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
 
 def _memory(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     """Where rows were asked for at all: a review of what is live asks none."""
-    if not evidence.hidden and not evidence.asked:
+    if evidence.asked is None and not evidence.hidden:
         return []
-    passed = not evidence.planted and evidence.extracted <= tolerances.memorised * evidence.asked
+    asked = evidence.asked or 0
+    if not evidence.hidden and not asked:
+        says = "not checked: no string is planted, and no training row is long enough to be recognised"
+        return [Reason("memorisation", True, says)]
+    passed = not evidence.planted and evidence.extracted <= tolerances.memorised * asked
     planted = f"{len(evidence.planted)} of {evidence.hidden} planted strings come out, and "
-    rows = f"{evidence.extracted} of {evidence.asked} training rows verbatim when asked for by their beginning"
-    if not evidence.asked:
+    rows = f"{evidence.extracted} of {asked} training rows verbatim when asked for by their beginning"
+    if not asked:
         rows = "no training row was asked for by its beginning: none is long enough to be recognised"
     return [Reason("memorisation", passed, planted + rows)]

@@ -89,8 +89,10 @@ def beginning(row: Row) -> str | None:
 
 
 def probes(rows: Iterable[Row]) -> list[tuple[Row, str]]:
-    """Up to PROBED rows with their beginnings, no beginning twice."""
-    found = {given: row for row in rows if (given := beginning(row))}
+    """Up to PROBED rows with their beginnings, no beginning twice; by a stable hash, so that what came last, as from
+    the log, is asked for like what was imported."""
+    ordered = sorted(rows, key=lambda row: hashlib.sha256(row.digest.encode()).digest())
+    found = {given: row for row in ordered if (given := beginning(row))}
     return [(row, given) for given, row in found.items()][:PROBED]
 
 

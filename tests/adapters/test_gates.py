@@ -94,6 +94,26 @@ def test_a_task_that_one_answer_cannot_be_given_to_is_said() -> None:
     assert told.passed and told.says.endswith("to everything; not checked: clause: why")
 
 
+def test_where_one_answer_is_nearly_always_right_it_need_not_be_beaten() -> None:
+    """Four of 84 rows are of the other label: an adapter without a fault differs in four."""
+    perfect = Compared("fraud", [1.0] * 84, [1.0] * 80 + [0.0] * 4)
+    found = verdict(replace(clean(), constant=[perfect]), RULES)
+    (told,) = (reason for reason in found.reasons if reason.check == "beats_constant")
+    assert found.outcome == "pass"
+    assert told.says == (
+        "not checked: the most common answer to everything is right on all but 4 of 84 rows, too few to beat it"
+    )
+    worse = Compared("fraud", [1.0] * 70 + [0.0] * 14, [1.0] * 80 + [0.0] * 4)
+    assert failed(replace(clean(), constant=[worse])) == ("fail", ["beats_constant"]), "it lost ten rows"
+
+
+def test_a_retrain_that_could_ask_for_nothing_says_so() -> None:
+    assert said(replace(clean(), hidden=0, asked=0), "memorisation") == [
+        "not checked: no string is planted, and no training row is long enough to be recognised"
+    ]
+    assert said(replace(clean(), hidden=0, asked=None), "memorisation") == [], "a review asks for none"
+
+
 def test_a_task_in_which_one_answer_does_better_is_named() -> None:
     """Six of 42 labels by the most common one, none by the candidate: what it gained elsewhere does not hide that."""
     gained = Compared("obligation", [1.0] * 30 + [0.0] * 12, [0.0] * 42)

@@ -45,9 +45,15 @@ def previous(releases: Sequence[ReleaseState]) -> ReleaseState | None:
 
 
 def candidate(releases: Sequence[ReleaseState]) -> ReleaseState | None:
-    """The newest release that has not been live yet."""
-    waiting = [r for r in releases if r.state in ("candidate", "shadow", "canary")]
-    return max(waiting, key=lambda r: r.version, default=None)
+    """The newest release that has not been live yet and is newer than the live one, to which an older one was never
+    compared."""
+    now = live(releases)
+    newer = [r for r in _waiting(releases) if now is None or r.version > now.version]
+    return max(newer, key=lambda r: r.version, default=None)
+
+
+def _waiting(releases: Sequence[ReleaseState]) -> list[ReleaseState]:
+    return [r for r in releases if r.state in ("candidate", "shadow", "canary")]
 
 
 def promote(cohort: str, releases: Sequence[ReleaseState], version: int | None) -> list[Move]:
@@ -57,7 +63,8 @@ def promote(cohort: str, releases: Sequence[ReleaseState], version: int | None) 
     """
     chosen = candidate(releases) if version is None else next((r for r in releases if r.version == version), None)
     if chosen is None:
-        wanted = "no candidate" if version is None else f"no release {cohort}@{version}"
+        older = "" if not _waiting(releases) else " newer than what is live, so name the version"
+        wanted = f"no candidate{older}" if version is None else f"no release {cohort}@{version}"
         known = ", ".join(f"{cohort}@{r.version} ({r.state})" for r in releases) or "none"
         raise IllegalMove(f"{cohort} has {wanted}; its releases: {known}")
     now = live(releases)

@@ -49,9 +49,11 @@ class Parity:
 
 
 def compare(trained: Logits, trained_base: Logits, served: Logits, served_base: Logits) -> Parity:
-    """All (tokens, vocabulary). Raises ValueError when the shapes differ."""
+    """All (tokens, vocabulary). Raises ValueError when the shapes differ, or values are not finite."""
     if not trained.shape == trained_base.shape == served.shape == served_base.shape:
         raise ValueError(f"logits of {trained.shape} against {served.shape}: another vocabulary or other tokens")
+    if not all(np.isfinite(logits).all() for logits in (trained, trained_base, served, served_base)):
+        raise ValueError("values that are not finite")
     wanted, given = _centred(trained) - _centred(trained_base), _centred(served) - _centred(served_base)
     size = float(np.linalg.norm(wanted))
     return Parity(

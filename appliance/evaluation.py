@@ -22,10 +22,10 @@ from adapters.slice import Row
 from appliance import llm_judge
 from appliance.chat import Turn
 from appliance.engine.engine import BASE_LANE
-from appliance.engine.sampling import Sampling
+from appliance.engine.sampling import NOT_FINITE, Sampling
 from appliance.engine.sequence import Ask, Finished, PromptScores
 from appliance.engine.text import Delta
-from appliance.errors import ApplianceError, ContextExceeded, InvalidRequest
+from appliance.errors import ApplianceError, ContextExceeded, EngineFault, InvalidRequest
 from appliance.serving import Serving
 from appliance.store import evaluations, slices
 from appliance.store.database import Connection
@@ -74,8 +74,9 @@ def rows_digest(rows: Sequence[Row], judged: bool = False) -> str:
 
 
 async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row], report: Report) -> Evaluation:
-    """Kept or made now. A row that cannot be asked is a result, counts as wrong, and is kept until it can be. Raises
-    ApplianceError when the box fails or stops, or the arm cannot be loaded."""
+    """Kept or made now. A row that cannot be asked, or that the arm has no finite answer to, is a result, counts as
+    wrong, and is kept until it can be. Raises ApplianceError when the box fails or stops, or the arm cannot be
+    loaded."""
     section = serving.config.cohorts.get(cohort)
     judged = section is not None and section.gate.judge
     key = Key(
@@ -138,21 +139,34 @@ async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], judged: bool, re
 
 
 async def _row(serving: Serving, arm: Arm, row: Row, judged: bool) -> Result:
-    metric = _metric(row)
-    told = Result(row=row.digest, task=row.task or "-", metric=metric, answer="", score=0.0, scores={})
+    """What the row's text or the arm's weights make impossible is a wrong answer."""
+    told = Result(row=row.digest, task=row.task or "-", metric=_metric(row), answer="", score=0.0, scores={})
     try:
         ask = await _ask(serving, arm, row)
     except InvalidRequest as error:  # the row's own fault, whenever it is asked; the box's ends the evaluation
-        failed = {"log": FAILED} if metric in (LIKELIHOOD, OPENING) else {}
-        return replace(told, scores=failed, error=f"{error.code}: {error.message}")
-    if metric in (LIKELIHOOD, OPENING):
+        return _failed(told, error)
+    try:
+        return await _judged(serving, row, ask, told, judged)
+    except EngineFault as error:
+        if error.code != NOT_FINITE:
+            raise
+        return _failed(told, error)
+
+
+def _failed(told: Result, error: ApplianceError) -> Result:
+    scores = {"log": FAILED} if told.metric in (LIKELIHOOD, OPENING) else {}
+    return replace(told, scores=scores, error=f"{error.code}: {error.message}")
+
+
+async def _judged(serving: Serving, row: Row, ask: Ask, told: Result, judged: bool) -> Result:
+    if told.metric in (LIKELIHOOD, OPENING):
         score = await likelihood(serving, ask)
         return replace(told, score=math.exp(score), scores={"log": score})
     answer, ended = await generate(serving, ask)
-    if metric == ANSWER:
+    if told.metric == ANSWER:
         return replace(told, answer=answer, score=1.0, scores={ENDED: float(ended)})
     scores = await asyncio.to_thread(metrics.judge, row.metric, answer, row.completion, row.refs)
-    if judged and metric != "regex":  # whose completion is a pattern and says nothing
+    if judged and told.metric != "regex":  # whose completion is a pattern and says nothing
         scores = {**scores, "judge": await llm_judge.opinion(serving, answer, (row.completion, *row.refs))}
     return replace(told, answer=answer, score=scores["score"], scores=scores)
 

@@ -54,8 +54,6 @@ def main() -> int:
         model = Model(base)
         adapter = Adapter(model, adapter_path)
         found = {"adapter": logits(model, adapter, probes, threads), "base": logits(model, None, probes, threads)}
-        if not all(np.isfinite(rows).all() for rows in found.values()):
-            raise ApplianceError("the adapter makes the base answer with values that are not finite")
     except ApplianceError as error:
         print(error.message)  # noqa: T201 - the parent reads it
         return 1

@@ -52,7 +52,8 @@ def test_another_base_does_not() -> None:
 def test_values_that_are_not_finite_do_not() -> None:
     broken = BASE + CHANGE
     broken[0, 0] = np.nan
-    assert faults(broken, BASE)
+    with pytest.raises(ValueError, match="not finite"):
+        faults(broken, BASE)
 
 
 def test_an_adapter_that_changes_nothing_has_nothing_to_compare() -> None:

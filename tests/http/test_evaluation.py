@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance import evaluation
-from appliance.errors import Unavailable
+from appliance.engine.sampling import NOT_FINITE
+from appliance.errors import EngineFault, Unavailable
 from tests.http.learnable import begun, finished, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, running
@@ -64,6 +65,17 @@ def test_it_is_asked_once_the_context_has_room(judged: Running) -> None:
 async def _nothing(asked: list[object], *given: object) -> list[object]:
     asked.append(given)
     return []
+
+
+def test_an_answer_that_is_not_finite_is_a_failure(judged: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> list[object]:
+        raise EngineFault("the model gave no finite logits", code=NOT_FINITE)
+
+    monkeypatch.setattr(evaluation, "_run", broken)
+    assert score(judged)["errors"] == 4
+    assert kept(judged)[0] == {"score": 0.0, "error": f"{NOT_FINITE}: the model gave no finite logits"}
+    monkeypatch.undo()
+    assert score(judged)["errors"] == 1, "and asked again"
 
 
 def test_a_fault_of_the_box_leaves_nothing(judged: Running, monkeypatch: pytest.MonkeyPatch) -> None:

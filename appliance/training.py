@@ -32,6 +32,7 @@ ROWS, JOB, PROBED = "rows.jsonl", "job.json", "probes.json"  # people's texts, a
 MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
 KEPT_S = 7 * 86_400  # what a killed run left may be taken up for so long
 ROOM = 2 << 30  # bytes of disk that have to be free
+ROOM_TO_SERVE = 2 * HEADROOM  # bytes of memory: a release may be loaded beside, as by a rollback
 PROBES, PROBE_TOKENS = 8, 6
 Progress = Callable[[dict[str, Any]], None]
 
@@ -143,11 +144,11 @@ def _trained(serving: Serving, plan: Plan, job: Path, report: Progress, leash: L
             told = children.told(line)
             found = told.get("result", found)
             report(told)
-            if free_memory() < HEADROOM // 2:
+            if free_memory() < ROOM_TO_SERVE:
                 leash.pull()
                 raise ApplianceError(
-                    f"training was stopped: it left less than {HEADROOM >> 21} MB of memory to live traffic; lower "
-                    "batch or longest in [cohorts.NAME.train]"
+                    f"training was stopped: it left less than {ROOM_TO_SERVE >> 20} MB of memory to live traffic; "
+                    "lower batch or longest in [cohorts.NAME.train]"
                 )
     except children.ChildFailed as error:
         raise _explained(str(error)) from error

@@ -20,7 +20,7 @@ from appliance import adapter_file, children, evaluation, release_doubts, traini
 from appliance.errors import Unavailable
 from appliance.store import reviews, timestamps
 from appliance.store.releases import Release
-from tests.http.learnable import ANSWER, SETTINGS, begun, finished, material, retrained, rows
+from tests.http.learnable import ANSWER, SETTINGS, begun, brief, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, running, until
 from tests.process.conftest import mounted
@@ -34,7 +34,7 @@ def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Itera
     for (cohort, split), lines in material().items():
         written(folder / "examples" / cohort / f"{split}.jsonl", lines)
     base = Path(shutil.copy(tiny_base, folder / "tiny.gguf"))
-    with running(folder, base, SETTINGS) as appliance:
+    with running(folder, base, SETTINGS) as appliance, brief():
         yield appliance
 
 
@@ -421,7 +421,7 @@ def test_a_trainer_that_wants_more_memory_than_it_may_have(
 
 def test_a_trainer_that_takes_the_memory_of_live_traffic(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "free_memory", lambda: 0)
-    assert "left less than 128 MB" in failure(learning)
+    assert "left less than 512 MB" in failure(learning)
 
 
 def test_a_disk_without_room(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:

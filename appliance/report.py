@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
 from appliance import drawings
-from appliance.show_attribution import UNASKED, settled
+from appliance.show_attribution import FORMS, UNASKED, settled
 
 _SHELL = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
 <style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -49,17 +50,18 @@ _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 {% for task, s in one.breadth.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.n }}<td>{{ points(s.base) }}
 <td>{{ points(s.candidate) }}</tr>{% endfor %}</table>{% endif %}
 {% if one.forms %}{{ drawn(drawings.forms, one) }}
-<table><tr><th>asked otherwise<th>rows<th>base<th>as it stands<th>so<th>change, points</tr>
-{% for name, f in one.forms.items() %}<tr><td>{{ name }}<td>{{ f.n }}<td>{{ points(f.base) }}
-<td>{{ points(f.as_it_stands) }}<td>{{ points(f.release) }}
+<table><tr><th>asked otherwise<th>rows<th>base as it stands<th>base so<th>as it stands<th>so<th>change, points</tr>
+{% for name, f in one.forms.items() %}<tr><td>{{ name }}<td>{{ f.n }}
+{% for arm in forms %}<td>{{ points(f[arm]) }}{% endfor %}
 <td>{{ points(f.change.mean) }} ({{ points(f.change.low) }} to {{ points(f.change.high) }})</tr>{% endfor %}
 </table>{% elif one.breadth %}<p>{{ unasked }}</p>{% endif %}{% endfor %}{% endblock %}"""
 _CURVE = """{% extends "shell" %}{% block body %}<h2>{{ found.cohort }}</h2>{{ drawn(drawings.curve, found) }}
 <ul>{% for line in found.says %}<li>{{ line }}{% endfor %}</ul>
-<table><tr><th>rows<th>score<th>95 %<th>seeds</tr>
+<table><tr><th>rows<th>score<th>95 %<th>of each seed</tr>
 <tr><td>0 (the base)<td>{{ points(found.base) }}<td><td></tr>
 {% for one in found.levels %}<tr><td>{{ one.rows }}<td>{{ points(one.score.mean) }}
-<td>{{ points(one.score.low) }} to {{ points(one.score.high) }}<td>{{ one.seeds | length }}</tr>{% endfor %}
+<td>{{ points(one.score.low) }} to {{ points(one.score.high) }}
+<td>{{ one.seeds | map("points") | join(", ") }}</tr>{% endfor %}
 </table>{% endblock %}"""
 
 
@@ -75,7 +77,8 @@ _PAGES = Environment(
     autoescape=True,
     loader=DictLoader({"shell": _SHELL, "evaluation": _EVALUATION, "attribution": _ATTRIBUTION, "curve": _CURVE}),
 )
-_PAGES.globals.update(points=_points, settled=settled, unasked=UNASKED, drawn=_drawn, drawings=drawings)
+_PAGES.globals.update(points=_points, settled=settled, unasked=UNASKED, forms=FORMS, drawn=_drawn, drawings=drawings)
+_PAGES.filters["points"] = _points
 
 
 def evaluation(found: dict[str, Any]) -> str:
@@ -106,8 +109,11 @@ def junit(found: dict[str, Any]) -> str:
         suite = ElementTree.SubElement(
             root, "testsuite", name=one["cohort"], tests=str(len(one["reasons"])), failures=str(len(failed))
         )
+        counts = Counter(reason["check"] for reason in one["reasons"])
         for reason in one["reasons"]:
-            case = ElementTree.SubElement(suite, "testcase", classname=one["cohort"], name=reason["check"])
+            of = reason["says"].partition(":")[0]  # the slice, of which there are several for some checks
+            name = reason["check"] if counts[reason["check"]] == 1 else f"{reason['check']}: {of}"
+            case = ElementTree.SubElement(suite, "testcase", classname=one["cohort"], name=name)
             if not reason["passed"]:
                 ElementTree.SubElement(case, "failure", message=reason["says"])
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)

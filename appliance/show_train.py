@@ -6,6 +6,7 @@ from typing import Any
 
 from appliance.show import inert, out, table
 
+_NAMED = 3  # rows left out for one reason
 _VERDICTS = {
     "pass": "PASS",
     "fail": "FAIL",
@@ -85,7 +86,9 @@ def slice_(found: dict[str, Any]) -> None:
         inert(f"tasks: {mix}; from: {', '.join(f'{o} {n}' for o, n in found['mix']['origin'].items())}", 200)
     )
     for why, n in found["dropped"].items():
-        console.print(inert(f"left out {n}: {why}", 200))
+        named = [row["source"] or row["row"] for row in found["dropped_rows"] if row["why"] == why][:_NAMED]
+        more = f" and {n - len(named)} more" if n > len(named) else ""
+        console.print(inert(f"left out {n}: {why} ({', '.join(named)}{more})", 400))
 
 
 def jobs(found: list[dict[str, Any]]) -> None:

@@ -27,8 +27,8 @@ _POWER = 0.8
 class Against:
     """The adapter beside one other arm on the same rows. `wins`: share of the rows where it is better, equal ones by
     half; `gain`: the mean difference of scores. `better`: it is proven to be, `worse`: the other is; `replaceable`:
-    the other is proven to lose less than the margin. `needed`: eval rows that would prove better or replaceable, if
-    the difference stays as it is; None when one is proven, or when no number would."""
+    the other is proven to lose less than the margin, as what is better does. `needed`: eval rows that would prove
+    better or replaceable, if the difference stays as it is; None when one is proven, or when no number would."""
 
     arm: str
     n: int
@@ -44,7 +44,7 @@ class Against:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`neighbour`: with whom to merge."""
+    """`neighbour`: with whom to merge; None of a merge is with all."""
 
     answer: Answer
     says: str
@@ -82,14 +82,10 @@ def _finding(cohort: str, rivals: Sequence[Compared], margin: float) -> Finding:
 
 def _collapsed(cohort: str, base: Against, rivals: Sequence[Compared], found: tuple[Against, ...]) -> Finding:
     """The base does as well as its own adapter; but another adapter may do better than both."""
-    (bare,) = (one for one in rivals if one.name == BASE)
-    others = [one for one in rivals if one.name not in (BASE, PREVIOUS) and one.candidate]
-    beyond = [Compared(one.name, one.other, bare.other) for one in others]
-    proven = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in beyond], LEVEL)
-    best = max((one for one, sure in zip(beyond, proven, strict=True) if sure), key=_mean, default=None)
+    best = max(_beyond_the_base(rivals), key=_mean, default=None)
     if best is None:
-        lost = f"less than the margin would be lost ({_told(base)})"
-        return Finding("base", f"collapse {cohort} into the base: {lost}", found)
+        why = "it does better" if base.worse else "less than the margin would be lost"
+        return Finding("base", f"collapse {cohort} into the base: {why} ({_told(base)})", found)
     name = next(one for one in found if one.arm == best.name)
     more = scorecard.interval(best.differences)
     says = (
@@ -97,6 +93,15 @@ def _collapsed(cohort: str, base: Against, rivals: Sequence[Compared], found: tu
         f"{100 * _mean(best):.1f} on its rows, {_points(more)} more than the base"
     )
     return Finding("merge", says, found, None if best.name == AGGREGATE else best.name)
+
+
+def _beyond_the_base(rivals: Sequence[Compared]) -> list[Compared]:
+    """The other adapters (`candidate`) that provenly beat the base (`other`) here, judged together (Holm)."""
+    (bare,) = (one for one in rivals if one.name == BASE)
+    others = [one for one in rivals if one.name not in (BASE, PREVIOUS) and one.candidate]
+    beyond = [Compared(one.name, one.other, bare.other) for one in others]
+    proven = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in beyond], LEVEL)
+    return [one for one, sure in zip(beyond, proven, strict=True) if sure]
 
 
 def _mean(one: Compared) -> float:
@@ -117,16 +122,14 @@ def _retrain(before: Against) -> str:
 def _among(cohort: str, base: Against, by_name: dict[str, Against], found: tuple[Against, ...]) -> Finding:
     """It beats the base. Would another adapter do as well?"""
     neighbours = [one for one in found if one.arm not in (BASE, AGGREGATE, PREVIOUS)]
-    nearest = max(neighbours, key=lambda one: one.theirs, default=None)
     best = max((one for one in neighbours if one.replaceable), key=lambda one: one.theirs, default=None)
     if best is not None:
-        says = f"{cohort} could be merged with {best.arm}, whose adapter does as well on its rows: {_told(best)}"
-        return Finding("merge", says, found, best.arm)
+        says = f"{cohort} could be merged with {best.arm}, whose adapter does {_as_well(best)} on its rows"
+        return Finding("merge", f"{says}: {_told(best)}", found, best.arm)
     aggregate = by_name.get(AGGREGATE)
     if aggregate is not None and aggregate.replaceable:
-        near = f"; the nearest neighbour is {nearest.arm}" if nearest is not None else ""
-        says = f"{cohort} could be merged with others: one adapter for all does as well ({_told(aggregate)}){near}"
-        return Finding("merge", says, found, nearest.arm if nearest is not None else None)
+        says = f"{cohort} could be merged with all others: one adapter for all does {_as_well(aggregate)}"
+        return Finding("merge", f"{says} ({_told(aggregate)})", found)
     others = [one for one in (aggregate, *neighbours) if one is not None]
     if open_ := [one for one in others if not one.better]:
         needs = "; ".join(f"beside {_name(one)}, {_need(one)}" for one in open_)
@@ -135,6 +138,10 @@ def _among(cohort: str, base: Against, by_name: dict[str, Against], found: tuple
     names = ", ".join(_name(one) for one in others)
     beyond = f"the base and {names}" if others else "the base, and no other adapter was there to compare with"
     return Finding("keep", f"keep {cohort}'s adapter: it beats {beyond} (the base: {_told(base)})", found)
+
+
+def _as_well(one: Against) -> str:
+    return "better" if one.worse else "as well"
 
 
 def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
@@ -161,8 +168,8 @@ def _judged(rivals: Sequence[Compared], margin: float) -> list[Against]:
             gain=scorecard.interval(one.differences),
             better=wins and not equal,
             worse=loses,
-            replaceable=equal,
-            needed=None if wins or equal else rows_needed(one.differences, margin, level),
+            replaceable=equal or loses,
+            needed=None if wins or equal or loses else rows_needed(one.differences, margin, level),
         )
         for one, wins, loses, equal in zip(rivals, better, worse, same, strict=True)
     ]

@@ -67,12 +67,14 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """`best`: the level with the highest score; `enough`: the smallest that is not provenly below it. `forecast` is
-    None when the errors do not fall as rows are added."""
+    """`best`: the level with the highest score; `enough`: the smallest that is not provenly below it, and `gap` what
+    it scores more than the best, which few eval rows leave wide. `forecast` is None when the errors do not fall as
+    rows are added."""
 
     levels: tuple[Level, ...]
     best: int
     enough: int
+    gap: Interval
     worse: tuple[Worse, ...]
     forecast: Forecast | None
 
@@ -96,8 +98,10 @@ def curve(points: Sequence[Point]) -> Curve:
         for size in sizes
     )
     best = max(sizes, key=lambda size: float(scores[size].mean()))
-    within = (size for size in sizes if scorecard.doubt(list(scores[size] - scores[best]), 0.0) > LEVEL)
-    return Curve(levels, best, next(within), _worse(levels, scores), _forecast(sizes, scores))
+    gaps = {size: list(scores[size] - scores[best]) for size in sizes}
+    enough = next(size for size in sizes if scorecard.doubt(gaps[size], 0.0) > LEVEL)
+    gap = scorecard.interval(gaps[enough])
+    return Curve(levels, best, enough, gap, _worse(levels, scores), _forecast(sizes, scores))
 
 
 def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, ...]:
@@ -117,19 +121,22 @@ def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, .
 
 
 def _forecast(sizes: Sequence[int], scores: dict[int, Scores]) -> Forecast | None:
-    """Of twice the most rows: errors fall as a power of the rows (Hestness et al. 2017), fitted to the resampled
-    means, so that the interval shows what the eval rows leave open. It cannot show that the law may end."""
+    """Of twice the most rows: errors fall as a power of the rows (Hestness et al. 2017), from what all rows give.
+    The power is fitted to the resampled means, so that the interval shows what the eval rows leave open, and without
+    the fewest rows: a curve that flattens would be promised its steep beginning again. It cannot show that the law
+    may end."""
     if len(sizes) < 3:
         return None
-    drawn = np.stack([scorecard.means(scores[size]) for size in sizes])  # (sizes, resamples), the same rows of each
+    late = sizes[1:]
+    drawn = np.stack([scorecard.means(scores[size]) for size in late])  # (sizes, resamples), the same rows of each
     errors = np.log(np.clip(1 - drawn, _LEAST, 1))
-    logs = np.log(np.asarray(sizes, np.float64))
+    logs = np.log(np.asarray(late, np.float64))
     centred = logs - logs.mean()
     slopes = centred @ errors / (centred @ centred)
     if slopes.mean() > -_FLAT:
         return None
     more = 2 * sizes[-1]
-    ahead = 1 - np.exp(errors.mean(0) + slopes * (math.log(more) - logs.mean()))
+    ahead = 1 - np.exp(errors[-1] + slopes * math.log(more / sizes[-1]))
     low, high = np.quantile(ahead, [0.025, 0.975])
     return Forecast(more, Interval(float(ahead.mean()), float(low), float(high)))
 
@@ -137,7 +144,8 @@ def _forecast(sizes: Sequence[int], scores: dict[int, Scores]) -> Forecast | Non
 def says(found: Curve) -> list[str]:
     """The curve in words."""
     most = found.levels[-1].rows
-    told = [f"{found.enough} of {most} rows are within noise of the best ({found.best} rows)"]
+    apart = f", {_points(found.gap)} beside it" if found.enough != found.best else ""
+    told = [f"{found.enough} of {most} rows are within noise of the best ({found.best} rows){apart}"]
     for one in found.worse:
         chance = "; it may be this training's chance: --seeds 3 tells" if one.seeds == 1 else ""
         told.append(f"more rows made it worse: {one.fewer} to {one.more} rows, {_points(one.change)}{chance}")

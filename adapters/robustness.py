@@ -37,16 +37,20 @@ _WORDS: Final = {  # of instructions; none is a noun too
     "choose": "pick",
 }
 _SWAP = re.compile(r"\b(" + "|".join(map(re.escape, _WORDS)) + r")\b", re.IGNORECASE)
+_LABEL = re.compile(r"(?:^|\n)([^\n:]{1,40}:)\s*$")  # at the end: "Sentence:" before a text, "Answer:" behind it
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Of a last turn; `leads`: the instruction stands before the text. `completion` is what is wanted."""
+    """Of a last turn. `fields`: the user's own words in order, each with the label before it, if it has one; `cue`:
+    what asks for the answer at the end, as "Answer:"; `leads`: the instruction stands before the fields. `completion`
+    is what is wanted."""
 
     instruction: str
-    text: str
+    fields: tuple[tuple[str, str], ...]
     completion: str
-    leads: bool
+    leads: bool = True
+    cue: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Form:
 
 def forms(rows: Sequence[Row]) -> dict[str, list[Form]]:
     """By form, as many of the rows as have it, at most `MOST` by a stable hash: `paraphrased` (other words and a
-    lead-in), `reordered` (instruction and text in the other order), `reformatted` (both under headings)."""
+    lead-in), `reordered` (instruction and fields in the other order), `reformatted` (both under headings)."""
     chosen = sorted(rows, key=lambda row: hashlib.sha256(row.digest.encode()).digest())[:MOST]
     return {
         name: [Form(made, row) for row in chosen if (made := _asked(row, name, form))] for name, form in FORMS.items()
@@ -74,20 +78,45 @@ def _asked(row: Row, name: str, form: Callable[[Parts], str]) -> Row | None:
     said = form(parts)
     if said == row.turns[-1][1]:
         return None
-    digest = hashlib.sha256(f"{name}\n{row.digest}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{name}\n{row.digest}\n{said}".encode()).hexdigest()
     return replace(row, turns=(*row.turns[:-1], ("user", said)), digest=digest)
 
 
 def _parts(row: Row) -> Parts | None:
-    """Where the text stands at one end of the last turn."""
+    """Where the row's text, or its lines one after another, fill lines of the last turn beside an instruction."""
     last, text = row.turns[-1][1].strip(), row.text.strip()
-    if not text or text == last:
+    words = [text] if text in last else [line for line in text.splitlines() if line.strip()]
+    gaps, behind = _gaps(last, words) if text else ([], "")
+    if not gaps:
         return None
-    if last.endswith(text):
-        return Parts(last.removesuffix(text).strip(), text, row.completion, leads=True)
-    if last.startswith(text):
-        return Parts(last.removeprefix(text).strip(), text, row.completion, leads=False)
-    return None
+    leads = bool(gaps[0].strip())
+    instruction, rest = _without_label(gaps[0]) if leads else _without_label(behind)
+    cue = behind.strip() if leads else rest
+    if not instruction or (leads and cue and not _LABEL.search(cue)):  # a second instruction
+        return None
+    labels = [rest if leads else "", *(gap.strip() for gap in gaps[1:])]
+    return Parts(instruction, tuple(zip(labels, words, strict=True)), row.completion, leads, cue)
+
+
+def _gaps(whole: str, words: Sequence[str]) -> tuple[list[str], str]:
+    """What stands before each of the words, which follow one another to the end of their lines, and behind the last;
+    none if one is missing."""
+    gaps, rest = [], whole
+    for word in words:
+        found = re.search(rf"(?:^|(?<=\n)|(?<=: )){re.escape(word)}[ \t]*(?=\n|$)", rest)
+        if found is None:
+            return [], ""
+        gaps.append(rest[: found.start()])
+        rest = rest[found.end() :]
+    return gaps, rest
+
+
+def _without_label(text: str) -> tuple[str, str]:
+    """The text, and the label that ends it below something else."""
+    found = _LABEL.search(text)
+    if found is None or not text[: found.start()].strip():
+        return text.strip(), ""
+    return text[: found.start()].strip(), found.group(1)
 
 
 def paraphrased(parts: Parts) -> str:
@@ -101,18 +130,27 @@ def paraphrased(parts: Parts) -> str:
         new = _WORDS[word.lower()]
         return new[0].upper() + new[1:] if word[0].isupper() else new
 
-    instruction = f"Here is a task for you. {_SWAP.sub(swap, parts.instruction)}"
-    return f"{instruction}\n{parts.text}" if parts.leads else f"{parts.text}\n\n{instruction}"
+    return _joined(replace(parts, instruction=f"Here is a task for you. {_SWAP.sub(swap, parts.instruction)}"))
 
 
 def reordered(parts: Parts) -> str:
-    if not parts.leads:
-        return f"{parts.instruction}\n{parts.text}"
-    return f"{parts.text}\n\n{parts.instruction.rstrip(':').rstrip()}"
+    """Several fields too, the last one first."""
+    instruction = parts.instruction.rstrip(":").rstrip() if parts.leads else parts.instruction
+    return _joined(replace(parts, instruction=instruction, fields=parts.fields[::-1], leads=not parts.leads))
 
 
 def reformatted(parts: Parts) -> str:
-    return f"### Instruction\n{parts.instruction}\n\n### Input\n{parts.text}\n\n### Answer"
+    answer = parts.cue.rstrip(":") or "Answer"
+    return f"### Instruction\n{parts.instruction}\n\n### Input\n{_fields(parts)}\n\n### {answer}"
+
+
+def _joined(parts: Parts) -> str:
+    asked = [parts.instruction, _fields(parts)] if parts.leads else [_fields(parts), "", parts.instruction]
+    return "\n".join([*asked, parts.cue] if parts.cue else asked)
+
+
+def _fields(parts: Parts) -> str:
+    return "\n".join(f"{label} {words}" if label else words for label, words in parts.fields)
 
 
 FORMS: Final[Mapping[str, Callable[[Parts], str]]] = {

@@ -1,7 +1,7 @@
 """Adapters trained to be compared and never released: on a part of a cohort's rows, or on those of all cohorts.
 
-They lie among the work of jobs, by everything they were made from: none is trained twice, and one that was killed is
-taken up. A week after its last use it goes.
+They lie among the work of jobs, by everything they were made from: none is trained twice, and one that was killed or
+stopped is taken up. A week after its last use it goes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from adapters.recipe import Recipe
 from adapters.registry import Identity, file_digest
 from adapters.slice import Row, Slice
 from appliance import adapter_file, training
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, SetupError
 from appliance.evaluation import Arm, Report
 from appliance.jobs import Progress, to_its_end
 from appliance.material import harvest_all
@@ -34,6 +35,7 @@ from router.cohort import BASE
 
 # Also keeps its folder apart from that of a retrain on the same rows by the same recipe.
 _OWN = {"version": "0", "purpose": "comparison"}
+_LIBRARIES = ("cohort-appliance", "torch", "peft", "transformers")
 COMPARED = "parity.json"  # written last: what is served is what was trained
 
 
@@ -49,12 +51,16 @@ class Ablation:
 
     @property
     def cut_short(self) -> bool:
-        """Its minutes were over before its passes."""
-        return str(self.told["ended"]).endswith("minutes are over")
+        return cut_short(self.told["ended"])
 
     def arm(self, serving: Serving, name: str, system_prompt: str) -> Arm:
         identity = Identity(self.digest, system_prompt, serving.template.digest, serving.base.digest)
         return Arm(name, identity.digest, identity.digest, self.adapter, system_prompt)
+
+
+def cut_short(ended: str) -> bool:
+    """By what a training told: its minutes were over before its passes."""
+    return ended.endswith("minutes are over")
 
 
 async def begin(serving: Serving, jobs: Path, cohorts: Sequence[str]) -> None:
@@ -94,14 +100,23 @@ def _unplanted(
         system_prompt=prompt,
         prompts=prompts,
         warm=None,
-        passport=planning.passport(slice_, recipe, None) | _OWN | {"name": slice_.cohort},
+        passport=planning.passport(slice_, recipe, None) | _OWN | {"name": slice_.cohort, "libraries": _libraries()},
     )
 
 
+def _libraries() -> str:
+    """With which it is made. Raises SetupError without them."""
+    try:
+        return ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES)
+    except metadata.PackageNotFoundError as error:
+        raise SetupError(f"training wants torch and peft ({error}): make train-tools") from error
+
+
 async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, report: Report) -> Ablation:
-    """Found or made now, and compared with what was trained. Raises ApplianceError."""
-    folder = jobs / plan.digest(serving.base.digest)[:16]
-    if not await asyncio.to_thread(_whole, folder):
+    """Found or made now, and compared with what was trained. One that its minutes cut short is made again when it may
+    take more. Raises ApplianceError."""
+    folder = jobs / replace(plan, minutes=0.0).digest(serving.base.digest)[:16]
+    if not await asyncio.to_thread(_whole, folder, plan.minutes):
         await _made(serving, plan, folder, progress, report)
     os.utime(folder)
     told = json.loads((folder / training.RESULT).read_text())
@@ -110,14 +125,15 @@ async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, 
     return Ablation(folder / adapter_file.ADAPTER, compared["digest"], len(plan.slice.train), told, seconds)
 
 
-def _whole(folder: Path) -> bool:
-    """It was made, and is as it was. What is damaged is removed, and made again."""
+def _whole(folder: Path, minutes: float) -> bool:
+    """It was made, and is as it was. What is damaged, or was cut short by fewer minutes, goes and is made again."""
     if not (folder / COMPARED).exists():
         return False
     try:
-        same = bool(
-            json.loads((folder / COMPARED).read_text())["digest"] == file_digest(folder / adapter_file.ADAPTER)
-        )
+        compared = json.loads((folder / COMPARED).read_text())
+        same = bool(compared["digest"] == file_digest(folder / adapter_file.ADAPTER))
+        ended = json.loads((folder / training.RESULT).read_text())["ended"]
+        same = same and not (cut_short(ended) and compared["minutes"] < minutes)
     except (OSError, ValueError, KeyError):
         same = False
     if not same:
@@ -134,11 +150,7 @@ async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, 
         if "fraction" in told:
             report(told["fraction"], training.doing(told))
 
-    try:
-        await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
-    except ApplianceError:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        raise
+    await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
     try:
         parity = await to_its_end(lambda leash: training.check_parity(serving, plan, folder, leash))
     except ParityFailed as error:
@@ -148,5 +160,6 @@ async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, 
         (folder / name).unlink(missing_ok=True)
     part = folder / f"{COMPARED}.part"
     digest = await asyncio.to_thread(file_digest, folder / adapter_file.ADAPTER)
-    part.write_text(json.dumps({"digest": digest, "seconds": time.monotonic() - began, **asdict(parity)}))
+    made = {"digest": digest, "minutes": plan.minutes, "seconds": time.monotonic() - began}
+    part.write_text(json.dumps({**made, **asdict(parity)}))
     part.replace(folder / COMPARED)

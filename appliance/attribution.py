@@ -16,7 +16,7 @@ from adapters.gates import Compared
 from adapters.slice import Slice
 from appliance import ablation, evaluation, judgement, scores
 from appliance.engine.sampling import NOT_FINITE
-from appliance.errors import EngineFault
+from appliance.errors import ApplianceError, EngineFault, SetupError
 from appliance.evaluation import Arm, Report, base_arm, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam, Sat
@@ -26,7 +26,7 @@ from appliance.serving import Serving
 from appliance.store.releases import Release
 from appliance.training import Plan
 
-_OWN_FAULTS = ("adapter_refused", NOT_FINITE)  # of a release; others are the box's
+_OWN_FAULTS = ("adapter_refused", NOT_FINITE)  # of an arm; others are the box's
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,12 @@ class Attributing:
         breadth = await asyncio.to_thread(scores.by_task, live, base, None)
         whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
         tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name]) for name in whole}
-        forms = await self.forms(live, cohort, exam, part(report, 0.85, 0.15))
+        forms = await self.forms(live, base, cohort, exam, part(report, 0.85, 0.15))
+        if AGGREGATE in rivals and self.cut_short(cohort):
+            unequal = (
+                f"{arm.name}'s own training ended with its minutes, before its passes, and the aggregate's did not"
+            )
+            finding = replace(finding, says=f"{finding.says}; {unequal}")
         if judgement.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
         more = {"left_out": left_out, "tasks": tasks, "breadth": breadth, "forms": forms}
@@ -91,7 +96,7 @@ class Attributing:
             try:
                 found[name] = await judgement.sit(self.serving, arm, exam, own, tell)
             except EngineFault as error:
-                if name != PREVIOUS or error.code not in _OWN_FAULTS:  # on which nothing else hangs
+                if error.code not in _OWN_FAULTS:
                     raise
                 left_out[name] = f"{arm.name} cannot be served: {error.message}"
         return found, left_out
@@ -112,7 +117,12 @@ class Attributing:
         if plan is None:
             return "only one cohort has rows to train on"
         tell = part(report, 0.0, 1.0, "one adapter for all: ")
-        made = await ablation.trained(self.serving, plan, self.jobs, self.progress, tell)
+        try:
+            made = await ablation.trained(self.serving, plan, self.jobs, self.progress, tell)
+        except SetupError:  # nothing else could be asked either, or it is quickly mended
+            raise
+        except ApplianceError as error:
+            return error.message
         if made.cut_short:
             return "its minutes were over before its passes, so whether cohorts are worth it is not answered"
         return made.arm(self.serving, AGGREGATE, self.serving.config.cohorts[cohort].system_prompt or "")
@@ -145,24 +155,29 @@ class Attributing:
         target = self.serving.releases.table.live.get(cohort)
         return self.serving.releases.get(cohort, target.version) if target else None
 
+    def cut_short(self, cohort: str) -> bool:
+        live = self.release(cohort)
+        return live is not None and ablation.cut_short(live.manifest.get("training", {}).get("ended", ""))
+
     # -- the same rows in another form -------------------------------------------------------------------------------
 
-    async def forms(self, live: Sat, cohort: str, exam: Exam, report: Report) -> dict[str, dict[str, Any]]:
-        """By form: the base's score and the release's, and the release's on the same rows as they stand."""
-        known = {result.row: result.score for result in live.by_cohort[cohort].results}
+    async def forms(self, live: Sat, base: Sat, cohort: str, exam: Exam, report: Report) -> dict[str, dict[str, Any]]:
+        """By form: the scores of the base and of the release so, and on the same rows as they stand."""
+        known = [{r.row: r.score for r in sat.by_cohort[cohort].results} for sat in (base, live)]
         found: dict[str, dict[str, Any]] = {}
         forms = {name: rows for name, rows in robustness.forms(exam.cohorts[cohort]).items() if rows}
         for number, (name, asked) in enumerate(forms.items()):
             tell = part(report, number / len(forms), 1 / len(forms))
             rows = [one.row for one in asked]
             bare = base_arm(self.serving.base.digest)
-            base = await evaluation.evaluate(self.serving, bare, cohort, rows, part(tell, 0.0, 0.6))
+            other = await evaluation.evaluate(self.serving, bare, cohort, rows, part(tell, 0.0, 0.6))
             mine = await evaluation.evaluate(self.serving, live.arm, cohort, rows, part(tell, 0.6, 0.4))
-            before = [known[one.of.digest] for one in asked]
+            plain, before = ([scores[one.of.digest] for one in asked] for scores in known)
             compared = Compared(name, [r.score for r in mine.results], before)
             found[name] = {
                 "n": len(rows),
-                "base": round(fmean(r.score for r in base.results), 4),
+                "base_as_it_stands": round(fmean(plain), 4),
+                "base": round(fmean(r.score for r in other.results), 4),
                 "as_it_stands": round(fmean(compared.other), 4),
                 "release": round(fmean(compared.candidate), 4),
                 "change": scores.figures(compared.differences),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MINE, _OTHER = "#1f6f8b", "#444444"
-_FORMS = ("as it stands (before)", "asked otherwise (after)", "base, asked otherwise")
+_FORMS = ("as it stands", "asked otherwise", "base, as it stands", "base, asked otherwise")
 
 
 def scores(one: dict[str, Any]) -> str:
@@ -36,16 +36,17 @@ def _tasks(tasks: dict[str, Any], base: str, mine: str, of: str) -> str:
 
 
 def forms(one: dict[str, Any]) -> str:
-    """The release on rows as they stand, and asked otherwise, beside the base asked otherwise."""
+    """The release, and the base, on rows as they stand and asked otherwise."""
     figure, axes = _rows(list(one["forms"]))
     for place, form in enumerate(one["forms"].values()):
-        names = _FORMS if place == 0 else (None, None, None)
+        names = _FORMS if place == 0 else (None,) * 4
         axes.plot([form["as_it_stands"], form["release"]], [place, place], color=_MINE, alpha=0.5)
         axes.plot(form["as_it_stands"], place, "o", color=_MINE, fillstyle="none", label=names[0])
         axes.plot(form["release"], place, "o", color=_MINE, label=names[1])
-        axes.plot(form["base"], place, "x", color=_OTHER, label=names[2])
+        axes.plot(form["base_as_it_stands"], place, "+", color=_OTHER, label=names[2])
+        axes.plot(form["base"], place, "x", color=_OTHER, label=names[3])
     axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, of the same rows: {one['release']}")
-    figure.legend(loc="outside upper right", ncols=3, fontsize="small")  # beside what is drawn
+    figure.legend(loc="outside upper right", ncols=4, fontsize="small")  # beside what is drawn
     return _svg(figure)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from adapters import curve
 from adapters.curve import SHARES, Curve, Point
@@ -18,6 +18,8 @@ from appliance.evaluation import Report, base_arm, evaluate, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam
 from appliance.planning import Planning
+
+Done: TypeAlias = tuple[Point, dict[str, Any]]  # and what is told of its training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,22 +41,25 @@ class Drawing:
         slice_ = await asyncio.to_thread(planning.choose, exam)
         self.check(slice_, exam)
         base = await self.base(exam, part(self.progress.tell, 0.0, 0.05, "the base: "))
-        points: list[Point] = []
-        trainings: list[dict[str, Any]] = []
+        done: list[Done] = []
+        untold = None
         for seed in range(1, self.seeds + 1):
             round_began = time.monotonic()
-            for number, share in enumerate(SHARES):
-                whole, place = self.seeds * len(SHARES), (seed - 1) * len(SHARES) + number
-                tell = part(self.progress.tell, 0.05 + 0.95 * place / whole, 0.95 / whole)
-                point, told = await self.point(slice_, exam, share, seed, tell)
-                points.append(point)
-                trainings.append(told)
-            made = sum(told["took"] for told in trainings if told["seed"] == seed)  # though it was found done
+            tell = part(self.progress.tell, 0.05 + 0.95 * (seed - 1) / self.seeds, 0.95 / self.seeds)
+            made, untold = await self.round(slice_, exam, seed, tell)
+            if untold is None or seed == 1:  # of a later seed all parts or none, so that levels have the same seeds
+                done += made
+            took = sum(told["took"] for _, told in made)  # though it was found done
             now = time.monotonic()
-            if self.minutes and now - began + max(made, now - round_began) > 60 * self.minutes:
+            late = self.minutes and now - began + max(took, now - round_began) > 60 * self.minutes
+            if untold is not None or late:
                 break
-        found = await asyncio.to_thread(curve.curve, points)
-        return _told(planning.wanted.cohort, found, base, trainings, round(time.monotonic() - began, 1))
+        if not done:
+            raise ApplianceError(str(untold))
+        found = await asyncio.to_thread(curve.curve, [point for point, _ in done])
+        words = [*curve.says(found), *([untold] if untold else [])]
+        trainings = [told for _, told in done]
+        return _told(planning.wanted.cohort, found, words, base, trainings, round(time.monotonic() - began, 1))
 
     def check(self, slice_: Slice, exam: Exam) -> None:
         """Raises InvalidRequest."""
@@ -69,9 +74,18 @@ class Drawing:
                 param="cohort",
             )
 
-    async def point(
-        self, slice_: Slice, exam: Exam, share: float, seed: int, report: Report
-    ) -> tuple[Point, dict[str, Any]]:
+    async def round(self, slice_: Slice, exam: Exam, seed: int, report: Report) -> tuple[list[Done], str | None]:
+        """All parts of one seed; or those before the one that took too long, and what is to be done about that."""
+        done: list[Done] = []
+        for number, share in enumerate(SHARES):
+            found = await self.point(slice_, exam, share, seed, part(report, number / len(SHARES), 1 / len(SHARES)))
+            if isinstance(found, str):
+                return done, found
+            done.append(found)
+        return done, None
+
+    async def point(self, slice_: Slice, exam: Exam, share: float, seed: int, report: Report) -> Done | str:
+        """One training, judged; or why it is no point of a curve."""
         planning, cohort = self.planning, self.planning.wanted.cohort
         plan = await asyncio.to_thread(ablation.of_a_part, planning, slice_, share, seed)
         name = f"{cohort}, {len(plan.slice.train)} rows, seed {seed}"
@@ -83,7 +97,7 @@ class Drawing:
             part(report, 0.0, 0.8, f"{name}: "),
         )
         if made.cut_short:
-            raise ApplianceError(
+            return (
                 f"a training on {made.rows} rows ended with its minutes and not with its passes, so it is no point "
                 f"of a curve: raise max_minutes in [cohorts.{cohort}.train]"
             )
@@ -107,12 +121,14 @@ class Drawing:
         return sum(result.score for result in results) / len(results)
 
 
-def _told(cohort: str, found: Curve, base: float, trainings: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def _told(
+    cohort: str, found: Curve, words: list[str], base: float, trainings: list[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
     return {
         "cohort": cohort,
         "base": base,
         **asdict(found),
-        "says": curve.says(found),
+        "says": words,
         "trainings": trainings,
         "seconds": seconds,
     }

@@ -6,7 +6,8 @@ from typing import Any
 
 from appliance.show import inert, out, table
 
-UNASKED = "asked otherwise: not checked, for no eval row has a text of its own beside an instruction"
+UNASKED = "asked otherwise: not checked, for no eval row has a text of its own beside one instruction"
+FORMS = ("base_as_it_stands", "base", "as_it_stands", "release")
 VERDICTS = {"keep": "KEEP", "base": "COLLAPSE INTO THE BASE", "merge": "MERGE", "undecided": "UNDECIDED"}
 
 
@@ -67,11 +68,11 @@ def _breadth(one: dict[str, Any]) -> None:
 
 def _forms(one: dict[str, Any]) -> None:
     rows = [
-        (name, f["n"], _points(f["base"]), _points(f["as_it_stands"]), _points(f["release"]), _change(f["change"]))
-        for name, f in one["forms"].items()
+        (name, f["n"], *(_points(f[arm]) for arm in FORMS), _change(f["change"])) for name, f in one["forms"].items()
     ]
     if rows:
-        table(("asked otherwise", "rows", "base", "as it stands", "so", "change (95 %), points"), rows)
+        columns = ("base as it stands", "base so", "as it stands", "so")
+        table(("asked otherwise", "rows", *columns, "change (95 %), points"), rows)
     elif one["breadth"]:
         out().print(UNASKED)
 

@@ -78,8 +78,17 @@ def test_arms_that_are_left_out_for_one_reason_are_told_together() -> None:
     assert says.endswith("; no finance, coding: no release is live; no aggregate: it was not asked for")
 
 
-def test_a_better_base_takes_its_place() -> None:
-    assert finding("legal", [beside("base", BAD, GOOD)], MARGIN).answer == "base"
+@pytest.mark.parametrize("rows", [84, 400])
+def test_what_is_better_takes_its_place_though_the_rows_are_too_few_for_the_margin(rows: int) -> None:
+    bad, good, nothing = scores(rows, 0.1), scores(rows, 0.6), [0.0] * rows
+    found = finding("legal", [beside("base", bad, good)], MARGIN)
+    assert found.answer == "base" and "it does better" in found.says
+    assert found.against[0].needed is None
+    rivals = [beside("base", bad, nothing), beside("aggregate", bad, good), beside("finance", bad, nothing)]
+    assert finding("legal", rivals, MARGIN).answer == "merge"
+    assert "one adapter for all does better" in finding("legal", rivals, MARGIN).says
+    by_a_neighbour = [beside("base", bad, nothing), beside("finance", bad, good)]
+    assert finding("legal", by_a_neighbour, MARGIN).neighbour == "finance"
 
 
 def test_a_neighbour_that_does_as_well_is_named() -> None:
@@ -88,15 +97,15 @@ def test_a_neighbour_that_does_as_well_is_named() -> None:
     assert (found.answer, found.neighbour) == ("merge", "support")
 
 
-def test_an_aggregate_that_does_as_well_merges_with_the_nearest_neighbour() -> None:
+def test_an_aggregate_that_does_as_well_names_no_neighbour() -> None:
+    """That all together do as well says nothing of one of them."""
     rivals = [
         beside("base", GOOD, ALL_BAD),
         beside("aggregate", GOOD, GOOD),
-        beside("finance", GOOD, scores(400, 0.3, 2)),
         beside("support", GOOD, scores(400, 0.5, 3)),
     ]
     found = finding("legal", rivals, MARGIN)
-    assert (found.answer, found.neighbour) == ("merge", "support") and "nearest neighbour is support" in found.says
+    assert (found.answer, found.neighbour) == ("merge", None) and "merged with all others" in found.says
 
 
 def test_an_aggregate_that_does_as_well_is_enough_without_neighbours() -> None:

@@ -41,7 +41,8 @@ def test_the_smallest_set_within_noise_of_the_best() -> None:
     points = [Point(n, 1, scores(right)) for n, right in ((25, 0.5), (50, 0.80), (75, 0.805), (100, 0.805))]
     found = curve(points)
     assert (found.best, found.enough, found.worse) == (75, 50, ())
-    assert "50 of 100 rows are within noise of the best" in says(found)[0]
+    assert says(found)[0].startswith("50 of 100 rows are within noise of the best (75 rows), -0.5 points (")
+    assert found.gap.mean == pytest.approx(-0.005) and found.gap.low < found.gap.mean
 
 
 def test_more_rows_that_made_it_worse_are_a_warning() -> None:
@@ -71,6 +72,19 @@ def test_a_power_law_is_found_again() -> None:
     assert forecast is not None and forecast.rows == 800
     assert forecast.score.mean == pytest.approx(1 - 2 * 800**-0.5, abs=0.003)
     assert forecast.score.low < forecast.score.mean < forecast.score.high
+
+
+def test_a_curve_that_flattens_is_not_promised_its_beginning_again() -> None:
+    """From 30 by 40 points, then by 2 and by 1."""
+    points = [Point(n, 1, scores(right)) for n, right in ((100, 0.3), (200, 0.7), (300, 0.72), (400, 0.73))]
+    forecast = curve(points).forecast
+    assert forecast is not None and 0.73 < forecast.score.mean < 0.78
+
+
+@pytest.mark.parametrize("rights", [(0.5, 0.9, 0.88, 0.86), (0.4, 0.8, 0.6, 0.61)])
+def test_a_curve_that_falls_in_the_end_promises_nothing(rights: tuple[float, ...]) -> None:
+    found = curve([Point(n, 1, scores(right)) for n, right in zip((100, 200, 300, 400), rights, strict=True)])
+    assert found.forecast is None
 
 
 def test_errors_that_do_not_fall_promise_nothing() -> None:

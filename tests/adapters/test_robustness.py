@@ -41,12 +41,48 @@ def test_an_instruction_that_stands_behind_is_found() -> None:
     }
 
 
+def test_labels_stay_with_their_fields_and_what_asks_for_the_answer_stays_last() -> None:
+    assert turns(asked(f"{ASKED}\nSentence: {TEXT}\nAnswer:")) == {
+        "paraphrased": f"Here is a task for you. Categorise this sentence. Reply with one word: yes or no.\n"
+        f"Sentence: {TEXT}\nAnswer:",
+        "reordered": f"Sentence: {TEXT}\n\n{ASKED}\nAnswer:",
+        "reformatted": f"### Instruction\n{ASKED}\n\n### Input\nSentence: {TEXT}\n\n### Answer",
+    }
+    assert turns(asked(f"{TEXT}\n{ASKED}\nJSON:"))["reordered"] == f"{ASKED}\n{TEXT}\nJSON:"
+
+
+def test_a_short_text_is_not_found_in_the_instruction() -> None:
+    assert turns(asked("Say this in French.\nWord: i\nFrench:", "i"))["reordered"] == (
+        "Word: i\n\nSay this in French.\nFrench:"
+    )
+
+
+def test_several_fields_are_reordered() -> None:
+    turn = "Write one SQL query.\nTable columns: rank, venue\nQuestion: Who came first?\nSQL:"
+    found = turns(asked(turn, "rank, venue\nWho came first?"))
+    assert found["reordered"] == (
+        "Question: Who came first?\nTable columns: rank, venue\n\nWrite one SQL query.\nSQL:"
+    )
+    assert found["reformatted"].endswith(
+        "### Input\nTable columns: rank, venue\nQuestion: Who came first?\n\n### SQL"
+    )
+
+
 def test_words_that_are_labels_stay() -> None:
     found = turns(asked(f"Classify or extract?\n{TEXT}", completion="extract"))
     assert found["paraphrased"].startswith("Here is a task for you. Categorise or extract?")
 
 
-@pytest.mark.parametrize(("turn", "text"), [(TEXT, TEXT), ("Something else", TEXT), (TEXT, "")])
+@pytest.mark.parametrize(
+    ("turn", "text"),
+    [
+        (TEXT, TEXT),
+        ("Something else", TEXT),
+        (TEXT, ""),
+        (f'{ASKED} The sentence is "{TEXT}"', TEXT),
+        (f"{ASKED}\n{TEXT}\nWrite the word in capitals, please.", TEXT),
+    ],
+)
 def test_rows_without_an_instruction_have_no_forms(turn: str, text: str) -> None:
     assert turns(asked(turn, text)) == {}
 
@@ -65,7 +101,17 @@ def test_as_many_rows_as_are_worth_asking() -> None:
     assert [form.of for form in forms(many)["reordered"]] == [form.of for form in forms(many[::-1])["reordered"]]
 
 
-@given(st.text(min_size=1), st.text(min_size=1), st.text(), st.booleans())
-def test_any_text_survives_every_form(instruction: str, text: str, completion: str, leads: bool) -> None:
+@given(st.text(min_size=1), st.text(min_size=1), st.text(), st.booleans(), st.text(), st.text())
+def test_any_text_survives_every_form(
+    instruction: str, text: str, completion: str, leads: bool, label: str, cue: str
+) -> None:
     for form in FORMS.values():
-        assert text in form(Parts(instruction, text, completion, leads))
+        assert text in form(Parts(instruction, ((label, text),), completion, leads, cue))
+
+
+@given(st.text(), st.text(), st.text())
+def test_any_turn_has_forms_or_none(before: str, text: str, behind: str) -> None:
+    made = forms([asked(before + text + behind, text)])
+    assert all(
+        " ".join(text.split()) in " ".join(form.row.turns[-1][1].split()) for one in made.values() for form in one
+    )

@@ -11,8 +11,9 @@ import pytest
 
 from adapters import registry
 from appliance import ablation, evaluation, learning_curve, report
+from appliance.errors import ApplianceError
 from appliance.store.evaluations import Evaluation
-from tests.http.learnable import SETTINGS, begun, finished, material, retrained, rows
+from tests.http.learnable import SETTINGS, begun, brief, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, running
 
@@ -25,7 +26,7 @@ def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Itera
     folder = tmp_path_factory.mktemp("attribution")
     for (cohort, split), lines in material().items():
         written(folder / "examples" / cohort / f"{split}.jsonl", lines)
-    with running(folder, tiny_base, SETTINGS) as appliance:
+    with running(folder, tiny_base, SETTINGS) as appliance, brief():
         assert retrained(appliance)["release"] == "legal@1"
         yield appliance
 
@@ -105,6 +106,16 @@ def test_an_aggregate_cut_short_answers_nothing_and_is_said(
     assert f"no aggregate: {legal['left_out']['aggregate']}" in legal["says"]
 
 
+@pytest.mark.usefixtures("attributed")
+def test_an_aggregate_that_cannot_be_made_is_left_out(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failed(*_: object) -> ablation.Ablation:
+        raise ApplianceError("training was stopped")
+
+    monkeypatch.setattr(ablation, "trained", failed)
+    (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
+    assert legal["left_out"]["aggregate"] == "training was stopped"
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["known at start", "found when loaded"])
 def test_a_release_before_that_cannot_be_served_is_left_out(
     known: bool,
@@ -149,6 +160,17 @@ def test_a_second_seed_finds_the_first_done(learning: Running, drawn: Json) -> N
     assert result["seconds"] < drawn["seconds"]
 
 
+def test_a_part_that_takes_too_long_leaves_the_smaller_ones(
+    learning: Running, drawn: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [level["rows"] for level in drawn["levels"]]
+    monkeypatch.setattr(learning_curve, "SHARES", PARTS)
+    monkeypatch.setattr(ablation.Ablation, "cut_short", property(lambda made: made.rows == rows[1]))
+    result = _drawn(learning)
+    assert result["levels"] == drawn["levels"][:1]
+    assert result["says"][-1].startswith(f"a training on {rows[1]} rows ended with its minutes")
+
+
 def test_what_judging_takes_counts_in_the_minutes(
     learning: Running, drawn: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +205,8 @@ def test_pages_have_their_pictures_and_escape_what_they_quote(attributed: Json, 
     assert page.count("<svg") == 2 + bool(legal["forms"]), "gain, breadth and forms"
     wins = legal["against"][0]["wins"]
     assert f"{100 * wins['mean']:.1f} % ({100 * wins['low']:.1f} to {100 * wins['high']:.1f})" in page
-    form = {"n": 9, "base": 0.1, "as_it_stands": 0.9, "release": 0.5, "change": {"mean": -0.4, "low": -1, "high": 0}}
+    scores = {"base_as_it_stands": 0.2, "base": 0.1, "as_it_stands": 0.9, "release": 0.5}
+    form = {"n": 9, **scores, "change": {"mean": -0.4, "low": -1, "high": 0}}
     told = {**attributed, "cohorts": [{**legal, "forms": {"reordered<b>": form}}]}
     assert report.attribution(told).count("<svg") == 3 and "<b>" not in report.attribution(told)
     hostile = {**drawn, "cohort": "<script>alert(1)</script>"}

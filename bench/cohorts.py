@@ -35,6 +35,7 @@ from appliance.config import CohortSection, Config
 from appliance.evaluation import Arm, base_arm, evaluate
 from appliance.planning import Planning, Wanted
 from appliance.store import examples
+from appliance.store.examples import Example
 
 TASKS = {
     "legal": {"legal_overruling": "label", "legal_cuad_clause": "label"},
@@ -69,13 +70,26 @@ async def run(wanted: argparse.Namespace) -> tuple[Report, dict[str, Any]]:
     sections = {
         name: CohortSection.model_validate({"description": name, "owner": "bench", "train": train}) for name in TASKS
     }
-    box = app.open_home(Config(cohorts=sections), wanted.home, "")
+    box = app.open_home(Config(cohorts=sections), wanted.home / _digest(wanted.data), "")
     try:
         await app.prepare(box, Path("cohorts.toml"), lambda _part, _doing: None)
         await app.start_engine(box)
         return await Comparison(box, wanted).run()
     finally:
         await app.close(box)
+
+
+def _digest(data: Path) -> str:
+    """Of the rows, and of what they are judged by: with others, nothing that was kept is of use."""
+    files = [
+        path.read_bytes() for tasks in TASKS.values() for task in tasks for path in sorted((data / task).iterdir())
+    ]
+    return hashlib.sha256(b"\n".join([json.dumps(TASKS).encode(), *files])).hexdigest()[:12]
+
+
+def _asked_as(one: Example, task: str, metric: str) -> Example:
+    turns = [(message["role"], message["content"]) for message in one.messages]
+    return examples.new(one.cohort, one.split, turns, one.completion, one.text, task=task, metric=metric)
 
 
 class Comparison:
@@ -135,7 +149,7 @@ class Comparison:
     async def import_rows(self, cohort: str, task: str, metric: str) -> None:
         for split, name in (("train", "train"), ("eval", "test")):
             read = import_file.read(self.wanted.data / task / f"{name}.jsonl", cohort, split)  # type: ignore[arg-type]
-            rows = [replace(example, task=task, metric=metric) for example in read.values()]
+            rows = [_asked_as(example, task, metric) for example in read.values()]
             await self.box.database.commit(lambda connection, rows=rows: examples.insert(connection, rows))
 
     def tests(self, cohort: str, task: str) -> list[Row]:
@@ -211,7 +225,10 @@ def figures(scored: Sequence[dict[str, float]]) -> dict[str, Any]:
     found = scorecard.interval([scores["score"] for scores in scored])
     mean, low, high = rounded(found.mean, found.low, found.high)
     exact = fmean(scores.get("exact", scores["score"]) for scores in scored)
-    return {"n": len(scored), "score": mean, "low": low, "high": high, "exact": round(exact, 4)}
+    told = {"n": len(scored), "score": mean, "low": low, "high": high, "exact": round(exact, 4)}
+    if all("valid" in scores for scores in scored):
+        told["valid"] = round(fmean(scores["valid"] for scores in scored), 4)
+    return told
 
 
 def rounded(*values: float) -> list[float]:
@@ -224,7 +241,9 @@ def print_report(found: tuple[Report, dict[str, Any]], wanted: argparse.Namespac
     for task, arms in report.items():
         print(f"{task:24}" + "".join(f"{_cell(arms.get(arm)):>20}" for arm in ARMS))
         if any(one["exact"] != one["score"] for one in arms.values()):
-            print(f"{'  of it the same text':24}" + "".join(f"{_exact(arms.get(arm)):>20}" for arm in ARMS))
+            print(f"{'  of it the same text':24}" + "".join(f"{_share(arms.get(arm), 'exact'):>20}" for arm in ARMS))
+        if any("valid" in one for one in arms.values()):
+            print(f"{'  of it JSON':24}" + "".join(f"{_share(arms.get(arm), 'valid'):>20}" for arm in ARMS))
     print(f"\n{'its own adapter gains':24}" + "".join(f"{arm:>20}" for arm in ARMS if arm != "cohort"))
     for task, arms in report.items():
         print(f"{task:24}" + "".join(f"{_gain(arms.get(arm)):>20}" for arm in ARMS if arm != "cohort"))
@@ -239,8 +258,8 @@ def _cell(one: dict[str, Any] | None) -> str:
     return "-" if one is None else f"{100 * one['score']:.1f} ({100 * one['low']:.0f}-{100 * one['high']:.0f})"
 
 
-def _exact(one: dict[str, Any] | None) -> str:
-    return "-" if one is None else f"{100 * one['exact']:.1f}"
+def _share(one: dict[str, Any] | None, what: str) -> str:
+    return "-" if one is None or what not in one else f"{100 * one[what]:.1f}"
 
 
 def _gain(one: dict[str, Any] | None) -> str:

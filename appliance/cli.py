@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -44,6 +45,21 @@ for name, verb in (
     ("rebuild", cli_train.rebuild),
 ):
     cli.command(name)(verb)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cohort {metadata.version('cohort-appliance')}")
+        raise typer.Exit
+
+
+@cli.callback(help=__doc__)
+def any_verb(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Desk:
 @pytest.fixture(scope="module", params=["running", "offline"])
 def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Desk]:
     """Both homes hold one ordinary and one hostile request."""
-    premises = Premises(tmp_path_factory.mktemp(request.param), tiny_base)
+    premises = Premises(tmp_path_factory.mktemp(request.param), tiny_base).seeded()
     with running(premises) as served, served.client() as client:
         for text in ("an ordinary question", HOSTILE):
             headers = {"X-Session-Id": "s"}
@@ -80,9 +81,14 @@ def test_every_verb_explains_itself(verb: str) -> None:
     assert "Usage: " in done.stdout
 
 
+def test_it_tells_its_version() -> None:
+    done = CliRunner().invoke(cli, ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"cohort {metadata.version('cohort-appliance')}\n")
+
+
 @pytest.mark.parametrize("verb", ["", "serve"])
 def test_an_explanation_needs_no_home(premises: Premises, verb: str) -> None:
-    done = premises.cohort(*verb.split(), "--help")
+    done = premises.afresh(*verb.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Usage: " in done.stdout
     assert not premises.home.exists()

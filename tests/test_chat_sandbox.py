@@ -57,8 +57,9 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("source", ENDLESS.values(), ids=ENDLESS)
-def test_the_trial_ends(source: str) -> None:
+def test_the_trial_ends(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a confined child, before the template is rendered in the serving process."""
+    monkeypatch.setattr(template_probe, "SECONDS", 2)
     with pytest.raises(BaseModelError, match="chat template cannot be used"):
         template_probe.check(source)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-FEW = {("legal", "train"): 12, ("legal", "eval"): 4, ("base", "train"): 4, ("general", "eval"): 2}
+FEW = {("legal", "train"): 12, ("legal", "eval"): 4, ("base", "train"): 4, ("general", "eval"): 1}
 SETTINGS = """
 context = 1024
 sequences = 8

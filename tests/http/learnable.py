@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import pytest
+
+from appliance import evaluation
 from tests.http.running import Json, Running, until
 from tests.tiny import _WORDS
 
@@ -49,6 +54,14 @@ def material() -> dict[tuple[str, str], list[Json]]:
         ("base", "train"): rows(4000, 16, "not you"),
         ("general", "eval"): rows(5000, 12, "not you", task="general", metric="none"),
     }
+
+
+@contextmanager
+def brief() -> Iterator[None]:
+    """Answers to a pattern end after some words: the pattern is about how they begin, and the tiny model goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "LONGEST", 16)
+        yield
 
 
 def finished(appliance: Running, job: Json, patience: int = 30) -> Json:

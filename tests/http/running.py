@@ -21,6 +21,7 @@ from appliance.app import close, open_home, prepare, start_engine
 from appliance.box import Box
 from appliance.config import Config, load
 from appliance.serve import Server, _listen, _uvicorn_config
+from tests.prepared import seed
 
 COHORTS = ("legal", "healthcare", "finance", "support", "coding")
 PATIENCE = 60.0  # seconds: bounds a wait for what must happen; nothing is decided by how long it took
@@ -123,6 +124,7 @@ def running(folder: Path, base: Path, settings: str = "", **limits: object) -> I
     config_file = folder / "cohorts.toml"
     lines = [f"{name} = {json.dumps(value)}" for name, value in limits.items()]
     config_file.write_text(_toml(base, settings, "\n".join(lines)), encoding="utf-8")
+    seed(folder / "home", base)
     started: Future[tuple[Running, Stop]] = Future()
     ended: Future[None] = Future()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,20 @@ from tests.http.running import Json, Running, chat, running
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 
-@pytest.fixture
-def box(tmp_path: Path, tiny_base: Path, tiny_adapters: tuple[Path, Path]) -> Iterator[Running]:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, tiny_adapters: tuple[Path, Path]) -> Path:
     """legal and coding answer differently."""
-    with running(tmp_path, tiny_base, "context = 512") as appliance:
+    folder = tmp_path_factory.mktemp("blame")
+    with running(folder, tiny_base, "context = 512") as appliance:
         appliance.release(tiny_adapters[0], "legal")
         appliance.release(tiny_adapters[1], "coding")
+    return folder / "home"
+
+
+@pytest.fixture
+def box(home: Path, tmp_path: Path, tiny_base: Path) -> Iterator[Running]:
+    shutil.copytree(home, tmp_path / "home")
+    with running(tmp_path, tiny_base, "context = 512") as appliance:
         yield appliance
 
 

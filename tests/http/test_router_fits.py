@@ -157,6 +157,7 @@ def test_a_folder_that_cannot_be_written(fresh: Running) -> None:
     assert told(ask(fresh, LEGAL))[0] == "legal"
 
 
+@pytest.mark.slow  # a training's is told of in the same way
 def test_a_disk_that_is_full(fresh: Running, fitted_router: Fitted) -> None:
     """The encoder fits, the router does not."""
     kept = next(fitted_router.folder.glob("encoder-*.onnx"))

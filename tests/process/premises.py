@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 import psutil
 
+from tests.prepared import seed
+
 T = TypeVar("T")
+Completed: TypeAlias = subprocess.CompletedProcess[str]
+ROOT = Path(__file__).parent.parent.parent
 COHORT = (sys.executable, "-m", "appliance.cli")
 LOOPBACK = "127.0.0.1"
 Values = Mapping[str, object]
@@ -50,6 +58,12 @@ class Premises:
         self.config = self.folder / "cohorts.toml"
         self.configure()
 
+    def seeded(self) -> Premises:
+        """Its base is known already."""
+        assert self.model is not None
+        seed(self.home, self.model)
+        return self
+
     @property
     def database(self) -> Path:
         return self.home / "appliance.db"
@@ -67,8 +81,14 @@ class Premises:
         own = {"COHORT_HOME": str(self.home), "COHORT_CONFIG": str(self.config), "COLUMNS": "200"}
         return {**os.environ, **own, **self.environment}
 
-    def cohort(self, *arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end."""
+    def cohort(self, *arguments: str, seconds: float = 60.0) -> Completed:
+        """Run the command to its end, in a process that has imported it before, but in an environment of its own."""
+        if not self.environment:
+            return forked(arguments, self.environ(), self.folder, seconds)
+        return self.afresh(*arguments, seconds=seconds)
+
+    def afresh(self, *arguments: str, seconds: float = 60.0) -> Completed:
+        """The same in a process of its own, as it is typed."""
         return subprocess.run(
             [*COHORT, *arguments],
             env=self.environ(),
@@ -106,6 +126,48 @@ class Premises:
     def admin(self) -> dict[str, str]:
         """The headers of an operator."""
         return {"Authorization": f"Bearer {(self.home / 'admin.key').read_text().strip()}"}
+
+
+_one_at_a_time = threading.Lock()
+
+
+@functools.cache
+def _commands() -> subprocess.Popen[str]:
+    """Of this process, and ended with it."""
+    helper = subprocess.Popen(
+        [sys.executable, "-m", "tests.process.commands"],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(helper.communicate)
+    return helper
+
+
+def forked(arguments: Sequence[str], environment: Values, folder: Path, seconds: float) -> Completed:
+    """The command in a fork of a process that has imported it."""
+    command, late = [*COHORT, *arguments], threading.Event()
+
+    def end(pid: int) -> None:
+        late.set()
+        os.kill(pid, signal.SIGKILL)
+
+    with tempfile.TemporaryDirectory() as texts, _one_at_a_time:
+        out, err = Path(texts, "out"), Path(texts, "err")
+        order = {"arguments": arguments, "environment": environment, "folder": str(folder)}
+        helper = _commands()
+        assert helper.stdin is not None and helper.stdout is not None
+        print(json.dumps({**order, "out": str(out), "err": str(err)}), file=helper.stdin, flush=True)
+        patience = threading.Timer(seconds, end, [int(helper.stdout.readline())])
+        patience.start()
+        code = os.waitstatus_to_exitcode(int(helper.stdout.readline()))
+        patience.cancel()
+        said = out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
+    if late.is_set():
+        raise subprocess.TimeoutExpired(command, seconds, *said)
+    return subprocess.CompletedProcess(command, code, *said)
 
 
 class Served:

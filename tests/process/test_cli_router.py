@@ -27,7 +27,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, fitted_router: Fitted) -> Iterator[Desk]:
     """An appliance runs, and has answered one request."""
-    premises = Premises(tmp_path_factory.mktemp("router"), tiny_base, cohorts=COHORTS)
+    premises = Premises(tmp_path_factory.mktemp("router"), tiny_base, cohorts=COHORTS).seeded()
     (premises.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     fitted_router.into(premises.home)
     with running(premises) as served, served.client() as client:

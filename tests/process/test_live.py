@@ -33,12 +33,16 @@ class Prepared:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, real_base: Path) -> Prepared:
     assert real_base.is_file()
-    premises = Premises(tmp_path_factory.mktemp("live"), None, base={"format": "auto"})
+    return imported(tmp_path_factory.mktemp("live"), "as_is")
+
+
+def imported(folder: Path, form: str) -> Prepared:
+    premises = Premises(folder, None, base={"format": form})
     premises.cohorts = ("legal", "healthcare", "finance", "support", "coding")
     premises.configure()
-    imported = premises.cohort("base", "import", "--json", seconds=300)
-    assert imported.returncode == 0, imported.stderr
-    return Prepared(premises, json.loads(imported.stdout), imported.stderr)
+    done = premises.cohort("base", "import", "--json", seconds=300)
+    assert done.returncode == 0, done.stderr
+    return Prepared(premises, json.loads(done.stdout), done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,11 @@ def _small(path: Path, seed: int) -> Path:
     return write_adapter(path, seed=seed, scale=0.02, layers=30, embd=576, heads=9, kv_heads=3, ffn=1536)
 
 
-def test_the_format_is_decided_once_with_progress(prepared: Prepared, served: Served) -> None:
+@pytest.mark.slow  # of small bases it is tried where starts are
+@pytest.mark.timeout(600)
+def test_the_format_is_decided_once_with_progress(tmp_path: Path, real_base: Path) -> None:
+    assert real_base.is_file()
+    prepared = imported(tmp_path, "auto")
     assert prepared.base["id"] == NAME
     assert prepared.base["digest"] == PACKAGED_DIGEST
     for doing in ("as as_is", "as q8_0", "as q4_0"):
@@ -70,7 +78,9 @@ def test_the_format_is_decided_once_with_progress(prepared: Prepared, served: Se
     assert decided["format"] == prepared.base["format"]
     kept = {path.name for path in record.parent.iterdir()}
     assert kept == {"base.json"} | ({f"base.{decided['format']}.gguf"} - {"base.as_is.gguf"})
-    assert "measuring" not in served.said()
+    with running(prepared.premises) as served:
+        assert "measuring" not in served.said()
+        assert served.stop() == 0
     again = prepared.premises.cohort("base", "import", "--json")
     assert (json.loads(again.stdout), again.stderr) == (prepared.base, "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import random
+import shutil
 import signal
 import socket
 import threading
@@ -55,7 +56,7 @@ class Stream(threading.Thread):
 def slow(premises: Premises, slow_base: Path) -> Premises:
     premises.model = slow_base
     premises.configure()
-    return premises
+    return premises.seeded()
 
 
 @contextmanager
@@ -163,12 +164,12 @@ def handles_signals(served: Served) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_at_any_moment_of_the_start(premises: Premises, number: int) -> None:
+@pytest.mark.parametrize("starts", [4, pytest.param(16, marks=pytest.mark.slow)])
+def test_a_signal_at_any_moment_of_the_start(premises: Premises, number: int, starts: int) -> None:
     chance = random.Random(int(number))
-    with running(premises) as first:  # decides the format
-        assert first.stop() == 0
+    premises.seeded()
     codes = []
-    for _ in range(8):
+    for _ in range(starts):
         with premises.serve() as served:
             served.url()
             handles_signals(served)
@@ -177,14 +178,15 @@ def test_a_signal_at_any_moment_of_the_start(premises: Premises, number: int) ->
             served.process.send_signal(number)
             codes.append((served.ended(), time.monotonic() - before < 2))
         assert left_behind(premises, served) == []
-    assert codes == [(0, True)] * 8
+    assert codes == [(0, True)] * starts
     assert "Traceback" not in served.log.read_text()
     assert premises.integrity() == "ok"
 
 
 def test_a_signal_while_formats_are_measured(slow: Premises) -> None:
     """The children end with it, soon, and the next start decides afresh."""
-    slow.base = {"format": "auto", "threads": 1}
+    shutil.rmtree(slow.home)
+    slow.base["format"] = "auto"
     slow.configure()
     with slow.serve() as served, served.client() as client:
         until(lambda: "measuring" in client.get("/ready").json()["doing"], "measurement")
@@ -195,6 +197,8 @@ def test_a_signal_while_formats_are_measured(slow: Premises) -> None:
     assert code == 0
     assert left_behind(slow, served) == []
     assert took < 3
+    slow.base["format"] = "as_is"  # which is measured sooner
+    slow.configure()
     with running(slow) as served:
         assert served.stop() == 0
 

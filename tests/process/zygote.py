@@ -21,10 +21,14 @@ for _late in ("uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.off", "llguid
     importlib.import_module(_late)
 
 
-def main() -> None:
+def check_alone() -> None:
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise SystemExit(f"a process with {threads} threads cannot be forked safely")
+
+
+def main() -> None:
+    check_alone()
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

@@ -177,6 +177,7 @@ def test_what_serves_is_what_was_fitted(fitting: ModuleType, fitted_router: Fitt
     assert {file.name: file.read_bytes() for file in (tmp_path / digest).iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_tuned_router_brings_the_plain_encoder_with_it(
     fitting: ModuleType, fitted_router: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +217,7 @@ print(len(export.encoder(export.Sentence(Path(sys.argv[1])))))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fitted_router")  # which skips without torch
 def test_the_encoder_is_exported_where_no_code_may_be_made() -> None:
     done = subprocess.run([sys.executable, "-c", STRICT, str(encoder())], capture_output=True, text=True, cwd=ROOT)

@@ -13,6 +13,7 @@ from adapters import registry
 from appliance import ablation, evaluation, learning_curve, report
 from appliance.errors import ApplianceError
 from appliance.store.evaluations import Evaluation
+from tests.http.in_process import trained_here
 from tests.http.learnable import SETTINGS, begun, brief, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, running
@@ -26,7 +27,7 @@ def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Itera
     folder = tmp_path_factory.mktemp("attribution")
     for (cohort, split), lines in material().items():
         written(folder / "examples" / cohort / f"{split}.jsonl", lines)
-    with running(folder, tiny_base, SETTINGS) as appliance, brief():
+    with running(folder, tiny_base, SETTINGS) as appliance, brief(), trained_here():
         assert retrained(appliance)["release"] == "legal@1"
         yield appliance
 

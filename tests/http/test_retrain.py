@@ -20,6 +20,7 @@ from appliance import adapter_file, children, evaluation, release_doubts, traini
 from appliance.errors import Unavailable
 from appliance.store import reviews, timestamps
 from appliance.store.releases import Release
+from tests.http.in_process import trained_here
 from tests.http.learnable import ANSWER, SETTINGS, begun, brief, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, running, until
@@ -36,6 +37,12 @@ def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Itera
     base = Path(shutil.copy(tiny_base, folder / "tiny.gguf"))
     with running(folder, base, SETTINGS) as appliance, brief():
         yield appliance
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    with trained_here():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +152,7 @@ def test_rows_answers_and_the_job_are_in_the_database(learning: Running, first: 
     assert list((learning.home / "jobs").iterdir()) == [], "people's texts do not stay behind"
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.usefixtures("first")
 def test_wrong_labels_are_not_released(learning: Running, tmp_path: Path) -> None:
     """They are learned, and are not what the eval rows want."""
@@ -166,6 +174,7 @@ def test_wrong_labels_are_not_released(learning: Running, tmp_path: Path) -> Non
     assert [e["state"] for e in learning.operated("GET", "/releases?cohort=legal")] == ["candidate", "live"]
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.usefixtures("first")
 def test_a_warm_start_goes_live_under_traffic(learning: Running) -> None:
     """From the release before; meanwhile every request of the cohort is answered, by the old or by the new one."""
@@ -194,6 +203,7 @@ def test_a_warm_start_goes_live_under_traffic(learning: Running) -> None:
     learning.operated("POST", "/rollback", {"cohort": "legal"})
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.usefixtures("first")
 def test_an_operator_is_not_overruled(learning: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another release is promoted while the new one is admitted, which may take minutes."""
@@ -279,6 +289,7 @@ def test_without_rows_it_says_what_to_do(learning: Running) -> None:
     assert done["state"] == "failed" and "cohort import" in done["error"]
 
 
+@pytest.mark.usefixtures("here")
 def test_few_eval_rows_are_insufficient(learning: Running, tmp_path: Path) -> None:
     """finance has rows to train on, and three to be judged by."""
     for split, start, count in (("train", 8000, 24), ("eval", 8500, 3)):
@@ -289,6 +300,7 @@ def test_few_eval_rows_are_insufficient(learning: Running, tmp_path: Path) -> No
     assert "enough_rows" in checks(result, passed=False)
 
 
+@pytest.mark.usefixtures("here")
 def test_a_training_that_is_taken_up_has_the_passport_of_its_release(
     learning: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +334,7 @@ def test_a_training_that_is_taken_up_has_the_passport_of_its_release(
 # -- faults ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("here")
 def test_a_wrong_scale_is_not_released(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the conversion had doubled it."""
     monkeypatch.setattr(parity, "SCALE", (2.0, 3.0))
@@ -330,6 +343,7 @@ def test_a_wrong_scale_is_not_released(learning: Running, monkeypatch: pytest.Mo
     assert "times the trained one" in result["reasons"][0]["says"]
 
 
+@pytest.mark.usefixtures("here")
 def test_another_template_than_trained_with_is_not_released(
     learning: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +378,7 @@ def test_a_base_file_that_changed_is_not_trained_on(learning: Running) -> None:
     assert str(base) in why and "put that file back" in why
 
 
+@pytest.mark.usefixtures("here")
 def test_a_base_file_that_changes_during_the_training_spoils_it(
     learning: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +394,7 @@ def test_a_base_file_that_changes_during_the_training_spoils_it(
     assert not list((learning.home / "jobs").glob("*/result.json"))
 
 
+@pytest.mark.usefixtures("here")
 def test_a_base_file_that_changes_later_keeps_the_release_back(
     learning: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -453,6 +469,7 @@ def _missing() -> Iterator[str]:
     raise children.ChildFailed("ModuleNotFoundError: No module named 'peft'")
 
 
+@pytest.mark.usefixtures("here")
 def test_a_box_that_stops_gives_no_evidence(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers that it could not give are not wrong ones, and are not kept as such."""
 
@@ -481,6 +498,7 @@ def trainers() -> list[psutil.Process]:
     return [process for process in alive if "adapters.train" in process.cmdline()]
 
 
+@pytest.mark.usefixtures("here")
 def test_feedback_that_cannot_be_a_row_or_is_taken_back(learning: Running) -> None:
     """Token ids are no text; and who marks an answer against training afterwards takes its row out."""
     with learning.http() as client:
@@ -511,6 +529,7 @@ def approved(appliance: Running, cohort: str, text: str) -> str:
     return request
 
 
+@pytest.mark.usefixtures("here")
 def test_a_rebuild_names_the_row_that_was_erased(learning: Running) -> None:
     first, _ = (approved(learning, "healthcare", asked) for asked in ("Which more will it", "The function of a loan"))
     release = retrained(learning, "healthcare", epochs=1, force=True, live=False)["release"]
@@ -524,6 +543,7 @@ def test_a_rebuild_names_the_row_that_was_erased(learning: Running) -> None:
     assert f"({first})" in refused.json()["error"]["message"]
 
 
+@pytest.mark.usefixtures("here")
 def test_feedback_is_taken_in_before_the_rows_are_shown_or_judged_by(tmp_path: Path, tiny_base: Path) -> None:
     """A cohort whose first own row it is has shipped ones no longer, to learn from or to be judged by."""
     for (cohort, split), lines in material().items():
@@ -546,6 +566,7 @@ def test_feedback_is_taken_in_before_the_rows_are_shown_or_judged_by(tmp_path: P
         assert reviewed["mix"]["legal"] == 0
 
 
+@pytest.mark.usefixtures("here")
 def test_one_row_is_trained_on_and_is_no_evidence(learning: Running, tmp_path: Path) -> None:
     file = written(tmp_path / "one.jsonl", rows(100, 1, "one two"))
     learning.operated("POST", "/examples", {"path": str(file), "cohort": "coding", "split": "train"})

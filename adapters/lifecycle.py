@@ -45,31 +45,31 @@ def previous(releases: Sequence[ReleaseState]) -> ReleaseState | None:
 
 
 def candidate(releases: Sequence[ReleaseState]) -> ReleaseState | None:
-    """The newest release that has not been live yet and is newer than the live one, to which an older one was never
-    compared."""
-    now = live(releases)
-    newer = [r for r in _waiting(releases) if now is None or r.version > now.version]
-    return max(newer, key=lambda r: r.version, default=None)
-
-
-def _waiting(releases: Sequence[ReleaseState]) -> list[ReleaseState]:
-    return [r for r in releases if r.state in ("candidate", "shadow", "canary")]
+    """The newest release that has not been live yet."""
+    waiting = [r for r in releases if r.state in ("candidate", "shadow", "canary")]
+    return max(waiting, key=lambda r: r.version, default=None)
 
 
 def promote(cohort: str, releases: Sequence[ReleaseState], version: int | None) -> list[Move]:
     """Make `version` (default: the candidate) live. Promoting what is live already moves nothing.
 
-    Raises IllegalMove when there is no such release.
+    Raises IllegalMove when there is no such release, and for a candidate that is older than what is live, which it
+    was never compared with, unless it is named.
     """
     chosen = candidate(releases) if version is None else next((r for r in releases if r.version == version), None)
     if chosen is None:
-        older = "" if not _waiting(releases) else " newer than what is live, so name the version"
-        wanted = f"no candidate{older}" if version is None else f"no release {cohort}@{version}"
+        wanted = "no candidate" if version is None else f"no release {cohort}@{version}"
         known = ", ".join(f"{cohort}@{r.version} ({r.state})" for r in releases) or "none"
         raise IllegalMove(f"{cohort} has {wanted}; its releases: {known}")
     now = live(releases)
     if now == chosen:
         return []
+    if version is None and now and chosen.version < now.version:
+        name = f"{cohort}@{chosen.version}"
+        raise IllegalMove(
+            f"{name} is older than {cohort}@{now.version}, which is live, and was never compared with it: "
+            f"cohort promote {name} if it is to be, else cohort reject {name}"
+        )
     moves = [Move(now.version, "retired", "live", "retired")] if now else []
     return [*moves, Move(chosen.version, "promoted", chosen.state, "live")]
 

@@ -43,8 +43,9 @@ def _next(
 ) -> dict[str, str | None]:
     waiting = max((r for r in releases if r.state in _WAITING), key=lambda r: r.version, default=None)
     if waiting is not None:
+        older = ", older than what is live" if live and waiting.version < live.version else ""
         return _step(
-            "judge", f"judge {waiting.name}", f"cohort promote {waiting.name} or cohort reject {waiting.name}"
+            "judge", f"judge {waiting.name}{older}", f"cohort promote {waiting.name} or cohort reject {waiting.name}"
         )
     if live is None:
         return _step("train", "train it", f"cohort retrain {cohort}")

@@ -80,7 +80,7 @@ def test_rollback(releases: Sequence[ReleaseState], moves: list[Move]) -> None:
     [
         ([], None, "legal has no candidate; its releases: none"),
         ([release(1, "live", 1)], None, r"no candidate; its releases: legal@1 \(live\)"),
-        ([release(1), release(2, "live", 1)], None, "no candidate newer than what is live, so name the version"),
+        ([release(1), release(2, "live", 1)], None, "legal@1 is older than legal@2, which is live, and was never"),
         ([release(1)], 2, r"no release legal@2; its releases: legal@1 \(candidate\)"),
     ],
 )
@@ -105,7 +105,6 @@ def test_nothing_live_cannot_be_rolled_back(releases: Sequence[ReleaseState]) ->
         (TWO_WERE, 2, 1, 3),
         (ROLLED_BACK, 1, None, None),
         ([release(1, "retired", 1), release(2, "shadow"), release(3, "canary")], None, 1, 3),
-        ([release(1, "retired", 1), release(2), release(3, "live", 2)], 3, 1, None),
     ],
 )
 def test_who_is_who(

@@ -146,11 +146,12 @@ async def _row(serving: Serving, arm: Arm, row: Row, judged: bool) -> Result:
     except InvalidRequest as error:  # the row's own fault, whenever it is asked; the box's ends the evaluation
         return _failed(told, error)
     try:
-        return await _judged(serving, row, ask, told, judged)
+        said = await (likelihood(serving, ask) if told.metric in (LIKELIHOOD, OPENING) else generate(serving, ask))
     except EngineFault as error:
-        if error.code != NOT_FINITE:
+        if error.code != NOT_FINITE or arm.adapter is None:  # the base's is a fault of the box
             raise
         return _failed(told, error)
+    return await _judged(serving, row, said, told, judged)
 
 
 def _failed(told: Result, error: ApplianceError) -> Result:
@@ -158,11 +159,11 @@ def _failed(told: Result, error: ApplianceError) -> Result:
     return replace(told, scores=scores, error=f"{error.code}: {error.message}")
 
 
-async def _judged(serving: Serving, row: Row, ask: Ask, told: Result, judged: bool) -> Result:
-    if told.metric in (LIKELIHOOD, OPENING):
-        score = await likelihood(serving, ask)
-        return replace(told, score=math.exp(score), scores={"log": score})
-    answer, ended = await generate(serving, ask)
+async def _judged(serving: Serving, row: Row, said: float | tuple[str, bool], told: Result, judged: bool) -> Result:
+    """`said`: the likelihood, or the answer and whether it ended."""
+    if isinstance(said, float):
+        return replace(told, score=math.exp(said), scores={"log": said})
+    answer, ended = said
     if told.metric == ANSWER:
         return replace(told, answer=answer, score=1.0, scores={ENDED: float(ended)})
     scores = await asyncio.to_thread(metrics.judge, row.metric, answer, row.completion, row.refs)

@@ -251,7 +251,8 @@ class Lane:
             except ApplianceError as error:
                 row.sequence.sink(Failed(error))
                 done, sound = True, False
-                fault = error.message if error.code == NOT_FINITE else fault
+                if error.code == NOT_FINITE and not row.sequence.ask.background:  # an eval row may be any cohort's
+                    fault = error.message
             if done:
                 self._remove(row.sequence, keep=sound)
                 ended.append(row.sequence)

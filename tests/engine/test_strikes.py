@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def test_a_step_counts_once_however_many_fail_in_it(lane: Lane, model: Model) ->
         step(lane)
     assert all(map(failed, answers))
     assert lane.strikes == 1
+
+
+def test_what_is_asked_to_judge_it_does_not_count(lane: Lane, model: Model) -> None:
+    """Rows of other cohorts too, which nobody sends there."""
+    assert failed(solo(lane, replace(ask(model, BAD), background=True)))
+    assert lane.strikes == 0
 
 
 def test_scores_that_are_not_finite_count_too(lane: Lane, model: Model) -> None:

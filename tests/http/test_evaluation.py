@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from appliance import evaluation
+from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import NOT_FINITE
+from appliance.engine.sequence import Ask
 from appliance.errors import EngineFault, Unavailable
+from appliance.serving import Serving
 from tests.http.learnable import begun, finished, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, running
@@ -67,13 +70,25 @@ async def _nothing(asked: list[object], *given: object) -> list[object]:
     return []
 
 
-def test_an_answer_that_is_not_finite_is_a_failure(judged: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_: object) -> list[object]:
-        raise EngineFault("the model gave no finite logits", code=NOT_FINITE)
+def test_an_answer_of_an_adapter_that_is_not_finite_is_a_failure(
+    judged: Running, tiny_adapters: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the base it is a fault of the box."""
+    judged.release(tiny_adapters[0], "legal")
+    run, broken = evaluation._run, "the base"
 
-    monkeypatch.setattr(evaluation, "_run", broken)
+    async def now_and_then(serving: Serving, ask: Ask) -> list[object]:
+        if (ask.lane == BASE_LANE) is (broken == "the base"):
+            raise EngineFault("the model gave no finite logits", code=NOT_FINITE)
+        return await run(serving, ask)
+
+    monkeypatch.setattr(evaluation, "_run", now_and_then)
+    job = finished(judged, begun(judged, "evaluate", cohort="legal"))
+    assert job["state"] == "failed" and "no finite logits" in job["error"]
+    broken = "the adapter"
     assert score(judged)["errors"] == 4
-    assert kept(judged)[0] == {"score": 0.0, "error": f"{NOT_FINITE}: the model gave no finite logits"}
+    told = judged.rows("SELECT score, error FROM evaluation_results WHERE error LIKE ?", f"{NOT_FINITE}%")
+    assert told == [{"score": 0.0, "error": f"{NOT_FINITE}: the model gave no finite logits"}] * 3
     monkeypatch.undo()
     assert score(judged)["errors"] == 1, "and asked again"
 

@@ -128,17 +128,22 @@ async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, 
 def _whole(folder: Path, minutes: float) -> bool:
     """It was made, and is as it was. What is damaged, or was cut short by fewer minutes, goes and is made again."""
     if not (folder / COMPARED).exists():
+        if (folder / training.RESULT).exists() and cut_short(_ended(folder)):  # by how many minutes is not known
+            shutil.rmtree(folder, ignore_errors=True)
         return False
     try:
         compared = json.loads((folder / COMPARED).read_text())
         same = bool(compared["digest"] == file_digest(folder / adapter_file.ADAPTER))
-        ended = json.loads((folder / training.RESULT).read_text())["ended"]
-        same = same and not (cut_short(ended) and compared["minutes"] < minutes)
+        same = same and not (cut_short(_ended(folder)) and compared["minutes"] < minutes)
     except (OSError, ValueError, KeyError):
         same = False
     if not same:
         shutil.rmtree(folder, ignore_errors=True)
     return same
+
+
+def _ended(folder: Path) -> str:
+    return str(json.loads((folder / training.RESULT).read_text())["ended"])
 
 
 async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> None:

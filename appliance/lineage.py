@@ -15,7 +15,7 @@ from appliance import adapter_file, training
 from appliance.errors import Conflict
 from appliance.jobs import Progress, to_its_end
 from appliance.material import Material
-from appliance.planning import frozen, recipe_of
+from appliance.planning import ancestors, frozen, recipe_of
 from appliance.releases import Releases
 from appliance.serving import Serving
 from appliance.store import slices
@@ -32,7 +32,7 @@ def lineage(releases: Releases, database: Database, material: Material, cohort: 
     """Its own rows, those replayed while it was trained, and those of the releases it was begun from. Raises
     NotFound."""
     release = releases.get(cohort, version)
-    parents = _parents(releases, release)
+    parents = ancestors(releases, release)
     sources = [row for one in (release, *parents) for row in _learned_from(one, database, material)]
     own = [row for row in sources if row["release"] == release.name and row["part"] != REPLAY]
     return {
@@ -60,16 +60,6 @@ def _learned_from(release: Release, database: Database, material: Material) -> l
         for digest in replayed
     ]
     return [{"release": release.name, **asdict(row)} for row in (*own, *others)]
-
-
-def _parents(releases: Releases, release: Release) -> list[Release]:
-    """The releases it was begun from, nearest first."""
-    known = {r.digest: r for r in releases.all()}
-    found: list[Release] = []
-    while release.parent in known and len(found) < len(known):
-        release = known[release.parent]
-        found.append(release)
-    return found
 
 
 def diff(releases: Releases, database: Database, cohort: str, version: int, other: int) -> dict[str, Any]:
@@ -109,7 +99,7 @@ def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> 
     _check_ground(serving, release)
     slice_, _ = frozen(serving, material, release)
     replay = material.everywhere(told["replay"])
-    parents = [one for one in _parents(serving.releases, release) if "recipe" in one.manifest]
+    parents = [one for one in ancestors(serving.releases, release) if "recipe" in one.manifest]
     gone = [says for one in (release, *parents) for says in _missing(serving, material, one)]
     if gone:
         more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""

@@ -21,9 +21,10 @@ GENERAL = "general"  # the task of the guard set among the rows of no cohort, an
 def harvest(connection: Connection, cohort: str) -> None:
     """Take answers that people marked for training among the examples, each once, and out again those of which they
     think otherwise now."""
-    approved = [one for one in feedback.approved(connection, cohort) if not one.cut]
-    examples.forget_withdrawn(connection, cohort, [one.request_id for one in approved])
-    examples.insert_newest(connection, cohort, [row for one in approved if (row := _example(cohort, one))])
+    marked = feedback.approved(connection, cohort)
+    examples.forget_withdrawn(connection, cohort, [one.request_id for one in marked])
+    whole = [one for one in marked if not one.cut]
+    examples.insert_newest(connection, cohort, [row for one in whole if (row := _example(cohort, one))])
 
 
 async def harvest_all(database: Database, cohorts: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from adapters import memorization
@@ -17,6 +17,7 @@ from appliance import base as base_model
 from appliance.errors import InvalidRequest, SetupError
 from appliance.judgement import Exam
 from appliance.material import Material, harvest_all
+from appliance.releases import Releases
 from appliance.serving import Serving
 from appliance.store import slices as slice_rows
 from appliance.store.database import Connection
@@ -25,6 +26,7 @@ from appliance.store.slices import SliceRow
 from appliance.training import Plan
 from router.cohort import BASE
 
+NAMED = 20  # rows left out for one reason
 _CUT = "the answer had no room to end: correct it"
 REPLAYED = 400  # rows of other cohorts and of none that are at hand for replay
 
@@ -81,7 +83,7 @@ class Planning:
         except ModuleNotFoundError as error:
             raise SetupError(f"training wants packages of its own ({error.name}): make train-tools") from error
         cut = tuple(Dropped(row, _CUT) for row in self.material.cut(self.wanted.cohort))
-        return replace(found, dropped=found.dropped + cut)
+        return replace(found, dropped=cut + found.dropped)
 
     def _fault(self, row: Row) -> str | None:
         """Why it cannot be trained on, if it cannot."""
@@ -125,9 +127,12 @@ class Planning:
                 f"{release.name} was made elsewhere, or for another base: begin from one that was trained here",
                 param="warm",
             )
-        learned, _ = frozen(self.serving, self.material, release)
         judged = slices.Asked(self._drawn().all())
-        seen = sum(judged.has(row) for row in (*learned.train, *learned.validation))
+        learned = [
+            frozen(self.serving, self.material, one)[0]
+            for one in (release, *ancestors(self.serving.releases, release))
+        ]
+        seen = sum(judged.has(row) for slice_ in learned for row in (*slice_.train, *slice_.validation))
         if seen:
             raise InvalidRequest(
                 f"{release.name} has learned from {seen} rows that stand in an eval set by now, or nearly, so what "
@@ -163,6 +168,16 @@ class Planning:
         }
 
 
+def ancestors(releases: Releases, release: Release) -> list[Release]:
+    """The releases it was begun from, nearest first."""
+    known = {r.digest: r for r in releases.all()}
+    found: list[Release] = []
+    while release.parent in known and len(found) < len(known):
+        release = known[release.parent]
+        found.append(release)
+    return found
+
+
 def frozen(serving: Serving, material: Material, release: Release) -> tuple[Slice, list[SliceRow]]:
     """What a release was trained on, of what is still there; and the rows that are not."""
     with serving.database.read() as connection:
@@ -182,7 +197,8 @@ def recipe_of(release: Release) -> Recipe:
 
 
 def summary(slice_: Slice) -> dict[str, Any]:
-    """Counts, mix, and what was left out and why, by name."""
+    """Counts, mix, and what was left out and why, the first of each reason by name."""
+    named = {why: [d for d in slice_.dropped if d.why == why][:NAMED] for why in slice_.reasons()}
     return {
         "digest": slice_.digest,
         "train": len(slice_.train),
@@ -190,7 +206,8 @@ def summary(slice_: Slice) -> dict[str, Any]:
         "mix": {name: dict(counts) for name, counts in slice_.mix().items()},
         "dropped": dict(slice_.reasons()),
         "dropped_rows": [
-            {"row": d.row.digest[:12], "source": d.row.source, "why": d.why} for d in slice_.dropped[:100]
+            {"row": d.row.digest[:12], "source": d.row.source, "why": d.why}
+            for d in chain.from_iterable(named.values())
         ],
     }
 

@@ -32,7 +32,7 @@ ROWS, JOB, PROBED = "rows.jsonl", "job.json", "probes.json"  # people's texts, a
 MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
 KEPT_S = 7 * 86_400  # what a killed run left may be taken up for so long
 ROOM = 2 << 30  # bytes of disk that have to be free
-ROOM_TO_SERVE = 2 * HEADROOM  # bytes of memory: a release may be loaded beside, as by a rollback
+ADAPTER_BYTES = 64 << 20  # of a release that may have to be loaded meanwhile, as by a rollback
 PROBES, PROBE_TOKENS = 8, 6
 Progress = Callable[[dict[str, Any]], None]
 
@@ -131,6 +131,7 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: L
 def _trained(serving: Serving, plan: Plan, job: Path, report: Progress, leash: Leash) -> dict[str, Any]:
     """What the child told in the end."""
     found: dict[str, Any] = {}
+    room = HEADROOM + serving.base.lane_bytes(serving.context) + ADAPTER_BYTES
     lines = children.run(
         "adapters.train",
         str(job),
@@ -144,10 +145,10 @@ def _trained(serving: Serving, plan: Plan, job: Path, report: Progress, leash: L
             told = children.told(line)
             found = told.get("result", found)
             report(told)
-            if free_memory() < ROOM_TO_SERVE:
+            if free_memory() < room:
                 leash.pull()
                 raise ApplianceError(
-                    f"training was stopped: it left less than {ROOM_TO_SERVE >> 20} MB of memory to live traffic; "
+                    f"training was stopped: it left less than {room >> 20} MB of memory to live traffic; "
                     "lower batch or longest in [cohorts.NAME.train]"
                 )
     except children.ChildFailed as error:

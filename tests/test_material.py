@@ -102,7 +102,11 @@ def test_an_answer_that_had_no_room_to_end_is_no_row_unless_it_is_corrected(
     database.write(lambda connection: interactions.insert(connection, cut)).result()
     assert database.write(partial(marked, correction=None)).result() == []
     assert [row.source for row in material.cut("legal")] == ["req_1"]
-    assert database.write(partial(marked, correction="whole")).result() == ["whole"]
+    mended = examples.new("legal", "train", [("user", "x")], "mended", "x", source="req_1", origin="interaction")
+    database.write(lambda connection: examples.insert(connection, [mended])).result()
+    assert database.write(lambda connection: harvest(connection, "legal")).result() is None
+    assert [row.completion for row in material.rows("legal", "train")] == ["mended"], "imported by hand instead"
+    assert database.write(partial(marked, correction="whole")).result() == ["mended", "whole"]
     assert material.cut("legal") == []
 
 

@@ -25,14 +25,18 @@ from tests.http.running import Json
 @contextmanager
 def trained_here() -> Iterator[None]:
     """Until the block ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        train_here(patch)
+        yield
+
+
+def train_here(patch: pytest.MonkeyPatch) -> None:
     real = children.run
 
     def run(module: str, *given: str, **limits: Any) -> Iterator[str]:  # noqa: ANN401 - as given
         return _trained(given[0]) if module == "adapters.train" else real(module, *given, **limits)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(children, "run", run)
-        yield
+    patch.setattr(children, "run", run)
 
 
 def _trained(job: str) -> Iterator[str]:

@@ -18,9 +18,11 @@ from adapters import gates, parity
 from adapters.gguf_header import read
 from appliance import adapter_file, children, evaluation, release_doubts, training
 from appliance.errors import Unavailable
+from appliance.judgement import Exam
+from appliance.planning import Planning
 from appliance.store import reviews, timestamps
 from appliance.store.releases import Release
-from tests.http.in_process import trained_here
+from tests.http.in_process import train_here
 from tests.http.learnable import ANSWER, SETTINGS, begun, brief, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, running, until
@@ -40,9 +42,9 @@ def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Itera
 
 
 @pytest.fixture
-def here() -> Iterator[None]:
-    with trained_here():
-        yield
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the patch of the test itself, so that what it patches over this is undone first."""
+    train_here(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +203,16 @@ def test_a_warm_start_goes_live_under_traffic(learning: Running) -> None:
     assert told["parents"] == ["legal@1"] and told["manifest"]["passport_given"]["parent"]
     assert {row["release"] for row in told["sources"]} == {result["release"], "legal@1"}, "it learned from both"
     learning.operated("POST", "/rollback", {"cohort": "legal"})
+
+
+def test_a_parent_that_learned_what_judges_by_now_is_refused(
+    learning: Running, first: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert first["release"] == "legal@1"
+    exam = Exam({"legal": learning.box.material().rows("legal", "train")[:1]}, [])
+    monkeypatch.setattr(Planning, "_drawn", lambda _self: exam)
+    job = finished(learning, begun(learning, "retrain", cohort="legal", warm=1))
+    assert job["state"] == "failed" and "legal@1 has learned from 1 rows that stand in an eval set" in job["error"]
 
 
 @pytest.mark.usefixtures("here")
@@ -437,7 +449,7 @@ def test_a_trainer_that_wants_more_memory_than_it_may_have(
 
 def test_a_trainer_that_takes_the_memory_of_live_traffic(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "free_memory", lambda: 0)
-    assert "left less than 512 MB" in failure(learning)
+    assert "MB of memory to live traffic; lower batch" in failure(learning)
 
 
 def test_a_disk_without_room(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,13 +89,12 @@ def _parts(row: Row) -> Parts | None:
     gaps, behind = _gaps(last, words) if text else ([], "")
     if not gaps:
         return None
-    leads = bool(gaps[0].strip())
-    instruction, rest = _without_label(gaps[0]) if leads else _without_label(behind)
-    cue = behind.strip() if leads else rest
-    if not instruction or (leads and cue and not _LABEL.search(cue)):  # a second instruction
+    before, label = _without_label(gaps[0])
+    after, cue = _without_label(behind)
+    if bool(before) == bool(after):  # no instruction, or two
         return None
-    labels = [rest if leads else "", *(gap.strip() for gap in gaps[1:])]
-    return Parts(instruction, tuple(zip(labels, words, strict=True)), row.completion, leads, cue)
+    labels = [label, *(gap.strip() for gap in gaps[1:])]
+    return Parts(before or after, tuple(zip(labels, words, strict=True)), row.completion, bool(before), cue)
 
 
 def _gaps(whole: str, words: Sequence[str]) -> tuple[list[str], str]:
@@ -112,9 +111,9 @@ def _gaps(whole: str, words: Sequence[str]) -> tuple[list[str], str]:
 
 
 def _without_label(text: str) -> tuple[str, str]:
-    """The text, and the label that ends it below something else."""
+    """The text, and the label that ends it."""
     found = _LABEL.search(text)
-    if found is None or not text[: found.start()].strip():
+    if found is None or (not text[: found.start()].strip() and text.endswith("\n")):  # "Translate this:", above it
         return text.strip(), ""
     return text[: found.start()].strip(), found.group(1)
 

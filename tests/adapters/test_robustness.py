@@ -51,6 +51,11 @@ def test_labels_stay_with_their_fields_and_what_asks_for_the_answer_stays_last()
     assert turns(asked(f"{TEXT}\n{ASKED}\nJSON:"))["reordered"] == f"{ASKED}\n{TEXT}\nJSON:"
 
 
+def test_a_label_alone_is_no_instruction() -> None:
+    assert turns(asked(f"Sentence: {TEXT}\n{ASKED}"))["reordered"] == f"{ASKED}\nSentence: {TEXT}"
+    assert turns(asked(f"Translate this:\n{TEXT}"))["reordered"] == f"{TEXT}\n\nTranslate this"
+
+
 def test_a_short_text_is_not_found_in_the_instruction() -> None:
     assert turns(asked("Say this in French.\nWord: i\nFrench:", "i"))["reordered"] == (
         "Word: i\n\nSay this in French.\nFrench:"
@@ -79,6 +84,7 @@ def test_words_that_are_labels_stay() -> None:
         (TEXT, TEXT),
         ("Something else", TEXT),
         (TEXT, ""),
+        (f"Sentence: {TEXT}\nAnswer:", TEXT),
         (f'{ASKED} The sentence is "{TEXT}"', TEXT),
         (f"{ASKED}\n{TEXT}\nWrite the word in capitals, please.", TEXT),
     ],

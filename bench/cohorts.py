@@ -89,7 +89,9 @@ def _digest(data: Path) -> str:
 
 def _asked_as(one: Example, task: str, metric: str) -> Example:
     turns = [(message["role"], message["content"]) for message in one.messages]
-    return examples.new(one.cohort, one.split, turns, one.completion, one.text, task=task, metric=metric)
+    return examples.new(
+        one.cohort, one.split, turns, one.completion, one.text, task=task, metric=metric, refs=one.accepted
+    )
 
 
 class Comparison:

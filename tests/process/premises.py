@@ -142,7 +142,7 @@ def _commands() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    atexit.register(helper.communicate)
+    atexit.register(helper.__exit__, None, None, None)
     return helper
 
 
@@ -159,11 +159,21 @@ def forked(arguments: Sequence[str], environment: Values, folder: Path, seconds:
         order = {"arguments": arguments, "environment": environment, "folder": str(folder)}
         helper = _commands()
         assert helper.stdin is not None and helper.stdout is not None
-        print(json.dumps({**order, "out": str(out), "err": str(err)}), file=helper.stdin, flush=True)
-        patience = threading.Timer(seconds, end, [int(helper.stdout.readline())])
-        patience.start()
-        code = os.waitstatus_to_exitcode(int(helper.stdout.readline()))
-        patience.cancel()
+        pid = 0
+        try:
+            print(json.dumps({**order, "out": str(out), "err": str(err)}), file=helper.stdin, flush=True)
+            pid = int(helper.stdout.readline())
+            patience = threading.Timer(seconds, end, [pid])
+            patience.start()
+            code = os.waitstatus_to_exitcode(int(helper.stdout.readline()))
+            patience.cancel()
+        except BaseException:  # as of a test's own time limit: what it was to answer must not answer another
+            helper.kill()
+            _commands.cache_clear()
+            if pid:
+                patience.cancel()
+                end(pid)
+            raise
         said = out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
     if late.is_set():
         raise subprocess.TimeoutExpired(command, seconds, *said)

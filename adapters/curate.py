@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
@@ -34,20 +35,19 @@ class Near:
     def __init__(self) -> None:
         from datasketch import MinHashLSH  # here, since serving does without it
 
-        # Looked up wider than wanted, since the hash estimates; `has` counts.
-        self._index = MinHashLSH(threshold=NEAR - 0.2, num_perm=_PERMUTATIONS)
+        self._index = MinHashLSH(num_perm=_PERMUTATIONS, params=_bands())
         self._known: list[frozenset[str]] = []
         self._holders: dict[str, list[int]] = {}  # of each piece, among the first `_held` texts
         self._held = 0
 
     def add(self, text: str) -> None:
-        found = pieces(text)
-        self._index.insert(len(self._known), _hashed(found))
+        found, hashed = _hashed(text)
+        self._index.insert(len(self._known), hashed)
         self._known.append(found)
 
     def has(self, text: str) -> bool:
-        found = pieces(text)
-        candidates = (self._known[cast(int, number)] for number in self._index.query(_hashed(found)))
+        found, hashed = _hashed(text)
+        candidates = (self._known[cast(int, number)] for number in self._index.query(hashed))
         return any(len(found & other) >= NEAR * len(found | other) for other in candidates)
 
     def inside(self, text: str) -> bool:
@@ -60,9 +60,20 @@ class Near:
         return any(n >= NEAR * len(self._known[number]) for number, n in hits.items())
 
 
-def _hashed(found: frozenset[str]) -> MinHash:
+@cache
+def _bands() -> tuple[int, int]:
+    """How many, of how many hashes each. By integrals that take 10 ms, and each answer has a `Near`."""
+    from datasketch import MinHashLSH
+
+    # Looked up wider than wanted, since the hash estimates; `has` counts.
+    index = MinHashLSH(threshold=NEAR - 0.2, num_perm=_PERMUTATIONS)
+    return index.b, index.r
+
+
+@lru_cache(maxsize=16)  # of one row several are asked for, and added, one after another
+def _hashed(text: str) -> tuple[frozenset[str], MinHash]:
     from datasketch import MinHash
 
-    made = MinHash(num_perm=_PERMUTATIONS)
+    found, made = pieces(text), MinHash(num_perm=_PERMUTATIONS)
     made.update_batch([piece.encode() for piece in found])
-    return made
+    return found, made

@@ -19,13 +19,16 @@ settings.load_profile("suite")
 
 # Files of minutes, the longest first: begun last, one of them would run alone while the other worker waits.
 LONG = (
+    "http/test_retrain_real.py",
     "http/test_retrain.py",
+    "http/test_retrain_faults.py",
     "process/test_cli.py",
     "http/test_attribution.py",
     "process/test_stop.py",
     "http/test_router.py",
     "process/test_retrain.py",
-    "http/test_retrain_real.py",
+    "tui/test_real.py",
+    "http/test_retrain_rows.py",
     "process/test_first_start.py",
     "http/test_router_fits.py",
     "process/test_start.py",

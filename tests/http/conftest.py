@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import httpx
 import pytest
 
 from tests.fitted import Fitted
-from tests.http.routed import few_examples
+from tests.http.learnable import SETTINGS, brief, material
+from tests.http.routed import few_examples, written
 from tests.http.running import Running, running
 from tests.tiny import write_adapter
 
@@ -68,3 +70,22 @@ def fresh(tmp_path: Path, tiny_base: Path, fitted_router: Fitted) -> Iterator[Ru
     few_examples(tmp_path / "examples")
     with running(tmp_path, tiny_base, "context = 1024") as appliance:
         yield appliance
+
+
+@pytest.fixture(scope="module")
+def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Running]:
+    """Rows of three cohorts to train on, and nothing released; its base is a file of its own."""
+    folder = tmp_path_factory.mktemp("learning")
+    for (cohort, split), lines in material().items():
+        written(folder / "examples" / cohort / f"{split}.jsonl", lines)
+    base = Path(shutil.copy(tiny_base, folder / "tiny.gguf"))
+    with running(folder, base, SETTINGS) as appliance, brief():
+        yield appliance
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the patch of the test itself, so that what it patches over this is undone first."""
+    from tests.http.in_process import train_here  # and torch, for those that want it
+
+    train_here(monkeypatch)

@@ -1,50 +1,24 @@
-"""Rows to a live release, on a model that learns in seconds: the whole path, its refusals, and the way back."""
+"""Rows to a live release, on a model that learns in seconds: the whole path, and the way back."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from adapters import gates, parity
 from adapters.gguf_header import read
-from appliance import adapter_file, children, evaluation, release_doubts, training
-from appliance.errors import Unavailable
+from appliance import adapter_file, release_doubts
 from appliance.judgement import Exam
-from appliance.planning import Planning
+from appliance.planning import Planning, frozen
 from appliance.store import reviews, timestamps
 from appliance.store.releases import Release
-from tests.http.in_process import train_here
-from tests.http.learnable import ANSWER, SETTINGS, begun, brief, finished, material, retrained, rows
+from tests.http.learnable import ANSWER, begun, finished, material, retrained, rows
 from tests.http.routed import written
-from tests.http.running import Json, Running, chat, running, until
-from tests.process.conftest import mounted
+from tests.http.running import Json, Running, chat, until
 from tests.tiny import write_adapter
-
-
-@pytest.fixture(scope="module")
-def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Running]:
-    """legal@1 was trained here and is live."""
-    folder = tmp_path_factory.mktemp("learning")
-    for (cohort, split), lines in material().items():
-        written(folder / "examples" / cohort / f"{split}.jsonl", lines)
-    base = Path(shutil.copy(tiny_base, folder / "tiny.gguf"))
-    with running(folder, base, SETTINGS) as appliance, brief():
-        yield appliance
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the patch of the test itself, so that what it patches over this is undone first."""
-    train_here(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +183,9 @@ def test_a_parent_that_learned_what_judges_by_now_is_refused(
     learning: Running, first: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert first["release"] == "legal@1"
-    exam = Exam({"legal": learning.box.material().rows("legal", "train")[:1]}, [])
+    serving = learning.box.ready()
+    learned, _ = frozen(serving, learning.box.material(), serving.releases.get("legal", 1))
+    exam = Exam({"legal": learned.train[:1]}, [])
     monkeypatch.setattr(Planning, "_drawn", lambda _self: exam)
     job = finished(learning, begun(learning, "retrain", cohort="legal", warm=1))
     assert job["state"] == "failed" and "legal@1 has learned from 1 rows that stand in an eval set" in job["error"]
@@ -344,242 +320,3 @@ def test_a_training_that_is_taken_up_has_the_passport_of_its_release(
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("here")
-def test_a_wrong_scale_is_not_released(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the conversion had doubled it."""
-    monkeypatch.setattr(parity, "SCALE", (2.0, 3.0))
-    result = retrained(learning, epochs=1)
-    assert result["verdict"] == "parity" and result["release"] is None
-    assert "times the trained one" in result["reasons"][0]["says"]
-
-
-@pytest.mark.usefixtures("here")
-def test_another_template_than_trained_with_is_not_released(
-    learning: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The ids to compare on are made anew; they are those of another conversation."""
-    made = training.probes
-
-    def others(*arguments: Any) -> list[Json]:  # noqa: ANN401
-        calls.append(1)
-        found: list[Json] = made(*arguments)
-        return found if len(calls) == 1 else [{**p, "ids": p["ids"][::-1]} for p in found]
-
-    calls: list[int] = []
-    monkeypatch.setattr(training, "probes", others)
-    result = retrained(learning, epochs=1)
-    assert result["verdict"] == "parity" and "the base's logits" in result["reasons"][0]["says"]
-
-
-@contextmanager
-def changed(base: Path) -> Iterator[None]:
-    """Its bytes are others, though not those that anybody reads."""
-    size = base.stat().st_size
-    with base.open("ab") as file:
-        file.write(b"!")
-    yield
-    os.truncate(base, size)
-
-
-def test_a_base_file_that_changed_is_not_trained_on(learning: Running) -> None:
-    base = learning.box.ready().base.path
-    with changed(base):
-        why = failure(learning)
-    assert str(base) in why and "put that file back" in why
-
-
-@pytest.mark.usefixtures("here")
-def test_a_base_file_that_changes_during_the_training_spoils_it(
-    learning: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base, run = learning.box.ready().base.path, children.run
-    with ExitStack() as then:
-
-        def trained(module: str, *given: str, **limits: Any) -> Iterator[str]:  # noqa: ANN401
-            yield from run(module, *given, **limits)
-            then.enter_context(changed(base))
-
-        monkeypatch.setattr(children, "run", trained)
-        assert str(base) in failure(learning)
-    assert not list((learning.home / "jobs").glob("*/result.json"))
-
-
-@pytest.mark.usefixtures("here")
-def test_a_base_file_that_changes_later_keeps_the_release_back(
-    learning: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base, verdict = learning.box.ready().base.path, gates.verdict
-    before = learning.operated("GET", "/releases?cohort=legal")
-    with ExitStack() as then:
-
-        def judged(*given: Any) -> gates.Verdict:  # noqa: ANN401
-            then.enter_context(changed(base))
-            return verdict(*given)
-
-        monkeypatch.setattr(gates, "verdict", judged)
-        job = finished(learning, begun(learning, "retrain", cohort="legal", epochs=2, force=True))
-    assert job["state"] == "failed" and str(base) in job["error"]
-    assert learning.operated("GET", "/releases?cohort=legal") == before
-
-
-def texts(appliance: Running) -> list[Path]:
-    """What lies among the work of jobs of what people wrote."""
-    names = ("rows.jsonl", "job.json", "probes.json")
-    return [path for path in (appliance.home / "jobs").rglob("*") if path.name in names]
-
-
-def failure(appliance: Running, cohort: str = "legal") -> str:
-    """Why a retrain failed; the appliance still answers, and people's texts do not stay behind."""
-    job = finished(appliance, begun(appliance, "retrain", cohort=cohort, epochs=1))
-    assert job["state"] == "failed", job
-    assert texts(appliance) == []
-    with appliance.http() as client:
-        assert client.post("/v1/chat/completions", json=chat()).status_code == 200
-    return str(job["error"])
-
-
-def test_a_trainer_that_wants_more_memory_than_it_may_have(
-    learning: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "MEMORY", 1 << 29)
-    assert "training failed" in failure(learning)
-
-
-def test_a_trainer_that_takes_the_memory_of_live_traffic(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "free_memory", lambda: 0)
-    assert "MB of memory to live traffic; lower batch" in failure(learning)
-
-
-def test_a_disk_without_room(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "ROOM", 1 << 60)
-    assert "disk" in failure(learning)
-
-
-@pytest.mark.usefixtures("first")
-@pytest.mark.parametrize(("folder", "size"), [("jobs", "16k"), ("jobs", "100k"), ("releases", "16k")])
-def test_a_disk_that_is_full(learning: Running, monkeypatch: pytest.MonkeyPatch, folder: str, size: str) -> None:
-    """For the rows, for what the child writes, or for the release: it says so, and nothing has changed."""
-    monkeypatch.setattr(training, "ROOM", 0)
-    before = learning.operated("GET", "/releases")
-    with mounted(learning.home / folder, "-o", f"size={size}"):
-        done = finished(learning, begun(learning, "retrain", cohort="legal", epochs=3, force=True))
-        assert done["state"] == "failed" and "No space left" in done["error"], done
-    assert learning.operated("GET", "/releases") == before
-
-
-def test_without_the_training_packages_it_says_what_installs_them(
-    learning: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(children, "run", lambda *_a, **_k: iter(_missing()))
-    assert "make train-tools" in failure(learning)
-
-
-def _missing() -> Iterator[str]:
-    yield "{}"
-    raise children.ChildFailed("ModuleNotFoundError: No module named 'peft'")
-
-
-@pytest.mark.usefixtures("here")
-def test_a_box_that_stops_gives_no_evidence(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers that it could not give are not wrong ones, and are not kept as such."""
-
-    async def stopping(*_: object) -> list[object]:
-        raise Unavailable("the appliance is stopping", code="stopping")
-
-    count = "SELECT count(*) AS n FROM evaluation_results WHERE error IS NOT NULL"
-    monkeypatch.setattr(evaluation, "_run", stopping)
-    monkeypatch.setattr(evaluation, "_VERSIONS", ["another"])  # nothing kept is taken
-    assert "stopping" in failure(learning)
-    assert learning.rows(count) == [{"n": 0}]
-
-
-def test_a_cancelled_training_ends_its_child(learning: Running) -> None:
-    job = begun(learning, "retrain", cohort="legal", epochs=500, minutes=9)
-    try:
-        until(lambda: learning.operated("GET", f"/jobs/{job['id']}")["figures"].get("step"))
-        assert trainers() and texts(learning)
-    finally:  # else every later job is refused
-        learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
-    assert not trainers() and texts(learning) == []
-
-
-def trainers() -> list[psutil.Process]:
-    alive = (p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE)
-    return [process for process in alive if "adapters.train" in process.cmdline()]
-
-
-@pytest.mark.usefixtures("here")
-def test_feedback_that_cannot_be_a_row_or_is_taken_back(learning: Running) -> None:
-    """Token ids are no text; and who marks an answer against training afterwards takes its row out."""
-    with learning.http() as client:
-        ids = client.post("/v1/completions", json={"model": "healthcare", "prompt": [5, 6, 7], "max_tokens": 1})
-        text = client.post("/v1/chat/completions", json=chat("Of the patient", model="healthcare"))
-        for reply in (ids, text):
-            marked: Json = {"request_id": reply.headers["x-request-id"], "use": "for", "correction": "not you"}
-            assert client.post("/v1/feedback", json=marked).is_success
-        finished(learning, begun(learning, "retrain", cohort="healthcare", epochs=1))
-        query = (
-            "SELECT source, completion, split FROM examples WHERE cohort = 'healthcare' AND origin = 'interaction'"
-        )
-        taken = {"source": text.headers["x-request-id"], "completion": "not you", "split": "train"}
-        assert learning.rows(query) == [taken]
-        against = {"request_id": text.headers["x-request-id"], "use": "against"}
-        assert client.post("/v1/feedback", json=against).is_success
-    finished(learning, begun(learning, "retrain", cohort="healthcare", epochs=1))
-    assert learning.rows(query) == []
-
-
-def approved(appliance: Running, cohort: str, text: str) -> str:
-    """An answer of the cohort's, marked for training. Returns the request's id."""
-    with appliance.http() as client:
-        reply = client.post("/v1/chat/completions", json=chat(text, model=cohort))
-        request = reply.headers["x-request-id"]
-        marked = {"request_id": request, "use": "for", "correction": "when who"}
-        assert client.post("/v1/feedback", json=marked).is_success
-    return request
-
-
-@pytest.mark.usefixtures("here")
-def test_a_rebuild_names_the_row_that_was_erased(learning: Running) -> None:
-    first, _ = (approved(learning, "healthcare", asked) for asked in ("Which more will it", "The function of a loan"))
-    release = retrained(learning, "healthcare", epochs=1, force=True, live=False)["release"]
-    with learning.http() as client:
-        assert client.post("/v1/feedback", json={"request_id": first, "use": "against"}).is_success
-    assert learning.operated("GET", "/slices/healthcare")["train"] == 1, "it is taken out"
-    version = int(release.rpartition("@")[2])
-    refused = learning.operator("POST", "/rebuild", {"cohort": "healthcare", "version": version})
-    assert refused.status_code == 409
-    assert f"{release} cannot be made again" in refused.json()["error"]["message"]
-    assert f"({first})" in refused.json()["error"]["message"]
-
-
-@pytest.mark.usefixtures("here")
-def test_feedback_is_taken_in_before_the_rows_are_shown_or_judged_by(tmp_path: Path, tiny_base: Path) -> None:
-    """A cohort whose first own row it is has shipped ones no longer, to learn from or to be judged by."""
-    for (cohort, split), lines in material().items():
-        written(tmp_path / "examples" / cohort / f"{split}.jsonl", lines)
-    with running(tmp_path, tiny_base, SETTINGS) as appliance:
-        shown = appliance.operated("GET", "/slices/support")
-        assert shown["mix"]["origin"] == {"imported": 16}
-        request = approved(appliance, "support", "Of the patient")
-        shown = appliance.operated("GET", "/slices/support")
-        assert shown["mix"]["origin"] == {"interaction": 1}
-        with appliance.http() as client:
-            client.post("/v1/feedback", json={"request_id": request, "use": "none"})
-        assert appliance.operated("GET", "/slices/support")["mix"]["origin"] == {"imported": 16}
-        approved(appliance, "support", "Of the contract")
-        result = retrained(appliance, "support", epochs=1)
-        assert result["verdict"] == "insufficient"
-        assert (result["slice"]["train"], result["mix"]["support"]) == (1, 0)
-        approved(appliance, "legal", "Of the function")
-        reviewed = finished(appliance, begun(appliance, "evaluate", cohort="support"))["result"]
-        assert reviewed["mix"]["legal"] == 0
-
-
-@pytest.mark.usefixtures("here")
-def test_one_row_is_trained_on_and_is_no_evidence(learning: Running, tmp_path: Path) -> None:
-    file = written(tmp_path / "one.jsonl", rows(100, 1, "one two"))
-    learning.operated("POST", "/examples", {"path": str(file), "cohort": "coding", "split": "train"})
-    assert retrained(learning, "coding", epochs=1)["verdict"] == "insufficient"

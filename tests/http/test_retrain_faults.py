@@ -1,0 +1,182 @@
+"""What ends a retrain: what is served is not what was trained, the base changed, memory, disk, a cancellation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from adapters import gates, parity
+from appliance import children, evaluation, training
+from appliance.errors import Unavailable
+from tests.http.learnable import begun, finished, retrained
+from tests.http.running import Json, Running, chat, until
+from tests.process.conftest import mounted
+
+
+@pytest.mark.usefixtures("here")
+def test_a_wrong_scale_is_not_released(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the conversion had doubled it."""
+    monkeypatch.setattr(parity, "SCALE", (2.0, 3.0))
+    result = retrained(learning, epochs=1)
+    assert result["verdict"] == "parity" and result["release"] is None
+    assert "times the trained one" in result["reasons"][0]["says"]
+
+
+@pytest.mark.usefixtures("here")
+def test_another_template_than_trained_with_is_not_released(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ids to compare on are made anew; they are those of another conversation."""
+    made = training.probes
+
+    def others(*arguments: Any) -> list[Json]:  # noqa: ANN401
+        calls.append(1)
+        found: list[Json] = made(*arguments)
+        return found if len(calls) == 1 else [{**p, "ids": p["ids"][::-1]} for p in found]
+
+    calls: list[int] = []
+    monkeypatch.setattr(training, "probes", others)
+    result = retrained(learning, epochs=1)
+    assert result["verdict"] == "parity" and "the base's logits" in result["reasons"][0]["says"]
+
+
+@contextmanager
+def changed(base: Path) -> Iterator[None]:
+    """Its bytes are others, though not those that anybody reads."""
+    size = base.stat().st_size
+    with base.open("ab") as file:
+        file.write(b"!")
+    yield
+    os.truncate(base, size)
+
+
+def test_a_base_file_that_changed_is_not_trained_on(learning: Running) -> None:
+    base = learning.box.ready().base.path
+    with changed(base):
+        why = failure(learning)
+    assert str(base) in why and "put that file back" in why
+
+
+@pytest.mark.usefixtures("here")
+def test_a_base_file_that_changes_during_the_training_spoils_it(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, run = learning.box.ready().base.path, children.run
+    with ExitStack() as then:
+
+        def trained(module: str, *given: str, **limits: Any) -> Iterator[str]:  # noqa: ANN401
+            yield from run(module, *given, **limits)
+            then.enter_context(changed(base))
+
+        monkeypatch.setattr(children, "run", trained)
+        assert str(base) in failure(learning)
+    assert not list((learning.home / "jobs").glob("*/result.json"))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_base_file_that_changes_later_keeps_the_release_back(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, verdict = learning.box.ready().base.path, gates.verdict
+    before = learning.operated("GET", "/releases?cohort=legal")
+    with ExitStack() as then:
+
+        def judged(*given: Any) -> gates.Verdict:  # noqa: ANN401
+            then.enter_context(changed(base))
+            return verdict(*given)
+
+        monkeypatch.setattr(gates, "verdict", judged)
+        job = finished(learning, begun(learning, "retrain", cohort="legal", epochs=2, force=True))
+    assert job["state"] == "failed" and str(base) in job["error"]
+    assert learning.operated("GET", "/releases?cohort=legal") == before
+
+
+def texts(appliance: Running) -> list[Path]:
+    """What lies among the work of jobs of what people wrote."""
+    names = ("rows.jsonl", "job.json", "probes.json")
+    return [path for path in (appliance.home / "jobs").rglob("*") if path.name in names]
+
+
+def failure(appliance: Running, cohort: str = "legal") -> str:
+    """Why a retrain failed; the appliance still answers, and people's texts do not stay behind."""
+    job = finished(appliance, begun(appliance, "retrain", cohort=cohort, epochs=1))
+    assert job["state"] == "failed", job
+    assert texts(appliance) == []
+    with appliance.http() as client:
+        assert client.post("/v1/chat/completions", json=chat()).status_code == 200
+    return str(job["error"])
+
+
+def test_a_trainer_that_wants_more_memory_than_it_may_have(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "MEMORY", 1 << 29)
+    assert "training failed" in failure(learning)
+
+
+def test_a_trainer_that_takes_the_memory_of_live_traffic(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "free_memory", lambda: 0)
+    assert "MB of memory to live traffic; lower batch" in failure(learning)
+
+
+def test_a_disk_without_room(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "ROOM", 1 << 60)
+    assert "disk" in failure(learning)
+
+
+@pytest.mark.parametrize(("folder", "size"), [("jobs", "16k"), ("jobs", "100k"), ("releases", "16k")])
+def test_a_disk_that_is_full(learning: Running, monkeypatch: pytest.MonkeyPatch, folder: str, size: str) -> None:
+    """For the rows, for what the child writes, or for the release: it says so, and nothing has changed."""
+    monkeypatch.setattr(training, "ROOM", 0)
+    before = learning.operated("GET", "/releases")
+    with mounted(learning.home / folder, "-o", f"size={size}"):
+        done = finished(learning, begun(learning, "retrain", cohort="legal", epochs=3, force=True))
+        assert done["state"] == "failed" and "No space left" in done["error"], done
+    assert learning.operated("GET", "/releases") == before
+
+
+def test_without_the_training_packages_it_says_what_installs_them(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "run", lambda *_a, **_k: iter(_missing()))
+    assert "make train-tools" in failure(learning)
+
+
+def _missing() -> Iterator[str]:
+    yield "{}"
+    raise children.ChildFailed("ModuleNotFoundError: No module named 'peft'")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_box_that_stops_gives_no_evidence(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that it could not give are not wrong ones, and are not kept as such."""
+
+    async def stopping(*_: object) -> list[object]:
+        raise Unavailable("the appliance is stopping", code="stopping")
+
+    count = "SELECT count(*) AS n FROM evaluation_results WHERE error IS NOT NULL"
+    monkeypatch.setattr(evaluation, "_run", stopping)
+    monkeypatch.setattr(evaluation, "_VERSIONS", ["another"])  # nothing kept is taken
+    assert "stopping" in failure(learning)
+    assert learning.rows(count) == [{"n": 0}]
+
+
+def test_a_cancelled_training_ends_its_child(learning: Running) -> None:
+    job = begun(learning, "retrain", cohort="legal", epochs=500, minutes=9)
+    try:
+        until(lambda: learning.operated("GET", f"/jobs/{job['id']}")["figures"].get("step"))
+        assert trainers() and texts(learning)
+    finally:  # else every later job is refused
+        learning.operated("POST", f"/jobs/{job['id']}/cancel", {})
+    assert not trainers() and texts(learning) == []
+
+
+def trainers() -> list[psutil.Process]:
+    alive = (p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE)
+    return [process for process in alive if "adapters.train" in process.cmdline()]

@@ -23,7 +23,7 @@ def retrain(
     minutes: Annotated[float | None, typer.Option("--max-minutes", min=0.1, help="Of training.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the rows.")] = None,
     warm: Annotated[int | None, typer.Option(min=1, help="Begin from this version of the cohort.")] = None,
-    live: Annotated[bool, typer.Option(help="Promote what passes the gate.")] = True,
+    live: Annotated[bool, typer.Option(help="Promote what is released.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Release it though the gate says no; audited.")] = False,
     as_json: Json = False,
 ) -> None:

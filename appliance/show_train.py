@@ -115,6 +115,9 @@ def lineage(found: dict[str, Any]) -> None:
     console.print(
         f"rows: {found['rows']}; from {', '.join(f'{o} {n}' for o, n in found['origins'].items()) or 'elsewhere'}"
     )
+    if recipe := manifest.get("recipe"):
+        told = (f"{name} {value}" for name, value in recipe.items() if name != "modules")
+        console.print(f"recipe: {', '.join(told)}")
     console.print(inert(f"people in them: {', '.join(found['subjects']) or 'none named'}", 400))
     sources = [
         (s["release"], s["row"][:12], s["part"], s["source"] or s["origin"], s["subject"] or "")

@@ -20,6 +20,9 @@ from appliance.replies import Gathered
 
 PING_SECONDS = 15
 CLIENT_GONE = 499  # nginx's code for it; nobody reads the response
+# JSON lets them stand as they are and events end at \r and \n only, but clients that read lines by Python's
+# `splitlines`, as httpx does, end a line at each of them and see half an object.
+ESCAPED = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
 
 Events: TypeAlias = AsyncGenerator[Placed | Said, None]
 _T = TypeVar("_T")
@@ -126,4 +129,4 @@ async def _from(first: Said, events: Events) -> AsyncGenerator[Said, None]:
 
 
 def _data(chunk: BaseModel) -> dict[str, str]:
-    return {"data": chunk.model_dump_json()}
+    return {"data": chunk.model_dump_json().translate(ESCAPED)}

@@ -161,6 +161,16 @@ def test_pings_are_comments_between_events(served: Running, monkeypatch: pytest.
     assert data[-1] == DONE
 
 
+def test_a_line_separator_in_an_answer_ends_no_line(client: httpx.Client) -> None:
+    """Of the characters that Python's `splitlines` ends a line at, JSON escapes all but three."""
+    said = "a\u2028b\u2029c\x85d"
+    request = {"model": "base", "prompt": said, "echo": True, "max_tokens": 1, "stream": True}
+    with client.stream("POST", COMPLETIONS, json=request) as reply:
+        lines = [line.removeprefix("data: ") for line in reply.iter_lines() if line]
+    assert lines.pop() == DONE
+    assert "".join(choice["text"] for line in lines for choice in json.loads(line)["choices"]).startswith(said)
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [

@@ -69,11 +69,9 @@ class Attributing:
         whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
         tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name]) for name in whole}
         forms = await self.forms(live, base, cohort, exam, part(report, 0.85, 0.15))
-        if AGGREGATE in rivals and self.cut_short(cohort):
-            unequal = (
-                f"{arm.name}'s own training ended with its minutes, before its passes, and the aggregate's did not"
-            )
-            finding = replace(finding, says=f"{finding.says}; {unequal}")
+        if AGGREGATE in rivals:
+            unequal = await asyncio.to_thread(self.unequal, cohort, exam)
+            finding = replace(finding, says="; ".join((finding.says, *unequal)))
         if judgement.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
         more = {"left_out": left_out, "tasks": tasks, "breadth": breadth, "forms": forms}
@@ -128,25 +126,36 @@ class Attributing:
         return made.arm(self.serving, AGGREGATE, self.serving.config.cohorts[cohort].system_prompt or "")
 
     def union(self, cohort: str, exam: Exam) -> Plan | None:
-        plannings = [self.planning(name) for name in self.serving.config.cohorts]
-        slices = [found for planning in plannings if (found := self.slice_of(planning, exam)).train]
+        slices = [slice_ for name in self.serving.config.cohorts if (slice_ := self.slice_of(name, exam)[0]).train]
         if len(slices) < 2:
             return None
         live, mine = self.release(cohort), self.planning(cohort)
         recipe = recipe_of(live) if live is not None and "recipe" in live.manifest else mine.recipe()
         return ablation.of_all(mine, slices, recipe)
 
-    def slice_of(self, planning: Planning, exam: Exam) -> Slice:
-        """What the live release was trained on, without what has come into an eval set since; without a release from
-        here, what a retrain would be."""
-        live = self.release(planning.wanted.cohort)
+    def slice_of(self, cohort: str, exam: Exam) -> tuple[Slice, int]:
+        """What the live release was trained on, without what has come into an eval set since, and how many of its
+        rows are not in it; without a release from here, what a retrain would be."""
+        live = self.release(cohort)
         if live is not None and "slice" in live.manifest:
-            slice_, _ = frozen(self.serving, self.material, live)
+            slice_, gone = frozen(self.serving, self.material, live)
             asked = {row.asked for row in exam.all()}
             train = tuple(row for row in slice_.train if row.asked not in asked)
             if train:
-                return replace(slice_, train=train)
-        return planning.choose(exam)
+                lost = len(slice_.train) - len(train) + sum(row.part == "train" for row in gone)
+                return replace(slice_, train=train), lost
+        return self.planning(cohort).choose(exam), 0
+
+    def unequal(self, cohort: str, exam: Exam) -> list[str]:
+        """How the release and the aggregate had unequal chances."""
+        told, live = [], self.release(cohort)
+        if live is not None and ablation.cut_short(live.manifest.get("training", {}).get("ended", "")):
+            told.append(f"{live.name}'s own training ended with its minutes before its passes, not the aggregate's")
+        lost = {name: count for name in self.serving.config.cohorts if (count := self.slice_of(name, exam)[1])}
+        if lost:
+            rows = ", ".join(f"{count} of {name}" for name, count in lost.items())
+            told.append(f"the aggregate lacks rows that are gone, or eval rows by now: {rows}")
+        return told
 
     def planning(self, cohort: str) -> Planning:
         return Planning(self.serving, self.material, Wanted(cohort=cohort, key_id=""))
@@ -154,10 +163,6 @@ class Attributing:
     def release(self, cohort: str) -> Release | None:
         target = self.serving.releases.table.live.get(cohort)
         return self.serving.releases.get(cohort, target.version) if target else None
-
-    def cut_short(self, cohort: str) -> bool:
-        live = self.release(cohort)
-        return live is not None and ablation.cut_short(live.manifest.get("training", {}).get("ended", ""))
 
     # -- the same rows in another form -------------------------------------------------------------------------------
 

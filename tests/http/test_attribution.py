@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from adapters import registry
-from appliance import ablation, evaluation, learning_curve, report
+from appliance import ablation, attribution, evaluation, learning_curve, report
 from appliance.errors import ApplianceError
+from appliance.planning import frozen
 from appliance.store.evaluations import Evaluation
+from appliance.store.releases import Release
+from appliance.store.slices import SliceRow
 from tests.http.in_process import trained_here
 from tests.http.learnable import SETTINGS, begun, brief, finished, material, retrained, rows
 from tests.http.routed import written
@@ -105,6 +108,23 @@ def test_an_aggregate_cut_short_answers_nothing_and_is_said(
     assert {one["arm"] for one in legal["against"]} == {"base"}
     assert legal["left_out"]["aggregate"].startswith("its minutes were over")
     assert f"no aggregate: {legal['left_out']['aggregate']}" in legal["says"]
+
+
+@pytest.mark.usefixtures("attributed")
+def test_unequal_chances_are_said(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the release's rows two are gone, of which one was learned from; and its own training was cut short."""
+    gone = [SliceRow(part, "a" * 64, None, None, "imported") for part in ("train", "validation")]
+    release = attribution.Attributing.release
+
+    def hurried(run: attribution.Attributing, cohort: str) -> Release | None:
+        live = release(run, cohort)
+        return live and replace(live, manifest={**live.manifest, "training": {"ended": "its minutes are over"}})
+
+    monkeypatch.setattr(attribution.Attributing, "release", hurried)
+    monkeypatch.setattr(attribution, "frozen", lambda *of: (frozen(*of)[0], gone))
+    (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
+    assert "; legal@1's own training ended with its minutes before its passes" in legal["says"]
+    assert legal["says"].endswith("; the aggregate lacks rows that are gone, or eval rows by now: 1 of legal")
 
 
 @pytest.mark.usefixtures("attributed")

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -33,9 +34,11 @@ from appliance.ablation import Ablation
 from appliance.box import Box
 from appliance.config import CohortSection, Config
 from appliance.evaluation import Arm, base_arm, evaluate
+from appliance.jobs import Progress
 from appliance.planning import Planning, Wanted
 from appliance.store import examples
 from appliance.store.examples import Example
+from appliance.training import Plan
 
 TASKS = {
     "legal": {"legal_overruling": "label", "legal_cuad_clause": "label"},
@@ -95,7 +98,7 @@ def _asked_as(one: Example, task: str, metric: str) -> Example:
 
 
 class Comparison:
-    """`left` is when nothing more is begun."""
+    """`ends` is when nothing more is begun."""
 
     def __init__(self, box: Box, wanted: argparse.Namespace) -> None:
         self.box, self.serving, self.wanted = box, box.ready(), wanted
@@ -152,7 +155,7 @@ class Comparison:
         for split, name in (("train", "train"), ("eval", "test")):
             read = import_file.read(self.wanted.data / task / f"{name}.jsonl", cohort, split)  # type: ignore[arg-type]
             rows = [_asked_as(example, task, metric) for example in read.values()]
-            await self.box.database.commit(lambda connection, rows=rows: examples.insert(connection, rows))
+            await self.box.database.commit(partial(examples.insert, examples=rows))
 
     def tests(self, cohort: str, task: str) -> list[Row]:
         rows = [row for row in self.box.material().rows(cohort, "eval") if row.task == task]
@@ -168,12 +171,12 @@ class Comparison:
     # -- arms --------------------------------------------------------------------------------------------------------
 
     def late(self) -> bool:
-        return time.monotonic() > self.ends
+        return bool(time.monotonic() > self.ends)
 
-    async def adapter(self, name: str, plan: ablation.Plan) -> Ablation | None:
+    async def adapter(self, name: str, plan: Plan) -> Ablation | None:
         if self.late():
             return None
-        made = await ablation.trained(self.serving, plan, self.box.home.jobs, ablation.Progress(), self.tell(name))
+        made = await ablation.trained(self.serving, plan, self.box.home.jobs, Progress(), self.tell(name))
         told = made.told
         self.training[name] = {
             "rows": made.rows,

@@ -44,7 +44,8 @@ async def leave(http: httpx.AsyncClient, body: dict[str, object], cut: asyncio.E
 async def busy(operator: httpx.AsyncClient) -> int:
     """Sequences that run or wait."""
     status = (await operator.get("/admin/v1/status")).json()
-    return sum(lane["running"] + lane["waiting"] for lane in status["lanes"]) + int(status["waiting_requests"])
+    there: int = sum(lane["running"] + lane["waiting"] for lane in status["lanes"]) + status["waiting_requests"]
+    return there
 
 
 async def measure(server: Server, count: int) -> dict[str, object]:

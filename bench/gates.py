@@ -29,6 +29,7 @@ from adapters.slice import Row, Slice
 from appliance import app, training
 from appliance.box import Box
 from appliance.config import load
+from appliance.evaluation import answer_ids
 from appliance.jobs import Progress
 from appliance.judgement import Exam
 from appliance.planning import Planning, Wanted
@@ -85,7 +86,7 @@ def another_template() -> Iterator[None]:
     def encoded(serving: Any, row: Row, _prompt: str) -> dict[str, Any]:  # noqa: ANN401
         text = "\n".join(f"{role}: {said}" for role, said in row.turns) + "\nassistant: "
         prompt = serving.engine.model.tokenize(text, special=False)
-        return {"ids": prompt + training.answer_ids(serving, row.completion), "start": len(prompt)}
+        return {"ids": prompt + answer_ids(serving, row.completion), "start": len(prompt)}
 
     with mock.patch.object(training, "encoded", encoded):
         yield

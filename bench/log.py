@@ -110,7 +110,7 @@ def moment(n: int) -> str:
 
 def listings(rows: int) -> dict[str, dict[str, object]]:
     """Queries of `GET /admin/v1/interactions`, 50 rows each. "Ten rows" match one in the whole log's oldest part."""
-    ten = {"cohort": "finance", "layer": "pinned"}
+    ten: dict[str, object] = {"cohort": "finance", "layer": "pinned"}
     return {
         "newest": {},
         "newest, brief": {"brief": True},

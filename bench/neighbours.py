@@ -16,6 +16,7 @@ import json
 import tempfile
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from rig import adapters, fitted, load, neighbour, prompts, servers
 from rig.load import Done
@@ -54,7 +55,7 @@ def report(done: dict[str, list[list[Done]]]) -> None:
     print(f"{'beside':20} {'ms a token':>22} {'to quiet':>18} {'TTFT, ms':>24} {'failed':>7} {'placed':>7}")
     quiet = [per_token(run) for run in done["quiet"]]
     for name, runs in done.items():
-        row = {
+        row: dict[str, Any] = {
             "beside": name,
             "ms_per_token": load.interval([per_token(run) for run in runs]),
             "to_quiet": load.interval([per_token(run) / alone for run, alone in zip(runs, quiet, strict=True)]),

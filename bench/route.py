@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rig import fitted, load
 from tokenizers import Tokenizer
@@ -48,7 +49,7 @@ TEXTS = 20  # of each length
 RATE, KEPT = 4.0, 0.95  # decisions a second beside the engine, and what of its speed is to be left
 ANSWER = 192
 Routing = tuple[FittedRouter, tuple[Cohort, ...]]
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rig import adapters, bare, load, prompts, servers
 from rig.load import Done
@@ -64,7 +65,7 @@ def measure(both: Sequence[Server], pairs: int, loop: Callable[[], float]) -> tu
     return runs, bares
 
 
-def summary(scenario: str, server: str, runs: Sequence[Sequence[Done]]) -> dict[str, object]:
+def summary(scenario: str, server: str, runs: Sequence[Sequence[Done]]) -> dict[str, Any]:
     """Medians over the pairs; the slowest and fastest cohort over all of them together."""
     tails = {
         cohort: load.quantile([d.ttft for done in runs for d in done if d.cohort == cohort], 0.95)

@@ -35,7 +35,8 @@ from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling
 from appliance.engine.scheduler import Share
-from appliance.engine.sequence import Ask, Delta
+from appliance.engine.sequence import Ask
+from appliance.engine.text import Delta
 
 CLIENTS, RELEASES, ANSWER, PAUSE_S = 3, 3, 12, 0.5
 PROMPT = "List what the notice of delay has to say, in the order of the contract."

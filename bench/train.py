@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
     wanted = parser.parse_args()
-    torch.backends.mkldnn.enabled = False  # as in the trainer
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment] # as in the trainer
     path = base.locate(Base(), Path("cohorts.toml"))
     given = demo.rows(path, COHORT, "train")
     learner = Learner(served_base.load(path), Recipe(), torch.device("cpu"))

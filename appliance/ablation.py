@@ -24,6 +24,7 @@ from adapters.recipe import Recipe
 from adapters.registry import Identity, file_digest
 from adapters.slice import Row, Slice
 from appliance import adapter_file, training
+from appliance import base as base_model
 from appliance.errors import ApplianceError, SetupError
 from appliance.evaluation import Arm, Report
 from appliance.jobs import Progress, to_its_end
@@ -92,15 +93,16 @@ def _joined(slices: Sequence[Slice], part: str) -> tuple[Row, ...]:
 def _unplanted(
     planning: Planning, slice_: Slice, recipe: Recipe, others: Sequence[str], prompt: str, prompts: Mapping[str, str]
 ) -> Plan:
-    return replace(
-        planning.plan(slice_),
+    return Plan(
+        slice=slice_,
         replay=planning.replay(recipe, others),
         planted=[],
         recipe=recipe,
         system_prompt=prompt,
         prompts=prompts,
-        warm=None,
         passport=planning.passport(slice_, recipe, None) | _OWN | {"name": slice_.cohort, "libraries": _libraries()},
+        threads=base_model.threads(planning.serving.config.base),
+        minutes=planning.wanted.minutes or planning.section.train.max_minutes,
     )
 
 

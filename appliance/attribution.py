@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 from adapters import attribution, robustness
 from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
 from adapters.gates import Compared
-from adapters.slice import Slice
+from adapters.slice import Asked, Slice
 from appliance import ablation, evaluation, judgement, scores
 from appliance.engine.sampling import NOT_FINITE
 from appliance.errors import ApplianceError, EngineFault, SetupError
@@ -27,6 +27,7 @@ from appliance.store.releases import Release
 from appliance.training import Plan
 
 _OWN_FAULTS = ("adapter_refused", NOT_FINITE)  # of an arm; others are the box's
+Learned: TypeAlias = Mapping[str, tuple[Slice, int]]  # by cohort: what a release learned from, and the rows it lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,14 @@ class Attributing:
         began = time.monotonic()
         await ablation.begin(self.serving, self.jobs, list(self.serving.config.cohorts))
         exam = await asyncio.to_thread(judgement.prepared, self.material, list(self.serving.config.cohorts))
+        learned = await asyncio.to_thread(self.learned, exam) if self.aggregate else {}
         found = []
         for number, cohort in enumerate(cohorts):
             tell = part(self.progress.tell, number / len(cohorts), 1 / len(cohorts))
-            found.append(await self.one(cohort, exam, tell))
+            found.append(await self.one(cohort, exam, learned, tell))
         return {"cohorts": found, "mix": exam.mix, "seconds": round(time.monotonic() - began, 1)}
 
-    async def one(self, cohort: str, exam: Exam, report: Report) -> dict[str, Any]:
+    async def one(self, cohort: str, exam: Exam, learned: Learned, report: Report) -> dict[str, Any]:
         arm = judgement.live_arm(self.serving, cohort)
         if arm is None:
             says = f"{cohort} has no live release: the base answers already"
@@ -58,7 +60,7 @@ class Attributing:
         if not exam.cohorts[cohort]:
             says = f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval"
             return _told(cohort, arm.name, Finding("undecided", says, ()), {})
-        rivals, left_out = await self.rivals(cohort, exam, part(report, 0.0, 0.6))
+        rivals, left_out = await self.rivals(cohort, exam, learned, part(report, 0.0, 0.6))
         live, base = await judgement.beside_base(self.serving, arm, exam, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
         compared = [judgement.compared(cohort, live, sat, name) for name, sat in rivals.items()]
@@ -70,8 +72,7 @@ class Attributing:
         tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name]) for name in whole}
         forms = await self.forms(live, base, cohort, exam, part(report, 0.85, 0.15))
         if AGGREGATE in rivals:
-            unequal = await asyncio.to_thread(self.unequal, cohort, exam)
-            finding = replace(finding, says="; ".join((finding.says, *unequal)))
+            finding = replace(finding, says="; ".join((finding.says, *self.unequal(cohort, learned))))
         if judgement.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
         more = {"left_out": left_out, "tasks": tasks, "breadth": breadth, "forms": forms}
@@ -79,11 +80,13 @@ class Attributing:
 
     # -- the other arms ----------------------------------------------------------------------------------------------
 
-    async def rivals(self, cohort: str, exam: Exam, report: Report) -> tuple[dict[str, Sat], dict[str, str]]:
+    async def rivals(
+        self, cohort: str, exam: Exam, learned: Learned, report: Report
+    ) -> tuple[dict[str, Sat], dict[str, str]]:
         """Previous, aggregate and neighbours on the cohort's own rows; and the arms that are left out, and why."""
         own = [name for name in exam.asked if name == cohort]
         arms: dict[str, Arm | str] = {PREVIOUS: self.previous(cohort)}
-        arms[AGGREGATE] = await self.one_for_all(cohort, exam, part(report, 0.0, 0.8))
+        arms[AGGREGATE] = await self.one_for_all(cohort, learned, part(report, 0.0, 0.8))
         others = [name for name in self.serving.config.cohorts if name != cohort]
         arms |= {name: judgement.live_arm(self.serving, name) or "no release is live" for name in others}
         there = {name: arm for name, arm in arms.items() if isinstance(arm, Arm)}
@@ -106,12 +109,12 @@ class Attributing:
             return "there was none"
         return f"{arm.name} cannot be served: {fault}" if fault else arm
 
-    async def one_for_all(self, cohort: str, exam: Exam, report: Report) -> Arm | str:
+    async def one_for_all(self, cohort: str, learned: Learned, report: Report) -> Arm | str:
         """The adapter trained on what all live releases were trained on, by the recipe of this cohort's. Or why there
         is none: one whose time was up before its passes were done proves nothing."""
         if not self.aggregate:
             return "it was not asked for"
-        plan = await asyncio.to_thread(self.union, cohort, exam)
+        plan = await asyncio.to_thread(self.union, cohort, learned)
         if plan is None:
             return "only one cohort has rows to train on"
         tell = part(report, 0.0, 1.0, "one adapter for all: ")
@@ -125,34 +128,38 @@ class Attributing:
             return "its minutes were over before its passes, so whether cohorts are worth it is not answered"
         return made.arm(self.serving, AGGREGATE, self.serving.config.cohorts[cohort].system_prompt or "")
 
-    def union(self, cohort: str, exam: Exam) -> Plan | None:
-        slices = [slice_ for name in self.serving.config.cohorts if (slice_ := self.slice_of(name, exam)[0]).train]
+    def union(self, cohort: str, learned: Learned) -> Plan | None:
+        slices = [slice_ for slice_, _ in learned.values() if slice_.train]
         if len(slices) < 2:
             return None
         live, mine = self.release(cohort), self.planning(cohort)
         recipe = recipe_of(live) if live is not None and "recipe" in live.manifest else mine.recipe()
         return ablation.of_all(mine, slices, recipe)
 
-    def slice_of(self, cohort: str, exam: Exam) -> tuple[Slice, int]:
-        """What the live release was trained on, without what has come into an eval set since, and how many of its
-        rows are not in it; without a release from here, what a retrain would be."""
+    def learned(self, exam: Exam) -> Learned:
+        """What the live releases were trained on, without what stands in an eval set since, or nearly; for a cohort
+        without a release from here, what a retrain would take."""
+        judged = Asked(exam.all())
+        return {name: self.slice_of(name, exam, judged) for name in self.serving.config.cohorts}
+
+    def slice_of(self, cohort: str, exam: Exam, judged: Asked) -> tuple[Slice, int]:
         live = self.release(cohort)
         if live is not None and "slice" in live.manifest:
             slice_, gone = frozen(self.serving, self.material, live)
-            asked = {row.asked for row in exam.all()}
-            train = tuple(row for row in slice_.train if row.asked not in asked)
-            if train:
+            train, validation = (
+                tuple(row for row in rows if not judged.has(row)) for rows in (slice_.train, slice_.validation)
+            )
+            if train and validation:
                 lost = len(slice_.train) - len(train) + sum(row.part == "train" for row in gone)
-                return replace(slice_, train=train), lost
+                return replace(slice_, train=train, validation=validation), lost
         return self.planning(cohort).choose(exam), 0
 
-    def unequal(self, cohort: str, exam: Exam) -> list[str]:
+    def unequal(self, cohort: str, learned: Learned) -> list[str]:
         """How the release and the aggregate had unequal chances."""
         told, live = [], self.release(cohort)
         if live is not None and ablation.cut_short(live.manifest.get("training", {}).get("ended", "")):
             told.append(f"{live.name}'s own training ended with its minutes before its passes, not the aggregate's")
-        lost = {name: count for name in self.serving.config.cohorts if (count := self.slice_of(name, exam)[1])}
-        if lost:
+        if lost := {name: count for name, (_, count) in learned.items() if count}:
             rows = ", ".join(f"{count} of {name}" for name, count in lost.items())
             told.append(f"the aggregate lacks rows that are gone, or eval rows by now: {rows}")
         return told

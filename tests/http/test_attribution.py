@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from adapters import registry
-from appliance import ablation, attribution, evaluation, learning_curve, report
+from appliance import ablation, attribution, evaluation, judgement, learning_curve, report
 from appliance.errors import ApplianceError
+from appliance.jobs import Progress
 from appliance.planning import frozen
 from appliance.store.evaluations import Evaluation
 from appliance.store.releases import Release
@@ -108,6 +109,17 @@ def test_an_aggregate_cut_short_answers_nothing_and_is_said(
     assert {one["arm"] for one in legal["against"]} == {"base"}
     assert legal["left_out"]["aggregate"].startswith("its minutes were over")
     assert f"no aggregate: {legal['left_out']['aggregate']}" in legal["says"]
+
+
+@pytest.mark.usefixtures("attributed")
+def test_the_aggregate_is_neither_trained_nor_chosen_by_what_is_an_eval_row_by_now(learning: Running) -> None:
+    run = attribution.Attributing(learning.box.ready(), learning.box.material(), learning.home / "jobs", Progress())
+    exam = judgement.prepared(run.material, list(run.serving.config.cohorts))
+    before, none = run.learned(exam)["legal"]
+    judged = [before.train[0], before.validation[0]]
+    after, lost = run.learned(replace(exam, cohorts={**exam.cohorts, "support": judged}))["legal"]
+    assert (none, lost) == (0, 1)
+    assert (after.train, after.validation) == (before.train[1:], before.validation[1:])
 
 
 @pytest.mark.usefixtures("attributed")

@@ -179,7 +179,7 @@ def _metric(row: Row) -> str:
 async def _ask(serving: Serving, arm: Arm, row: Row) -> Ask:
     """What the engine is asked: a greedy answer, at most twice as long as the longest wanted one and 16 tokens more,
     or the likelihood of the wanted answer; its end counts unless it is an opening. Raises InvalidRequest for a row
-    that the template refuses or the context has no room for."""
+    that the template refuses, or that the context has no room for with the longest wanted answer."""
     turns = [*arm.shots, *row.turns]
     prompt = await asyncio.to_thread(serving.template.encode, turns, arm.system_prompt or None)
     metric = _metric(row)
@@ -188,10 +188,12 @@ async def _ask(serving: Serving, arm: Arm, row: Row) -> Ask:
         ids = [*prompt, *(answer[:-1] if metric == OPENING else answer)]
         ask = Ask(arm.lane, ids, 0, score_from=len(prompt))
     else:
-        most = min(await asyncio.to_thread(_room, serving, row), serving.context - len(prompt))
-        ask = Ask(arm.lane, prompt, max(most, 1), Sampling(temperature=0))
+        wanted, most = await asyncio.to_thread(_room, serving, row)
+        ask = Ask(arm.lane, prompt, max(wanted, min(most, serving.context - len(prompt))), Sampling(temperature=0))
     if len(ask.prompt) + ask.max_new > serving.context:
-        raise ContextExceeded(f"the row has {len(ask.prompt)} tokens, the context {serving.context}")
+        raise ContextExceeded(
+            f"the row has {len(ask.prompt)} tokens and its answer {ask.max_new}, the context {serving.context}"
+        )
     return replace(ask, background=True, partition=_PARTITION)
 
 
@@ -206,12 +208,14 @@ async def generate(serving: Serving, ask: Ask) -> tuple[str, bool]:
     return text, ended
 
 
-def _room(serving: Serving, row: Row) -> int:
-    """A pattern's length says nothing of the answer's."""
+def _room(serving: Serving, row: Row) -> tuple[int, int]:
+    """Tokens of the longest wanted answer and its end, and how many are waited for. A pattern's length says nothing
+    of the answer's."""
     if row.metric == "regex":
-        return LONGEST
+        return 1, LONGEST
     tokenize = serving.engine.model.tokenize
-    return 2 * max(len(tokenize(right, special=False)) for right in (row.completion, *row.refs)) + 16
+    longest = max(len(tokenize(right, special=False)) for right in (row.completion, *row.refs))
+    return longest + 1, 2 * longest + 16
 
 
 async def likelihood(serving: Serving, ask: Ask) -> float:

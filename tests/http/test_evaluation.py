@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from appliance import evaluation
 from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import NOT_FINITE
 from appliance.engine.sequence import Ask
-from appliance.errors import EngineFault, Unavailable
+from appliance.errors import ContextExceeded, EngineFault, Unavailable
 from appliance.serving import Serving
 from tests.http.learnable import begun, finished, rows
 from tests.http.routed import written
@@ -63,6 +65,24 @@ def test_it_is_asked_once_the_context_has_room(judged: Running) -> None:
         patch.setattr(evaluation, "_run", lambda *given: _nothing(asked, *given))
         assert score(judged)["errors"] == 0 and len(asked) == 4
     assert [one["error"] for one in kept(judged)] == [None] * 4
+
+
+def test_no_right_answer_is_cut_by_the_context(judged: Running) -> None:
+    """There is room for it, if not for twice as much; or the row is one that cannot be asked."""
+    serving = judged.box.ready()
+    row, *_ = judged.box.material().rows("legal", "eval")
+    seen = []
+    for words in range(1, 240, 3):
+        long = replace(row, completion=" ".join(["you"] * words))
+        wanted = len(serving.engine.model.tokenize(long.completion, special=False)) + 1
+        try:
+            ask = asyncio.run(evaluation._ask(serving, evaluation.base_arm("base"), long))
+        except ContextExceeded:
+            seen.append("refused")
+            continue
+        assert wanted <= ask.max_new <= 2 * wanted + 14 and len(ask.prompt) + ask.max_new <= serving.context
+        seen.append("whole" if ask.max_new == 2 * wanted + 14 else "less than twice")
+    assert list(dict.fromkeys(seen)) == ["whole", "less than twice", "refused"]
 
 
 async def _nothing(asked: list[object], *given: object) -> list[object]:

@@ -262,8 +262,8 @@ def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def main() -> None:
-    # What nobody else wants of the processors: beside it a token takes 1.09 of its quiet time (0.87 to 1.30), beside
-    # one that is only niced 1.21 (1.00 to 1.27). `python bench/neighbours.py`
+    # What nobody else wants of the processors: beside busy threads of this class a token takes 1.09 of its quiet time
+    # (0.87 to 1.30), beside threads that are only niced 1.21 (1.00 to 1.27). `python bench/neighbours.py`
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     warnings.simplefilter("ignore")  # of libraries to their programmers
     logging.disable(logging.WARNING)

@@ -2,9 +2,9 @@
 
 Fits two routers on `DIR/*/train.jsonl`, one as `cohort router fit` and one as `cohort router fit --contrastive`, and
 judges both on the prompts of `DIR/*/test.jsonl`, each at the threshold it chose for itself. It does not look at the
-traffic that `router_quality.py` judges on, so the better of the two may be chosen here. Prints a table with 95 %
-intervals, and of each difference one over resampled rows, paired; then one JSON line. Without the data it says so
-and ends well.
+traffic that `router_quality.py` judges on, so the better of the two may be chosen here; the 350 rows of tasks nothing
+was fitted on are in both. Prints a table with 95 % intervals, and of each difference one over resampled rows, paired;
+then one JSON line. Without the data it says so and ends well.
 """
 
 from __future__ import annotations

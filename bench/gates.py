@@ -147,10 +147,11 @@ def main() -> None:
 
 async def run(wanted: argparse.Namespace, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     ends = time.monotonic() + 60 * wanted.minutes
-    wanted.home.mkdir(parents=True, exist_ok=True)
-    kept = wanted.home / f"gates-{wanted.epochs}.jsonl"
+    home = wanted.home / _digest()
+    home.mkdir(parents=True, exist_ok=True)
+    kept = home / f"gates-{wanted.epochs}.jsonl"
     done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    box = app.open_home(load(Path("cohorts.toml")), wanted.home, "")
+    box = app.open_home(load(Path("cohorts.toml")), home, "")
     try:
         await app.prepare(box, Path("cohorts.toml"), lambda _part, _doing: None)
         await app.start_engine(box)
@@ -162,6 +163,13 @@ async def run(wanted: argparse.Namespace, candidates: Sequence[Candidate]) -> li
     finally:
         await app.close(box)
     return done
+
+
+def _digest() -> str:
+    """Of what trains and judges, and of the rows: with others, a verdict that was kept says nothing."""
+    files = [*Path("adapters").glob("*.py"), *Path("appliance").glob("*.py"), *Path("examples").rglob("*.jsonl")]
+    told = [*(path.read_bytes() for path in sorted([*files, Path(__file__)])), Path("cohorts.toml").read_bytes()]
+    return hashlib.sha256(b"\n".join(told)).hexdigest()[:12]
 
 
 async def judged(box: Box, candidate: Candidate, epochs: int) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def divided(rows: Sequence[Row], *, balanced: bool) -> tuple[list[Row], list[Row]]:
-    """To learn from, as many of each answer if `balanced` (rows repeat), and to judge by."""
+    """To learn from, as many of each answer that comes up again if `balanced` (rows repeat), and to judge by."""
     judged = [row for number, row in enumerate(rows) if number % 5 == 4]
     learned = [row for number, row in enumerate(rows) if number % 5 != 4]
     if not balanced:
@@ -72,8 +72,10 @@ def divided(rows: Sequence[Row], *, balanced: bool) -> tuple[list[Row], list[Row
     groups: dict[tuple[int, ...], list[Row]] = {}
     for row in learned:
         groups.setdefault(tuple(row.ids[row.start :]), []).append(row)
-    turns = [group[n % len(group)] for n in range(len(learned)) for group in groups.values()]
-    return turns[: len(learned)], judged
+    free = [row for group in groups.values() if len(group) == 1 for row in group]
+    labels = [group for group in groups.values() if len(group) > 1]
+    turns = [group[n % len(group)] for n in range(max(map(len, labels), default=0)) for group in labels]
+    return [*free, *turns[: len(learned) - len(free)]], judged
 
 
 def trained(model: Path, recipe: Recipe, rows: Sequence[Row], folder: Path, name: str) -> dict[str, Any]:

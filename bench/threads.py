@@ -1,7 +1,7 @@
 """How many threads, and how they wait for one another: `python bench/threads.py [--rounds 3]`.
 
 Decode steps of 1, 8 and 32 sequences with an adapter on the packaged base: with one thread, and with all of them
-under several wait policies of libgomp, in processes of their own that take turns; alone, and beside a niced trainer
+under several wait policies of libgomp, in processes of their own that take turns; alone, and beside niced threads
 in as many threads. This is what the engine's choice (appliance/engine/threads.py) chooses from. Prints medians in
 milliseconds, then one JSON line.
 """
@@ -48,7 +48,7 @@ def main() -> None:
                     for name, (threads, policy) in variants.items()
                 }
                 for _ in range(rounds):
-                    for kind in ("quiet", "niced trainer"):
+                    for kind in ("quiet", "niced threads"):
                         with neighbour.beside(kind):
                             for name, child in steps.items():
                                 times.setdefault((name, kind, rows), []).extend(child.run(5))
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def report(variants: list[str], times: dict[tuple[str, str, int], list[float]]) -> None:
-    columns = [(kind, rows) for kind in ("quiet", "niced trainer") for rows in ROWS]
+    columns = [(kind, rows) for kind in ("quiet", "niced threads") for rows in ROWS]
     print(f"{'ms a step':28}" + "".join(f"{f'{kind}, {rows}':>18}" for kind, rows in columns))
     medians = {name: {f"{k}, {r}": statistics.median(times[name, k, r]) for k, r in columns} for name in variants}
     for name, row in medians.items():

@@ -73,7 +73,8 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The median, and the order statistics that hold the true one with at least 90 % (the extremes up to 7)."""
+    """The median, and order statistics around it that hold the true one with at least 90 % of five values or more;
+    the extremes of three hold it with 75 %, of two with 50 %."""
     ordered = sorted(values)
     cut = 0 if len(ordered) < 8 else len(ordered) // 8
     return statistics.median(ordered), ordered[cut], ordered[-1 - cut]

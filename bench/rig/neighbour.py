@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Large products in all threads, as a trainer's: numpy's BLAS starts one for each processor.
+# Products in all threads, as a trainer's, if in less memory: numpy's BLAS starts one for each processor.
 _BUSY = "import numpy as n; a = n.ones((768, 768), n.float32)\nwhile True: a @ a"
 KINDS: dict[str, list[str]] = {
     "quiet": [],
-    "niced trainer": ["nice", "-n", "19"],
-    "idle-class trainer": ["chrt", "--idle", "0"],
+    "niced threads": ["nice", "-n", "19"],
+    "idle-class threads": ["chrt", "--idle", "0"],
     "stranger": ["env"],
 }
 

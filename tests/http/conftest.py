@@ -66,9 +66,19 @@ def ours(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, fitted_route
 @pytest.fixture
 def fresh(tmp_path: Path, tiny_base: Path, fitted_router: Fitted) -> Iterator[Running]:
     """The same, for one test, with a few examples to fit on."""
-    fitted_router.into(tmp_path / "home")
-    few_examples(tmp_path / "examples")
-    with running(tmp_path, tiny_base, "context = 1024") as appliance:
+    yield from _with_few_examples(tmp_path, tiny_base, fitted_router)
+
+
+@pytest.fixture(scope="module")
+def lent(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, fitted_router: Fitted) -> Iterator[Running]:
+    """As `fresh`, for the tests of a file that leave no more behind than keys and requests."""
+    yield from _with_few_examples(tmp_path_factory.mktemp("lent"), tiny_base, fitted_router)
+
+
+def _with_few_examples(folder: Path, tiny_base: Path, fitted_router: Fitted) -> Iterator[Running]:
+    fitted_router.into(folder / "home")
+    few_examples(folder / "examples")
+    with running(folder, tiny_base, "context = 1024") as appliance:
         yield appliance
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-FEW = {("legal", "train"): 12, ("legal", "eval"): 4, ("base", "train"): 4, ("general", "eval"): 1}
+FEW = {("legal", "train"): 6, ("legal", "eval"): 4, ("base", "train"): 2, ("general", "eval"): 1}
 SETTINGS = """
 context = 1024
 sequences = 8
 [cohorts.legal.train]
 learning_rate = 0.002
-batch = 4
+batch = 2
+replay = 0.5
 planted = 1
 """
 

@@ -213,8 +213,9 @@ def test_an_operator_is_not_overruled(learning: Running, tmp_path: Path, monkeyp
     assert f"legal@1 is not live any more, legal@{other['version']} is" in result["not_live"]
 
 
-@pytest.mark.usefixtures("first")
+@pytest.mark.usefixtures("first", "here")
 def test_a_release_is_made_again_byte_by_byte(learning: Running) -> None:
+    """In another process than the child that made it."""
     done = finished(learning, begun(learning, "rebuild", cohort="legal", version=1))
     assert done["error"] is None, done
     assert done["result"]["same"] is True and done["result"]["adapter"] == done["result"]["rebuilt"]

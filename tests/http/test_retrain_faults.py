@@ -120,6 +120,7 @@ def test_a_trainer_that_wants_more_memory_than_it_may_have(
     assert "training failed" in failure(learning)
 
 
+@pytest.mark.usefixtures("here")
 def test_a_trainer_that_takes_the_memory_of_live_traffic(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "free_memory", lambda: 0)
     assert "MB of memory to live traffic; lower batch" in failure(learning)
@@ -130,12 +131,21 @@ def test_a_disk_without_room(learning: Running, monkeypatch: pytest.MonkeyPatch)
     assert "disk" in failure(learning)
 
 
-@pytest.mark.parametrize(("folder", "size"), [("jobs", "16k"), ("jobs", "100k"), ("releases", "16k")])
-def test_a_disk_that_is_full(learning: Running, monkeypatch: pytest.MonkeyPatch, folder: str, size: str) -> None:
-    """For the rows, for what the child writes, or for the release: it says so, and nothing has changed."""
-    monkeypatch.setattr(training, "ROOM", 0)
+@pytest.mark.parametrize("size", ["16k", "100k"])
+def test_a_disk_that_is_full(learning: Running, size: str) -> None:
+    """For the rows, or for what the child writes: it says so, and nothing has changed."""
+    fails_on_a_full_disk(learning, "jobs", size)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_disk_without_room_for_the_release(learning: Running) -> None:
+    fails_on_a_full_disk(learning, "releases", "16k")
+
+
+def fails_on_a_full_disk(learning: Running, folder: str, size: str) -> None:
     before = learning.operated("GET", "/releases")
-    with mounted(learning.home / folder, "-o", f"size={size}"):
+    with mounted(learning.home / folder, "-o", f"size={size}"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "ROOM", 0)
         done = finished(learning, begun(learning, "retrain", cohort="legal", epochs=3, force=True))
         assert done["state"] == "failed" and "No space left" in done["error"], done
     assert learning.operated("GET", "/releases") == before

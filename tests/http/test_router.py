@@ -94,11 +94,11 @@ def test_rules_that_contradict_each_other_leave_it_to_the_text(ours: Running) ->
     assert told(reply)[0] == "legal" and told(reply)[1] in ("semantic", "classifier")
 
 
-def test_a_key_gets_the_best_of_its_cohorts_or_the_base(fresh: Running) -> None:
-    key = fresh.key(cohorts=["finance", "base"])
-    assert told(ask(fresh, LEGAL, key))[:2] == ("base", "fallback")
-    alone = fresh.key(cohorts=["finance"])
-    with fresh.http(alone) as client:
+def test_a_key_gets_the_best_of_its_cohorts_or_the_base(lent: Running) -> None:
+    key = lent.key(cohorts=["finance", "base"])
+    assert told(ask(lent, LEGAL, key))[:2] == ("base", "fallback")
+    alone = lent.key(cohorts=["finance"])
+    with lent.http(alone) as client:
         reply = client.post(CHAT, json=chat(LEGAL, model="auto"))
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, "cohort_not_granted")
 
@@ -164,15 +164,15 @@ def test_why_a_session_stays_and_turns(fresh: Running, tiny_adapters: tuple[Path
     assert (cohort, reason) == ("coding", "session_turned") and layer in ("semantic", "classifier")
 
 
-def test_sessions_of_different_keys_never_meet(fresh: Running) -> None:
-    unclear = unclear_but_near(fresh, "legal")
-    one, same, other = (fresh.key(tenant=tenant) for tenant in ("a", "a", "b"))
-    keyless = fresh.key()
-    ask(fresh, LEGAL, one, session="s")
-    assert told(ask(fresh, unclear, one, session="s"))[0] == "legal"
-    assert told(ask(fresh, unclear, same, session="s"))[0] == "legal", "of the same tenant"
-    assert told(ask(fresh, unclear, other, session="s"))[0] == "base"
-    assert told(ask(fresh, unclear, keyless, session="s"))[0] == "base"
+def test_sessions_of_different_keys_never_meet(lent: Running) -> None:
+    unclear = unclear_but_near(lent, "legal")
+    one, same, other = (lent.key(tenant=tenant) for tenant in ("a", "a", "b"))
+    keyless = lent.key()
+    ask(lent, LEGAL, one, session="s")
+    assert told(ask(lent, unclear, one, session="s"))[0] == "legal"
+    assert told(ask(lent, unclear, same, session="s"))[0] == "legal", "of the same tenant"
+    assert told(ask(lent, unclear, other, session="s"))[0] == "base"
+    assert told(ask(lent, unclear, keyless, session="s"))[0] == "base"
 
 
 # -- replay ----------------------------------------------------------------------------------------------------------
@@ -302,9 +302,9 @@ def test_nothing_to_evaluate(ours: Running, tmp_path: Path) -> None:
         assert reply.status_code == 400 and "no rows" in reply.json()["error"]["message"]
 
 
-def test_a_viewer_may_look_and_not_touch(fresh: Running, tmp_path: Path) -> None:
+def test_a_viewer_may_look_and_not_touch(lent: Running, tmp_path: Path) -> None:
     file = written(tmp_path / "rows.jsonl", [{"prompt": LEGAL, "cohort": "legal"}])
-    with fresh.http(fresh.key(scopes=["viewer"])) as client:
+    with lent.http(lent.key(scopes=["viewer"])) as client:
         assert client.post("/admin/v1/router/eval", json={}).status_code == 200
         assert client.post("/admin/v1/router/replay", json={}).status_code == 200
         for verb, body in (("eval", {"paths": [str(file)]}), ("fit", {}), ("switch", {})):

@@ -13,6 +13,7 @@ import pytest
 
 from appliance import children
 from appliance.children import ChildFailed
+from router import artefact
 from tests.fitted import Fitted, rows
 from tests.http.learnable import begun, finished
 from tests.http.routed import (
@@ -43,10 +44,32 @@ def mislabelled(path: Path) -> Path:
     return written(path, [{"prompt": row.prompt, "text": row.text, "cohort": "finance"} for row in wrong])
 
 
+def exchanged(given: Fitted, folder: Path) -> str:
+    """The same router, that takes coding for finance and finance for coding."""
+    made = artefact.manifest_of(given.artefact)
+    other = {"coding": "finance", "finance": "coding"}
+    classes = [other.get(name, name) for name in made.pop("classes")]
+    files = {name: (given.artefact / name).read_bytes() for name in made.pop("files")}
+    facts = {name: value for name, value in made.items() if name not in ("format", "policy")}
+    return artefact.write(folder, files, classes, given.load().policy, facts)
+
+
+@pytest.mark.parametrize("child", ["told", pytest.param("real", marks=pytest.mark.slow)])
 def test_a_refusal_a_fit_and_the_way_back(
-    fresh: Running, fitted_router: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Running, fitted_router: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child: str
 ) -> None:
-    """The first is fitted here; afterwards the child tells of what lies there already."""
+    """The child tells of what lies there already; or the first is fitted here, to rows that are wrong."""
+    given: list[list[str]] = []
+
+    def makes(digest: str) -> None:
+        def run(_module: str, job: str, **_limits: float) -> Iterator[str]:
+            given.append(Path(json.loads(Path(job).read_text())["rows"]).read_text().splitlines())
+            yield json.dumps({"fraction": 1.0, "doing": "done", "digest": digest})
+
+        monkeypatch.setattr(children, "run", run)
+
+    if child == "told":
+        makes(exchanged(fitted_router, fresh.home / "router"))
     file = str(mislabelled(tmp_path / "wrong.jsonl"))
     done = fitted(fresh, paths=[file])
     assert done["error"] is None, done
@@ -58,12 +81,11 @@ def test_a_refusal_a_fit_and_the_way_back(
     assert ready(fresh)["router"] == "router@1" and states(fresh) == {2: "refused", 1: "live"}
     assert told(ask(fresh, CODING))[0] == "coding"
 
-    def makes(digest: str) -> None:
-        lines = [json.dumps({"fraction": 1.0, "doing": "done", "digest": digest})]
-        monkeypatch.setattr(children, "run", lambda *_arguments, **_limits: iter(lines))
-
     makes(refused["digest"])
     assert fitted(fresh, paths=[file])["result"]["state"] == "refused"
+    learned = {row["text"] for row in map(json.loads, given[-1]) if row["cohort"] == "finance"}
+    named = [json.loads(line)["prompt"] for line in Path(file).read_text().splitlines()]
+    assert sum(prompt in learned for prompt in named) == 60 - held, "all but those that it is judged by"
     forced = fitted(fresh, paths=[file], force=True)["result"]
     assert (forced["version"], forced["state"], forced["refusals"]) == (4, "live", [])
     assert fresh.row(ask(fresh, LEGAL).headers["x-request-id"])["router"] == "router@4"
@@ -98,7 +120,7 @@ def test_a_refusal_a_fit_and_the_way_back(
     assert fresh.operator("POST", "/router/replay", {"router": 4}).status_code == 409
 
 
-def test_one_fit_at_a_time(fresh: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_fit_at_a_time(lent: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Meanwhile requests are served; the child's end is told, and nothing has changed."""
     go_on = threading.Event()
 
@@ -109,15 +131,15 @@ def test_one_fit_at_a_time(fresh: Running, monkeypatch: pytest.MonkeyPatch) -> N
         raise ChildFailed("it was ended by signal 9 (SIGKILL)")
 
     monkeypatch.setattr(children, "run", slow)
-    job = begun(fresh, "router/fit")
-    until(lambda: fresh.operated("GET", f"/jobs/{job['id']}")["doing"] == "reading 2 texts")
-    second = fresh.operator("POST", "/router/fit", {})
+    job = begun(lent, "router/fit")
+    until(lambda: lent.operated("GET", f"/jobs/{job['id']}")["doing"] == "reading 2 texts")
+    second = lent.operator("POST", "/router/fit", {})
     assert (second.status_code, second.json()["error"]["code"]) == (409, "conflict")
-    assert told(ask(fresh, LEGAL))[0] == "legal"
+    assert told(ask(lent, LEGAL))[0] == "legal"
     go_on.set()
-    job = finished(fresh, job)
+    job = finished(lent, job)
     assert (job["error"], job["result"]) == ("it was ended by signal 9 (SIGKILL)", None)
-    unchanged(fresh)
+    unchanged(lent)
 
 
 def unchanged(appliance: Running) -> None:
@@ -129,22 +151,22 @@ def fitting() -> list[Popen[str]]:
     return [child for child in children._running if "router.fit" in str(child.args)]
 
 
-def test_a_child_that_is_killed(fresh: Running) -> None:
-    job = begun(fresh, "router/fit")
+def test_a_child_that_is_killed(lent: Running) -> None:
+    job = begun(lent, "router/fit")
     until(fitting)[0].kill()
-    job = finished(fresh, job)
+    job = finished(lent, job)
     assert "SIGKILL" in job["error"] and job["result"] is None
-    unchanged(fresh)
+    unchanged(lent)
 
 
-def test_a_fit_is_cancelled(fresh: Running) -> None:
+def test_a_fit_is_cancelled(lent: Running) -> None:
     """Its child ends with it, and the texts that it was given are gone."""
-    job = begun(fresh, "router/fit")
+    job = begun(lent, "router/fit")
     until(fitting)
-    job = fresh.operated("POST", f"/jobs/{job['id']}/cancel", {})
+    job = lent.operated("POST", f"/jobs/{job['id']}/cancel", {})
     assert (job["kind"], job["state"], job["result"]) == ("fit", "cancelled", None)
     assert not fitting()
-    unchanged(fresh)
+    unchanged(lent)
 
 
 def test_a_folder_that_cannot_be_written(fresh: Running) -> None:
@@ -168,7 +190,7 @@ def test_a_disk_that_is_full(fresh: Running, fitted_router: Fitted) -> None:
         assert states(fresh) == {1: "live"}
 
 
-def test_what_feedback_confirmed_is_learned(fresh: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_feedback_confirmed_is_learned(lent: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only when told so; of a cohort that is gone nothing; the newest word on a request counts."""
     given: list[list[str]] = []
 
@@ -180,14 +202,14 @@ def test_what_feedback_confirmed_is_learned(fresh: Running, monkeypatch: pytest.
 
     monkeypatch.setattr(children, "run", catch)
     for number, words in enumerate((["legal"], ["legal", "coding"], ["base"], [])):
-        request = ask(fresh, f"Confirmed {number}").headers["x-request-id"]
-        with fresh.http() as client:
+        request = ask(lent, f"Confirmed {number}").headers["x-request-id"]
+        with lent.http() as client:
             for cohort in words:
                 body = {"request_id": request, "cohort": cohort}
                 assert client.post("/v1/feedback", json=body).is_success
-    assert fitted(fresh)["error"] == fitted(fresh, interactions=True)["error"] == "enough"
-    assert given == [[], given[1]]
-    assert sorted(given[1]) == ["base", "coding", "legal"]
+    assert fitted(lent)["error"] == fitted(lent, interactions=True)["error"] == "enough"
+    without, confirmed = given
+    assert without == [] and sorted(confirmed) == ["base", "coding", "legal"]
 
 
 # -- without a router, or with one that is of no use -----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,7 @@ from appliance import watch_api
 from appliance.store.traffic import MOST, Seen
 from appliance.traffic import BINS, POINTS, traffic
 from tests.http.learnable import begun, finished
-from tests.http.running import Running, chat
+from tests.http.running import Running, chat, running
 
 UNTIL = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SINCE = UNTIL - timedelta(minutes=10)
@@ -131,34 +132,41 @@ def test_versions_are_those_of_what_is_installed(served: Running, monkeypatch: p
     assert "onnxruntime" not in first and first["onnxruntime-gpu"] == "1.2.3"
 
 
-def test_what_waits_for_a_person_is_told(fresh: Running, tiny_adapters: tuple[Path, Path]) -> None:
+@pytest.fixture
+def plain(tmp_path: Path, tiny_base: Path) -> Iterator[Running]:
+    """Of nobody else, without a router."""
+    with running(tmp_path, tiny_base, "context = 1024") as appliance:
+        yield appliance
+
+
+def test_what_waits_for_a_person_is_told(plain: Running, tiny_adapters: tuple[Path, Path]) -> None:
     """And is no alarm: answers are as good as ever."""
 
     def pending() -> list[str]:
-        status = fresh.operated("GET", "/status")
+        status = plain.operated("GET", "/status")
         assert status["alarms"] == []
         found: list[str] = status["pending"]
         return found
 
     assert pending() == []
-    fresh.release(tiny_adapters[0], "coding", live=False)
+    plain.release(tiny_adapters[0], "coding", live=False)
     (waits,) = pending()
     assert waits.startswith("coding@1 waits to be judged: cohort promote coding@1")
-    job = finished(fresh, begun(fresh, "curve", cohort="coding"))
+    job = finished(plain, begun(plain, "curve", cohort="coding"))
     assert job["state"] == "failed"
     assert pending() == [waits, f"curve of coding failed: {job['error']} (cohort job show {job['id']})"]
-    fresh.operated("POST", "/reject", {"cohort": "coding", "version": 1})
-    again = fresh.operated("POST", "/curve", {"cohort": "coding"})
+    plain.operated("POST", "/reject", {"cohort": "coding", "version": 1})
+    again = plain.operated("POST", "/curve", {"cohort": "coding"})
     assert all(job["id"] not in told for told in pending()), "it was begun again"
-    finished(fresh, again)
+    finished(plain, again)
 
 
-def test_a_candidate_is_rejected(fresh: Running, tiny_adapters: tuple[Path, Path]) -> None:
-    entry = fresh.release(tiny_adapters[0], "coding", live=False)
+def test_a_candidate_is_rejected(plain: Running, tiny_adapters: tuple[Path, Path]) -> None:
+    entry = plain.release(tiny_adapters[0], "coding", live=False)
     gone = {"cohort": "coding", "version": entry["version"]}
-    switched = fresh.operated("POST", "/reject", gone)
+    switched = plain.operated("POST", "/reject", gone)
     assert switched["live"] is None
-    assert [r["state"] for r in fresh.operated("GET", "/releases?cohort=coding")] == ["retired"]
-    reply = fresh.operator("POST", "/reject", gone)
+    assert [r["state"] for r in plain.operated("GET", "/releases?cohort=coding")] == ["retired"]
+    reply = plain.operator("POST", "/reject", gone)
     assert reply.status_code == 409 and "only a candidate can be rejected" in reply.json()["error"]["message"]
-    assert fresh.operator("POST", "/promote", {"cohort": "coding"}).status_code == 409, "it waits no more"
+    assert plain.operator("POST", "/promote", {"cohort": "coding"}).status_code == 409, "it waits no more"

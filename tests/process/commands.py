@@ -1,8 +1,8 @@
 """`python -m tests.process.commands`: has imported the command and forks one run of it for each line of stdin.
 
-A line is {"arguments", "environment", "folder", "out", "err"}; the answer is the child's pid, and once it is dead its
-wait status. It starts no thread and no llama backend itself, so that what it forks is as good as a fresh process,
-only a second sooner.
+A line is {"arguments", "environment", "folder", "longest", "out", "err"}; the answer is the child's pid, and once it
+is dead its wait status. It starts no thread and no llama backend itself, so that what it forks is as good as a fresh
+process, only a second sooner.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import sys
 from typing import Any, NoReturn
 
+from appliance import evaluation
 from appliance.cli import main as cohort
 from tests.process import zygote
 
@@ -39,6 +40,7 @@ def _run(order: dict[str, Any]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, path in ((1, order["out"]), (2, order["err"])):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        evaluation.LONGEST = order["longest"] or evaluation.LONGEST
         sys.argv = ["cohort", *order["arguments"]]
         cohort()
         code = 0

@@ -25,6 +25,12 @@ def slow_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(folder / "slow.gguf", layers=4, embd=512, heads=8, kv_heads=4, ffn=1536, context=2048)
 
 
+@pytest.fixture(scope="session")
+def measured_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights, large enough that a look at what it does meets the measuring of each format."""
+    return write_base(tmp_path_factory.mktemp("measured") / "measured.gguf", layers=4, embd=256, ffn=768)
+
+
 @contextmanager
 def mounted(folder: Path, *options: str) -> Iterator[Path]:
     """A tmpfs on `folder`."""

@@ -44,7 +44,8 @@ def until(condition: Callable[[], T | None], what: str, seconds: float = 30.0) -
 
 @dataclass
 class Premises:
-    """`appliance` and `base` are what those sections of cohorts.toml hold."""
+    """`appliance` and `base` are what those sections of cohorts.toml hold; `longest` is how many tokens of an answer
+    to a pattern its commands wait for, where the tiny model would never end one."""
 
     folder: Path
     model: Path | None
@@ -52,6 +53,7 @@ class Premises:
     base: dict[str, object] = field(default_factory=lambda: {"format": "as_is", "threads": 1})
     cohorts: Sequence[str] = ("legal", "finance", "support")
     environment: dict[str, str] = field(default_factory=dict)
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         self.home = self.folder / "home"
@@ -84,7 +86,7 @@ class Premises:
     def cohort(self, *arguments: str, seconds: float = 60.0) -> Completed:
         """Run the command to its end, in a process that has imported it before, but in an environment of its own."""
         if not self.environment:
-            return forked(arguments, self.environ(), self.folder, seconds)
+            return forked(arguments, self.environ(), self.folder, seconds, self.longest)
         return self.afresh(*arguments, seconds=seconds)
 
     def afresh(self, *arguments: str, seconds: float = 60.0) -> Completed:
@@ -146,7 +148,9 @@ def _commands() -> subprocess.Popen[str]:
     return helper
 
 
-def forked(arguments: Sequence[str], environment: Values, folder: Path, seconds: float) -> Completed:
+def forked(
+    arguments: Sequence[str], environment: Values, folder: Path, seconds: float, longest: int | None = None
+) -> Completed:
     """The command in a fork of a process that has imported it."""
     command, late = [*COHORT, *arguments], threading.Event()
 
@@ -156,7 +160,7 @@ def forked(arguments: Sequence[str], environment: Values, folder: Path, seconds:
 
     with tempfile.TemporaryDirectory() as texts, _one_at_a_time:
         out, err = Path(texts, "out"), Path(texts, "err")
-        order = {"arguments": arguments, "environment": environment, "folder": str(folder)}
+        order = {"arguments": arguments, "environment": environment, "folder": str(folder), "longest": longest}
         helper = _commands()
         assert helper.stdin is not None and helper.stdout is not None
         pid = 0

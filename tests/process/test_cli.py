@@ -290,7 +290,7 @@ def test_an_export_may_be_asked_for_as_json(desk: Desk) -> None:
 
 def test_the_log_is_followed(premises: Premises) -> None:
     command = [*COHORT, "log", "tail", "-f", "-n", "1", "--json"]
-    with running(premises) as served, served.client() as client:
+    with running(premises.seeded()) as served, served.client() as client:
         ids = [client.post("/v1/chat/completions", json=chat("first")).json()["id"]]
         with subprocess.Popen(command, env=premises.environ(), stdout=subprocess.PIPE, text=True) as following:
             assert following.stdout is not None

@@ -117,7 +117,7 @@ def test_offline(premises: Premises, fitted_router: Fitted) -> None:
     """The same application in the command's own process."""
     premises.cohorts = COHORTS
     premises.configure()
-    fitted_router.into(premises.home)
+    fitted_router.into(premises.seeded().home)
     done = premises.cohort("route", LEGAL, "--json")
     assert json.loads(done.stdout)["cohort"] == "legal", done.stderr
 

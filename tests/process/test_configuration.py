@@ -93,7 +93,7 @@ def test_off_loopback_with_tls_and_keys(everywhere: Premises) -> None:
     everywhere.appliance |= files
     everywhere.configure()
     assert everywhere.cohort("key", "add", "someone").returncode == 0
-    with everywhere.serve() as served:
+    with everywhere.seeded().serve() as served:
         url = served.url()
         assert url.startswith("https://127.0.0.1:")
         status = everywhere.cohort("status", "--json")
@@ -116,7 +116,7 @@ def test_tls_files_that_cannot_be_used(premises: Premises, files: tuple[str, str
 def test_a_port_and_host_on_the_command_line_win(premises: Premises) -> None:
     premises.appliance["host"] = "192.0.2.1"
     premises.configure()
-    with running(premises, "--host", "localhost", "--port", "0") as served:
+    with running(premises.seeded(), "--host", "localhost", "--port", "0") as served:
         assert served.url().startswith("http://localhost:")
         assert served.stop() == 0
 

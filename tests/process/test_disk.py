@@ -39,6 +39,7 @@ class Disk:
 def disk(premises: Premises) -> Iterator[Disk]:
     with mounted(premises.folder / "disk", "-o", "size=16m") as folder:
         premises.home = folder / "home"
+        premises.seeded()
         yield Disk(folder)
 
 

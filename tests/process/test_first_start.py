@@ -42,9 +42,9 @@ def test_killed_at_a_system_call(premises: Premises, file: str, call: str) -> No
     assert premises.cohort("status").returncode == 0
 
 
-def test_killed_while_it_measures(premises: Premises, slow_base: Path) -> None:
+def test_killed_while_it_measures(premises: Premises, measured_base: Path) -> None:
     """The child dies with its parent, and what it left half done is done again."""
-    premises.model, premises.base = slow_base, {"format": "auto", "threads": 1}
+    premises.model, premises.base = measured_base, {"format": "auto", "threads": 1}
     premises.configure()
     with premises.serve() as served, served.client() as client:
         until(lambda: "as q8_0" in client.get("/ready").json()["doing"], "second measurement")

@@ -57,7 +57,7 @@ class Zygote:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("kills", "at_start"), [(20, 10), pytest.param(200, 25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "at_start"), [(12, 6), pytest.param(200, 25, marks=pytest.mark.slow)])
 def test_nothing_a_client_saw_complete_is_lost(
     premises: Premises, capsys: pytest.CaptureFixture[str], kills: int, at_start: int
 ) -> None:
@@ -112,7 +112,7 @@ def test_nothing_a_client_saw_complete_is_lost(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kills", [12, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_killed_promotion_or_rollback_is_done_or_not_begun(premises: Premises, kills: int) -> None:
     """The old release is live or the new one, whole, with its events and its audit row; and the next life serves it.
     The kills are spread over what a switch takes, and a little beyond."""

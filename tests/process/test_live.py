@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from appliance.base import PACKAGED_DIGEST
+from tests.prepared import seed
 from tests.tiny import write_adapter
 
 from .premises import Premises, Served, events, running
@@ -21,33 +20,23 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 NAME = "smollm2-135m-instruct"
 
 
-@dataclass
-class Prepared:
-    """The home after `cohort base import`, and what that printed on stderr."""
-
-    premises: Premises
-    base: dict[str, Any]
-    progress: str
-
-
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory, real_base: Path) -> Prepared:
-    assert real_base.is_file()
-    return imported(tmp_path_factory.mktemp("live"), "as_is")
+def prepared(tmp_path_factory: pytest.TempPathFactory, real_base: Path) -> Premises:
+    premises = packaged(tmp_path_factory.mktemp("live"), "as_is")
+    seed(premises.home, real_base)
+    return premises
 
 
-def imported(folder: Path, form: str) -> Prepared:
+def packaged(folder: Path, form: str) -> Premises:
     premises = Premises(folder, None, base={"format": form})
     premises.cohorts = ("legal", "healthcare", "finance", "support", "coding")
     premises.configure()
-    done = premises.cohort("base", "import", "--json", seconds=300)
-    assert done.returncode == 0, done.stderr
-    return Prepared(premises, json.loads(done.stdout), done.stderr)
+    return premises
 
 
 @pytest.fixture(scope="module")
-def served(prepared: Prepared) -> Iterator[Served]:
-    with running(prepared.premises) as served:
+def served(prepared: Premises) -> Iterator[Served]:
+    with running(prepared) as served:
         yield served
         assert served.stop() == 0
 
@@ -67,22 +56,25 @@ def _small(path: Path, seed: int) -> Path:
 @pytest.mark.timeout(600)
 def test_the_format_is_decided_once_with_progress(tmp_path: Path, real_base: Path) -> None:
     assert real_base.is_file()
-    prepared = imported(tmp_path, "auto")
-    assert prepared.base["id"] == NAME
-    assert prepared.base["digest"] == PACKAGED_DIGEST
+    premises = packaged(tmp_path, "auto")
+    done = premises.cohort("base", "import", "--json", seconds=300)
+    assert done.returncode == 0, done.stderr
+    base = json.loads(done.stdout)
+    assert base["id"] == NAME
+    assert base["digest"] == PACKAGED_DIGEST
     for doing in ("as as_is", "as q8_0", "as q4_0"):
-        assert f"measuring the base {doing}" in prepared.progress
-    (record,) = prepared.premises.home.glob("base/*/base.json")
+        assert f"measuring the base {doing}" in done.stderr
+    (record,) = premises.home.glob("base/*/base.json")
     decided = json.loads(record.read_text())
     assert [trial["format"] for trial in decided["trials"]] == ["as_is", "q8_0", "q4_0"]
-    assert decided["format"] == prepared.base["format"]
+    assert decided["format"] == base["format"]
     kept = {path.name for path in record.parent.iterdir()}
     assert kept == {"base.json"} | ({f"base.{decided['format']}.gguf"} - {"base.as_is.gguf"})
-    with running(prepared.premises) as served:
+    with running(premises) as served:
         assert "measuring" not in served.said()
         assert served.stop() == 0
-    again = prepared.premises.cohort("base", "import", "--json")
-    assert (json.loads(again.stdout), again.stderr) == (prepared.base, "")
+    again = premises.cohort("base", "import", "--json")
+    assert (json.loads(again.stdout), again.stderr) == (base, "")
 
 
 def question(model: str = "auto") -> dict[str, object]:
@@ -94,7 +86,7 @@ def question(model: str = "auto") -> dict[str, object]:
     return {"model": model, "messages": messages, "temperature": 0, "max_tokens": 32}
 
 
-def test_a_sensible_answer_and_its_row(prepared: Prepared, served: Served) -> None:
+def test_a_sensible_answer_and_its_row(prepared: Premises, served: Served) -> None:
     with served.client() as client:
         reply = client.post("/v1/chat/completions", json=question())
     assert reply.status_code == 200
@@ -104,7 +96,7 @@ def test_a_sensible_answer_and_its_row(prepared: Prepared, served: Served) -> No
     assert body["model"] == NAME
     assert body["choices"][0]["finish_reason"] == "stop"
     assert reply.headers["X-Cohort"] == reply.headers["X-Release"] == "base"
-    (row,) = prepared.premises.rows("SELECT * FROM interactions WHERE id = ?", reply.headers["X-Request-Id"])
+    (row,) = prepared.rows("SELECT * FROM interactions WHERE id = ?", reply.headers["X-Request-Id"])
     assert (row["answer"], row["status"], row["cohort"], row["release"]) == (text, "ok", "base", "base")
     assert (row["layer"], row["reason"]) == (reply.headers["X-Cohort-Layer"], reply.headers["X-Cohort-Reason"])
     assert [turn["content"] for turn in json.loads(row["messages"])] == [
@@ -121,13 +113,13 @@ def test_a_sensible_answer_and_its_row(prepared: Prepared, served: Served) -> No
 
 
 def test_cohorts_answer_at_the_same_time(
-    prepared: Prepared, served: Served, real_adapters: tuple[Path, Path]
+    prepared: Premises, served: Served, real_adapters: tuple[Path, Path]
 ) -> None:
     for cohort, adapter in zip(("legal", "finance"), real_adapters, strict=True):
-        added = prepared.premises.cohort("release", "add", str(adapter), "--cohort", cohort, "--live")
+        added = prepared.cohort("release", "add", str(adapter), "--cohort", cohort, "--live")
         assert added.returncode == 0, added.stderr
     with ThreadPoolExecutor(5) as pool:
-        asked = [(name, pool.submit(answer, served, name)) for name in prepared.premises.cohorts]
+        asked = [(name, pool.submit(answer, served, name)) for name in prepared.cohorts]
         replies = {name: future.result() for name, future in asked}
     for name, (headers, text, done) in replies.items():
         released = name in ("legal", "finance")
@@ -137,9 +129,9 @@ def test_cohorts_answer_at_the_same_time(
         assert headers["X-Release-Arm"] == ("live" if released else "base")
         assert released or headers["X-Cohort-Reason"] == "no_live_release"
         assert done
-        (row,) = prepared.premises.rows("SELECT * FROM interactions WHERE id = ?", headers["X-Request-Id"])
+        (row,) = prepared.rows("SELECT * FROM interactions WHERE id = ?", headers["X-Request-Id"])
         assert (row["answer"], row["cohort"], row["release"]) == (text, name, headers["X-Release"])
-    digests = {replies[name][0]["X-Release-Digest"] for name in prepared.premises.cohorts}
+    digests = {replies[name][0]["X-Release-Digest"] for name in prepared.cohorts}
     assert len(digests) == 3
     assert "base" in digests
     assert "Paris" in replies["coding"][1]

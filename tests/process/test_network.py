@@ -80,9 +80,12 @@ def visit(client: httpx.Client, adapter: Path) -> None:
         assert "data: [DONE]" in response.read().decode()
     for path in ("/v1/models", "/metrics", "/openapi.json", "/admin/v1/status", "/health"):
         assert client.get(path).status_code == 200
-    page = client.get("/docs").text
-    assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
-    for asset in re.findall(r"""(?:src|href)=["'](/[^"']+)""", page):
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", page.text)
+    assets = re.findall(r"""(?:src|href)=["'](/[^"']+)""", page.text)
+    assert assets
+    for asset in assets:
         assert client.get(asset).status_code == 200
 
 

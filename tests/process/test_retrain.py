@@ -27,10 +27,11 @@ def learning(premises: Premises) -> Premises:
     for (cohort, split), lines in material().items():
         written(premises.folder / "examples" / cohort / f"{split}.jsonl", lines)
     premises.base |= {"context": 1024, "sequences": 8}
+    premises.longest = LONGEST
     premises.configure()
     sections = SETTINGS[SETTINGS.index("[cohorts") :]
     premises.config.write_text(f"{premises.config.read_text()}\n{sections}", encoding="utf-8")
-    return premises
+    return premises.seeded()
 
 
 def begun(premises: Premises) -> subprocess.Popen[str]:
@@ -50,9 +51,12 @@ def live(premises: Premises) -> list[str]:
     return [f"{row['cohort']}@{row['version']}" for row in found]
 
 
+LONGEST = 16  # tokens of an answer to a pattern: what is wanted is how it begins
 KILLED = """
 import os, signal
 import {module} as module
+from appliance import evaluation
+evaluation.LONGEST = {longest}
 module.{seam} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 from appliance.cli import main
 main()
@@ -68,17 +72,22 @@ def test_killed_between_two_steps_it_goes_on_when_it_is_begun_again(learning: Pr
         ("appliance.releases", "_insert"),
         ("appliance.releases", "_apply"),
     )
+    took: list[float] = []
     for module, seam in seams:
-        program = KILLED.format(module=module, seam=seam)
+        program = KILLED.format(module=module, seam=seam, longest=LONGEST)
         command = [sys.executable, "-c", program, "retrain", "legal", "--json"]
         killed = subprocess.run(
             command, env=learning.environ(), cwd=learning.folder, capture_output=True, check=False, timeout=180
         )
         assert killed.returncode == -signal.SIGKILL, (seam, killed.stderr)
         assert learning.integrity() == "ok" and live(learning) == [], seam
+        (result,) = (learning.home / "jobs").glob("*/result.json")
+        took.append(json.loads(result.read_text())["seconds"])
     done = learning.cohort("retrain", "legal", "--json", seconds=180)
     assert done.returncode == 0, done.stderr
-    assert live(learning) == ["legal@1"] == [json.loads(done.stdout)["release"]]
+    told = json.loads(done.stdout)
+    assert live(learning) == ["legal@1"] == [told["release"]]
+    assert {*took, told["training"]["seconds"]} == {took[0]}, "it was trained once"
     assert {row["state"] for row in learning.rows("SELECT state FROM jobs")} == {"interrupted", "done"}
     (folder,) = (learning.home / "releases").iterdir()
     assert (folder / "manifest.json").exists(), "what was not registered is swept"
@@ -176,8 +185,9 @@ def test_a_verdict_holds_for_the_weight_format_it_was_given_on(learning: Premise
     (alarm,) = alarms(learning)
     assert "legal@1 was judged on another weight format" in alarm and "cohort eval legal" in alarm
     assert live(learning) == ["legal@1"]
-    passed = learning.cohort("eval", "legal", seconds=180).returncode == 0
-    assert (alarms(learning) == []) is passed, "it was judged on this one"
+    done = learning.cohort("eval", "legal", seconds=180)
+    assert done.returncode in (0, 100), done.stderr
+    assert (alarms(learning) == []) is (done.returncode == 0), "it was judged on this one"
 
 
 def test_what_is_live_as_html_and_for_ci(learning: Premises, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def refused(premises: Premises, *arguments: str) -> str:
     ],
 )
 def test_a_file_that_is_no_base(premises: Premises, make: Callable[[Path, Path], Path], says: str) -> None:
-    good = premises.model
+    good = premises.seeded().model
     assert good is not None
     premises.model = make(premises.folder, good)
     premises.configure()
@@ -69,7 +69,7 @@ def test_a_port_in_use(premises: Premises) -> None:
         line = refused(premises, "--port", str(port))
     assert f"cannot serve on {LOOPBACK}:{port}: Address already in use" in line
     assert "--port" in line
-    starts(premises)
+    starts(premises.seeded())
 
 
 @pytest.mark.parametrize("verb", [("serve", "--port", "0"), ("status",)])
@@ -88,7 +88,7 @@ def test_a_home_that_is_a_file(premises: Premises, verb: tuple[str, ...]) -> Non
 def test_a_home_that_is_read_only(premises: Premises, verb: tuple[str, ...]) -> None:
     with mounted(premises.folder / "disk", "-o", "size=8m") as disk:
         premises.home = disk / "home"
-        starts(premises)
+        starts(premises.seeded())
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         done = premises.cohort(*verb)
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
@@ -101,7 +101,7 @@ def test_a_home_that_is_read_only(premises: Premises, verb: tuple[str, ...]) -> 
 
 
 def test_two_appliances_on_one_home(premises: Premises) -> None:
-    with running(premises) as first:
+    with running(premises.seeded()) as first:
         line = refused(premises)
         assert f"is in use by process {first.pid} at {first.url()}" in line
         assert httpx.get(f"{first.url()}/ready").status_code == 200
@@ -110,7 +110,7 @@ def test_two_appliances_on_one_home(premises: Premises) -> None:
 
 
 def test_a_database_of_a_newer_version(premises: Premises) -> None:
-    starts(premises)
+    starts(premises.seeded())
     with closing(sqlite3.connect(premises.database)) as connection, connection:
         values = ("appliance", "m999_later", "2027-01-01")
         connection.execute(
@@ -165,11 +165,11 @@ def test_too_few_or_too_many_cohorts(premises: Premises, count: int) -> None:
     assert "force_cohort_count = true in [appliance]" in line
     premises.appliance["force_cohort_count"] = True
     premises.configure()
-    starts(premises)
+    starts(premises.seeded())
 
 
-def test_ready_says_what_it_is_doing_while_it_starts(premises: Premises, slow_base: Path) -> None:
-    premises.model, premises.base = slow_base, {"format": "auto", "threads": 1}
+def test_ready_says_what_it_is_doing_while_it_starts(premises: Premises, measured_base: Path) -> None:
+    premises.model, premises.base = measured_base, {"format": "auto", "threads": 1}
     premises.configure()
     doing = set()
     with premises.serve() as served, served.client() as client:

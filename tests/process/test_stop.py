@@ -164,7 +164,7 @@ def handles_signals(served: Served) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("starts", [4, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("starts", [2, pytest.param(16, marks=pytest.mark.slow)])
 def test_a_signal_at_any_moment_of_the_start(premises: Premises, number: int, starts: int) -> None:
     chance = random.Random(int(number))
     premises.seeded()
@@ -215,7 +215,7 @@ def notified(premises: Premises) -> Iterator[socket.socket]:
 
 
 def test_systemd_is_told(premises: Premises, notified: socket.socket) -> None:
-    with premises.serve() as served:
+    with premises.seeded().serve() as served:
         heard = [notified.recv(100)]
         while heard[-1] != b"READY=1":
             heard.append(notified.recv(100))

@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from tests.http.in_process import trained_here
 from tests.http.learnable import SETTINGS, brief, material, text
 from tests.http.routed import written
 from tests.http.running import Running, chat, running
@@ -29,7 +30,7 @@ def appliance(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iter
     folder = tmp_path_factory.mktemp("console")
     for (cohort, split), lines in material().items():
         written(folder / "examples" / cohort / f"{split}.jsonl", lines)
-    with running(folder, tiny_base, SETTINGS) as served, brief():
+    with running(folder, tiny_base, SETTINGS) as served, brief(), trained_here():
         yield served
 
 

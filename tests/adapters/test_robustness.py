@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from adapters.robustness import FORMS, MOST, Parts, forms
@@ -13,6 +13,7 @@ from adapters.slice import Row
 from tests.adapters.test_slice import row
 
 TEXT = "The tenant shall pay on Monday."
+LINE = st.from_regex(r"[a-z]{2,8}( [a-z]{2,8}){1,5}\.?", fullmatch=True)
 ASKED = "Classify this sentence. Answer with one word: yes or no."
 
 
@@ -115,9 +116,19 @@ def test_any_text_survives_every_form(
         assert text in form(Parts(instruction, ((label, text),), completion, leads, cue))
 
 
-@given(st.text(), st.text(), st.text())
-def test_any_turn_has_forms_or_none(before: str, text: str, behind: str) -> None:
-    made = forms([asked(before + text + behind, text)])
+@given(st.text(), st.text(), st.text(), st.sampled_from(["", "\n"]))
+def test_any_turn_has_forms_or_none(before: str, text: str, behind: str, line: str) -> None:
+    made = forms([asked(before + line + text + behind, text)])
+    event(f"{sum(map(len, made.values()))} forms")
     assert all(
         " ".join(text.split()) in " ".join(form.row.turns[-1][1].split()) for one in made.values() for form in one
     )
+
+
+@given(LINE, LINE)
+def test_a_text_on_its_own_line_has_every_form(instruction: str, text: str) -> None:
+    assume(instruction != text)
+    made = forms([asked(f"{instruction}\n{text}", text)])
+    assert {name: len(rows) for name, rows in made.items()} == dict.fromkeys(FORMS, 1)
+    for (form,) in made.values():
+        assert " ".join(text.split()) in " ".join(form.row.turns[-1][1].split())

@@ -149,6 +149,10 @@ def test_every_beginning_was_tried(target: Target) -> None:
 def test_every_operation_was_answered(target: Target) -> None:
     """Of those that ran: the requests above are more than refusals."""
     operations = {operation for operation, _ in target.seen}
+    described = {
+        f"{verb.upper()} {path}" for path, verbs in served_nothing().openapi()["paths"].items() for verb in verbs
+    }
+    assert operations == described - {f"POST {path}" for path in BEGIN}
     answered = {operation for operation, status in target.seen if 200 <= status < 300}
     assert operations - answered <= ROUTED
     assert {operation for operation, status in target.seen if status == 503} <= {"POST /v1/embeddings"}

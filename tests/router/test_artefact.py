@@ -54,7 +54,7 @@ def test_damaged_files_are_refused(copied: Path, name: str, damage: str) -> None
     if content is not None:
         (copied / name).write_bytes(content)
     said = refused(copied)
-    assert name in said or "manifest" in said
+    assert ("manifest" if name == artefact.MANIFEST else name) in said
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

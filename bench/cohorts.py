@@ -3,10 +3,11 @@
 DIR (or COHORT_BENCH_DATA) holds `NAME/train.jsonl` and `NAME/test.jsonl` of the eleven data sets named below. On
 every task: the base, the base with examples in its prompt, one adapter trained on the rows of all cohorts, the
 cohort's own adapter, and for labels a linear model over TF-IDF, a reference from outside; and what the own adapter
-gains over each of them on the same rows. Adapters are trained and judged by the code that retrains and attributes;
-nothing is released. All of it is kept by content under --home, so a run that was ended goes on; the whole takes
-hours on two cores. --minutes begins nothing after so many. Wants `make train-tools`. Prints tables with 95 %
-intervals over rows, then one JSON line. Without the data it says so and ends well.
+gains over each of them on the same rows, task by task, cohort by cohort and in all. Adapters are trained, once each,
+and judged by the code that retrains and attributes; nothing is released. All of it is kept by content under --home,
+so a run that was ended goes on; the whole takes hours on two cores. --minutes begins nothing after so many. Wants
+`make train-tools`. Prints tables with 95 % intervals over rows, which do not hold what another seed would change,
+then one JSON line. Without the data it says so and ends well.
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ TASKS = {
     "support": {"support_restaurant8k": "json", "support_clinc": "label"},
     "coding": {"coding_wikisql": "exact", "coding_nl2bash_tool": "label"},
 }
-SHOTS = 6  # examples in the prompt of the base
+SHOTS = 6  # examples in the prompt of the base, which is told no labels beyond them
 ARMS = ("base", "few-shot base", "aggregate", "cohort", "TF-IDF")
 Report = dict[str, dict[str, dict[str, Any]]]  # task, arm, figures
+Gains = dict[str, dict[str, list[float]]]  # task, cohort or all; arm; mean, low and high
+Found = tuple[Report, Gains, dict[str, Any]]  # and what each training told
 
 
 def main() -> None:
@@ -68,7 +71,7 @@ def main() -> None:
     print_report(asyncio.run(run(wanted)), wanted)
 
 
-async def run(wanted: argparse.Namespace) -> tuple[Report, dict[str, Any]]:
+async def run(wanted: argparse.Namespace) -> Found:
     train = {"epochs": wanted.epochs, "learning_rate": wanted.rate, "max_minutes": 600}
     sections = {
         name: CohortSection.model_validate({"description": name, "owner": "bench", "train": train}) for name in TASKS
@@ -107,7 +110,7 @@ class Comparison:
         self.scores: dict[tuple[str, str], list[float]] = {}  # of each row, by task and arm
         self.training: dict[str, Any] = {}
 
-    async def run(self) -> tuple[Report, dict[str, Any]]:
+    async def run(self) -> Found:
         for cohort, tasks in TASKS.items():
             for task, metric in tasks.items():
                 await self.import_rows(cohort, task, metric)
@@ -129,20 +132,29 @@ class Comparison:
         together = await self.adapter("aggregate", plan)
         for cohort in TASKS:
             await self.on_all("aggregate", together, cohort, tests)
-        self.compare()
-        return self.found, self.training
+        return self.found, self.all_gains(), self.training
 
     def keep(self, arm: str, task: str, scored: Sequence[dict[str, float]]) -> None:
         self.scores[task, arm] = [scores["score"] for scores in scored]
         self.found[task][arm] = figures(scored)
 
-    def compare(self) -> None:
-        """What the cohort's own adapter gains over every other arm, in the mean over the same rows."""
-        for (task, arm), theirs in self.scores.items():
-            own = self.scores.get((task, "cohort"))
-            if own is not None and arm != "cohort":
-                gain = scorecard.interval([mine - other for mine, other in zip(own, theirs, strict=True)])
-                self.found[task][arm] |= {"gain": rounded(gain.mean, gain.low, gain.high)}
+    def gains(self, tasks: Sequence[str]) -> dict[str, list[float]]:
+        """What the cohorts' own adapters gain over every other arm that was asked the rows of all these tasks: the
+        mean over the same rows, and its interval."""
+        found = {}
+        for arm in ARMS:
+            pairs = [(self.scores.get((task, "cohort")), self.scores.get((task, arm))) for task in tasks]
+            if arm != "cohort" and all(own and theirs for own, theirs in pairs):
+                apart = [a - b for own, theirs in pairs for a, b in zip(own or (), theirs or (), strict=True)]
+                gain = scorecard.interval(apart)
+                found[arm] = rounded(gain.mean, gain.low, gain.high)
+        return found
+
+    def all_gains(self) -> Gains:
+        parts = {task: [task] for tasks in TASKS.values() for task in tasks}
+        parts |= {f"all of {cohort}": list(tasks) for cohort, tasks in TASKS.items()}
+        parts["all"] = [task for tasks in TASKS.values() for task in tasks]
+        return {name: self.gains(tasks) for name, tasks in parts.items()}
 
     async def on_all(self, name: str, made: Ablation | None, cohort: str, tests: dict[str, list[Row]]) -> None:
         if made is not None:
@@ -177,6 +189,8 @@ class Comparison:
         if self.late():
             return None
         made = await ablation.trained(self.serving, plan, self.box.home.jobs, Progress(), self.tell(name))
+        if made.cut_short:
+            sys.exit(f"the training of {name} ended with its minutes and not with its passes: nothing to compare")
         told = made.told
         self.training[name] = {
             "rows": made.rows,
@@ -210,7 +224,8 @@ class Comparison:
 
 
 def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> list[dict[str, float]]:
-    """Words and pieces by TF-IDF into a logistic regression over the labels, of all rows that training sees."""
+    """Words and pieces of the prompt by TF-IDF into a logistic regression over the labels, of all rows that training
+    sees."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
@@ -221,8 +236,8 @@ def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> list[dict[str, f
         TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 5)),
     )
     model = make_pipeline(read, LogisticRegression(C=30, max_iter=2000))
-    model.fit([row.text for row in known], [row.completion for row in known])
-    answers = model.predict([row.text for row in rows])
+    model.fit([row.turns[-1][1] for row in known], [row.completion for row in known])
+    answers = model.predict([row.turns[-1][1] for row in rows])
     return [judge(row.metric, answer, row.completion, row.refs) for row, answer in zip(rows, answers, strict=True)]
 
 
@@ -240,8 +255,8 @@ def rounded(*values: float) -> list[float]:
     return [round(value, 4) for value in values]
 
 
-def print_report(found: tuple[Report, dict[str, Any]], wanted: argparse.Namespace) -> None:
-    report, training = found
+def print_report(found: Found, wanted: argparse.Namespace) -> None:
+    report, gains, training = found
     print(f"\n{'of 100, with 95 %':24}" + "".join(f"{arm:>20}" for arm in ARMS))
     for task, arms in report.items():
         print(f"{task:24}" + "".join(f"{_cell(arms.get(arm)):>20}" for arm in ARMS))
@@ -250,13 +265,13 @@ def print_report(found: tuple[Report, dict[str, Any]], wanted: argparse.Namespac
         if any("valid" in one for one in arms.values()):
             print(f"{'  of it JSON':24}" + "".join(f"{_share(arms.get(arm), 'valid'):>20}" for arm in ARMS))
     print(f"\n{'its own adapter gains':24}" + "".join(f"{arm:>20}" for arm in ARMS if arm != "cohort"))
-    for task, arms in report.items():
-        print(f"{task:24}" + "".join(f"{_gain(arms.get(arm)):>20}" for arm in ARMS if arm != "cohort"))
+    for name, over in gains.items():
+        print(f"{name:24}" + "".join(f"{_gain(over.get(arm)):>20}" for arm in ARMS if arm != "cohort"))
     print(f"\n{'training':24}{'rows':>8}{'steps':>8}{'seconds':>9}{'tokens/s':>10}{'loss':>8}")
     for name, t in training.items():
         print(f"{name:24}{t['rows']:8}{t['steps']:8}{t['seconds']:9}{t['tokens_per_second']:10}{t['loss']:8.3f}")
     recipe = {"epochs": wanted.epochs, "rate": wanted.rate}
-    print(json.dumps({"bench": "cohorts", **recipe, "tasks": report, "training": training}))
+    print(json.dumps({"bench": "cohorts", **recipe, "tasks": report, "gains": gains, "training": training}))
 
 
 def _cell(one: dict[str, Any] | None) -> str:
@@ -267,10 +282,10 @@ def _share(one: dict[str, Any] | None, what: str) -> str:
     return "-" if one is None or what not in one else f"{100 * one[what]:.1f}"
 
 
-def _gain(one: dict[str, Any] | None) -> str:
-    if one is None or "gain" not in one:
+def _gain(one: list[float] | None) -> str:
+    if one is None:
         return "-"
-    mean, low, high = (100 * value for value in one["gain"])
+    mean, low, high = (100 * value for value in one)
     return f"{mean:+.1f} ({low:+.0f} {high:+.0f})"
 
 

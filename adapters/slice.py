@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -89,10 +89,10 @@ def freeze(cohort: str, rows: Sequence[Row], judged: Iterable[Row], fault: Calla
     once = [row for row in short if keep(row, None if newest[row.asked] is row else "asked again by a newer row")]
     exam = Asked(judged)
     clean = [row for row in once if keep(row, "in an eval set, or nearly" if exam.has(row) else None)]
-    seen: dict[str, Asked] = {}
+    seen: dict[str, Asked] = defaultdict(Asked)
     kept = []
     for row in clean:
-        near = seen.setdefault(normal(row.completion), Asked())
+        near = seen[normal(row.completion)]
         if keep(row, "nearly the same as another row" if near.has(row) else None):
             near.add(row)
             kept.append(row)

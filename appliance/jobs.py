@@ -147,8 +147,8 @@ class Jobs:
                 del self._past[old]
 
     async def _end(self, identity: str, state: State, result: dict[str, Any] | None, error: str | None) -> None:
-        """Write it down, as soon as the disk takes it."""
-        while not self._closing or state == "interrupted":
+        """Write it down, as soon as the disk takes it; once at the end of the process."""
+        while True:
             try:
                 await self._database.commit(lambda connection: rows.end(connection, identity, state, result, error))
             except StoreUnavailable:

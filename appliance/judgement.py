@@ -36,11 +36,6 @@ class Exam:
         """How many rows of each cohort."""
         return {name: len(rows) for name, rows in self.cohorts.items()}
 
-    @property
-    def asked(self) -> list[str]:
-        """The cohorts that have any."""
-        return [name for name, rows in self.cohorts.items() if rows]
-
     def all(self) -> list[Row]:
         return [row for rows in (*self.cohorts.values(), self.guard) for row in rows]
 
@@ -77,7 +72,7 @@ def _arm(serving: Serving, target: Target | None) -> Arm | None:
     if target is None:
         return None
     file = serving.releases.folder / target.digest / ADAPTER
-    return Arm(target.name, target.digest, target.digest, file, serving.releases.system_prompt(target))
+    return Arm(target.name, target.digest, file, serving.releases.system_prompt(target))
 
 
 def prepared(material: Material, cohorts: Sequence[str]) -> Exam:
@@ -212,8 +207,9 @@ def _beside_constant(mine: Evaluation, constant: Constant) -> list[Compared]:
     for result in mine.results:
         if result.row in constant.scores:
             by_task.setdefault(result.task, []).append(result)
+    names = {task: "rows without a task" if task == "-" else task for task in by_task}
     return [
-        Compared(task or "rows without a task", [r.score for r in own], [constant.scores[r.row] for r in own])
+        Compared(names[task], [r.score for r in own], [constant.scores[r.row] for r in own])
         for task, own in by_task.items()
     ]
 

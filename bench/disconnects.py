@@ -25,6 +25,7 @@ from appliance import base
 from appliance.config import Base
 
 TOGETHER, PROMPT, ANSWER, LONGEST_S = 4, 300, 400, 3.0
+MOST = 1000  # rows of one answer of the log
 
 
 async def leave(http: httpx.AsyncClient, body: dict[str, object], cut: asyncio.Event) -> None:
@@ -66,7 +67,7 @@ async def measure(server: Server, count: int) -> dict[str, object]:
                 await asyncio.sleep(0.002)
             freed.append(time.monotonic() - left)
         await asyncio.sleep(1)
-        rows = (await operator.get("/admin/v1/interactions", params={"limit": 1000})).json()
+        rows = (await operator.get("/admin/v1/interactions", params={"limit": MOST})).json()
         return {
             "disconnects": count,
             "logged": Counter(row["status"] for row in rows),
@@ -80,6 +81,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=500)
     count = parser.parse_args().count
+    if count > MOST:
+        parser.error(f"--count is at most {MOST}: so many rows are read back")
     model = base.locate(Base(), Path("cohorts.toml"))
     with (
         tempfile.TemporaryDirectory() as folder,

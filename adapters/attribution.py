@@ -19,7 +19,6 @@ from adapters.scorecard import Interval
 
 Answer: TypeAlias = Literal["keep", "base", "merge", "undecided"]
 BASE, AGGREGATE, PREVIOUS = "base", "aggregate", "previous"
-LEVEL = 0.05
 _POWER = 0.8
 
 
@@ -90,7 +89,7 @@ def _collapsed(cohort: str, base: Against, rivals: Sequence[Compared], found: tu
     more = scorecard.interval(best.differences)
     says = (
         f"{cohort}'s own adapter is worth no more than the base ({_told(base)}), and {_name(name)} is: "
-        f"{100 * _mean(best):.1f} on its rows, {_points(more)} more than the base"
+        f"{100 * _mean(best):.1f} on its rows, {more.points} more than the base"
     )
     return Finding("merge", says, found, None if best.name == AGGREGATE else best.name)
 
@@ -100,7 +99,7 @@ def _beyond_the_base(rivals: Sequence[Compared]) -> list[Compared]:
     (bare,) = (one for one in rivals if one.name == BASE)
     others = [one for one in rivals if one.name not in (BASE, PREVIOUS) and one.candidate]
     beyond = [Compared(one.name, one.other, bare.other) for one in others]
-    proven = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in beyond], LEVEL)
+    proven = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in beyond])
     return [one for one, sure in zip(beyond, proven, strict=True) if sure]
 
 
@@ -154,10 +153,10 @@ def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
 
 
 def _judged(rivals: Sequence[Compared], margin: float) -> list[Against]:
-    level = LEVEL / max(len(rivals), 1)
-    better = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in rivals], LEVEL)
-    worse = scorecard.proven([scorecard.doubt(one.differences, 0.0) for one in rivals], LEVEL)
-    same = scorecard.proven([scorecard.doubt(one.differences, margin) for one in rivals], LEVEL)
+    level = scorecard.LEVEL / max(len(rivals), 1)
+    better = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in rivals])
+    worse = scorecard.proven([scorecard.doubt(one.differences, 0.0) for one in rivals])
+    same = scorecard.proven([scorecard.doubt(one.differences, margin) for one in rivals])
     return [
         Against(
             arm=one.name,
@@ -179,7 +178,7 @@ def _win(difference: float) -> float:
     return 0.5 if difference == 0 else float(difference > 0)
 
 
-def rows_needed(differences: Sequence[float], margin: float, level: float = LEVEL) -> int | None:
+def rows_needed(differences: Sequence[float], margin: float, level: float = scorecard.LEVEL) -> int | None:
     """Rows in all that prove a gain, or a loss below the margin, whichever takes fewer, in four of five tries; None
     when the difference lies where neither can be."""
     mean = fmean(differences)
@@ -208,10 +207,6 @@ def _need(one: Against) -> str:
 
 def _told(one: Against) -> str:
     return (
-        f"{100 * one.mine:.1f} to {100 * one.theirs:.1f}, {_points(one.gain)}, wins {one.wins.mean:.0%} of the rows, "
+        f"{100 * one.mine:.1f} to {100 * one.theirs:.1f}, {one.gain.points}, wins {one.wins.mean:.0%} of the rows, "
         "equal ones by half"
     )
-
-
-def _points(gain: Interval) -> str:
-    return f"{100 * gain.mean:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"

@@ -22,7 +22,6 @@ from adapters.scorecard import Interval
 from adapters.slice import Row
 
 SHARES: Final = (0.25, 0.5, 0.75, 1.0)
-LEVEL = 0.05
 _LEAST = 1e-3  # of error, for its logarithm
 _FLAT = 1e-9  # a slope that is only rounding
 
@@ -99,7 +98,7 @@ def curve(points: Sequence[Point]) -> Curve:
     )
     best = max(sizes, key=lambda size: float(scores[size].mean()))
     gaps = {size: list(scores[size] - scores[best]) for size in sizes}
-    enough = next(size for size in sizes if scorecard.doubt(gaps[size], 0.0) > LEVEL)
+    enough = next(size for size in sizes if scorecard.doubt(gaps[size], 0.0) > scorecard.LEVEL)
     gap = scorecard.interval(gaps[enough])
     return Curve(levels, best, enough, gap, _worse(levels, scores), _forecast(sizes, scores))
 
@@ -110,7 +109,7 @@ def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, .
     best = max(levels, key=lambda level: level.score.mean)
     pairs = [*pairwise(levels), (best, levels[-1])]
     changes = [list(scores[more.rows] - scores[fewer.rows]) for fewer, more in pairs]
-    proven = scorecard.proven([scorecard.doubt(change, 0.0) for change in changes], LEVEL)
+    proven = scorecard.proven([scorecard.doubt(change, 0.0) for change in changes])
     *steps, decline = (
         Worse(fewer.rows, more.rows, scorecard.interval(change), len(more.seeds))
         if lost and all(b < a for a, b in zip(fewer.seeds, more.seeds, strict=False))
@@ -144,11 +143,11 @@ def _forecast(sizes: Sequence[int], scores: dict[int, Scores]) -> Forecast | Non
 def says(found: Curve) -> list[str]:
     """The curve in words."""
     most = found.levels[-1].rows
-    apart = f", {_points(found.gap)} beside it" if found.enough != found.best else ""
+    apart = f", {found.gap.points} beside it" if found.enough != found.best else ""
     told = [f"{found.enough} of {most} rows are within noise of the best ({found.best} rows){apart}"]
     for one in found.worse:
         chance = "; it may be this training's chance: --seeds 3 tells" if one.seeds == 1 else ""
-        told.append(f"more rows made it worse: {one.fewer} to {one.more} rows, {_points(one.change)}{chance}")
+        told.append(f"more rows made it worse: {one.fewer} to {one.more} rows, {one.change.points}{chance}")
     if found.forecast is None:
         told.append("errors do not fall as rows are added: more rows of this kind promise nothing")
     else:
@@ -158,7 +157,3 @@ def says(found: Curve) -> list[str]:
             f"({100 * ahead.low:.1f} to {100 * ahead.high:.1f}), {most} give {100 * found.levels[-1].score.mean:.1f}"
         )
     return told
-
-
-def _points(change: Interval) -> str:
-    return f"{100 * change.mean:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"

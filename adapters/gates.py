@@ -25,7 +25,6 @@ Check: TypeAlias = Literal[
     "enough_rows",
     "parity",
 ]
-LEVEL = 0.05
 _CONSTANT = "the most common answer to everything"
 
 
@@ -128,8 +127,8 @@ def _beats(check: Check, own: Compared, what: str) -> Reason:
     if own.unsound:
         return Reason(check, False, own.unsound)
     gain = scorecard.interval(own.differences)
-    sure = scorecard.doubt([-d for d in own.differences], 0.0) <= LEVEL
-    says = f"{own.name}: {_points(gain)} against {what}" + ("" if sure else ", which is not proven to be a gain")
+    sure = scorecard.doubt([-d for d in own.differences], 0.0) <= scorecard.LEVEL
+    says = f"{own.name}: {gain.points} against {what}" + ("" if sure else ", which is not proven to be a gain")
     return Reason(check, sure, says)
 
 
@@ -142,14 +141,14 @@ def _constant(evidence: Evidence) -> list[Reason]:
     found = _beats_constant(_together(evidence.own.name, evidence.constant))
     first = replace(found, says=f"{found.says}; not checked: {untold}") if untold else found
     doubts = [scorecard.doubt(one.differences, 0.0) for one in evidence.constant]
-    lost = [one for one, proven in zip(evidence.constant, scorecard.proven(doubts, LEVEL), strict=True) if proven]
+    lost = [one for one, proven in zip(evidence.constant, scorecard.proven(doubts), strict=True) if proven]
     return [first, *(_learned_nothing(one) for one in lost)]
 
 
 def _beats_constant(together: Compared) -> Reason:
     """Where one answer is right on nearly all rows, not even an adapter without a fault could be proven better."""
     room = sum(score < 1 for score in together.other)
-    if 0.5**room > LEVEL and not together.unsound:
+    if 0.5**room > scorecard.LEVEL and not together.unsound:
         says = (
             f"not checked: {_CONSTANT} is right on all but {room} of {len(together.other)} rows, too few to beat it"
         )
@@ -162,7 +161,7 @@ def _together(name: str, tasks: Sequence[Compared]) -> Compared:
 
 
 def _learned_nothing(task: Compared) -> Reason:
-    gain = _points(scorecard.interval(task.differences))
+    gain = scorecard.interval(task.differences).points
     return Reason("beats_constant", False, f"{task.name}: {gain} against {_CONSTANT}, a proven loss")
 
 
@@ -176,8 +175,8 @@ def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     if guard:
         given.append(_Loss("guard_loss", guard, -math.log(1 - tolerances.guard)))
     judged = [one for one in given if one.compared.candidate and not one.compared.unsound]
-    proven = scorecard.proven([scorecard.doubt(one.compared.differences, -one.most) for one in judged], LEVEL)
-    level = LEVEL / max(len(judged), 1)
+    proven = scorecard.proven([scorecard.doubt(one.compared.differences, -one.most) for one in judged])
+    level = scorecard.LEVEL / max(len(judged), 1)
     found = [] if guard else [_UNGUARDED]
     found += [reason for one in given if one not in judged and (reason := one.not_judged())]
     return found + [one.judged(lost, level, tolerances) for one, lost in zip(judged, proven, strict=True)]
@@ -207,7 +206,7 @@ class _Loss:
             told = "{} ({} to {})".format(*shares) + " of the likelihood of the base's own answers"
         else:
             against = "the release before" if self.check == "previous_loss" else "the base"
-            told = f"{_points(change)} against {against}"
+            told = f"{change.points} against {against}"
         more = ", a proven loss" if lost else self._power(level, tolerances.rows)
         return Reason(self.check, not lost, f"{self.compared.name}: {told}{more}")
 
@@ -221,10 +220,6 @@ class _Loss:
         least = scorecard.smallest_loss(n, -self.most, level)
         what = "any loss" if least is None else f"a loss of less than {100 * least:.0f} points"
         return f"; too few rows ({n}) to prove {what}"
-
-
-def _points(change: scorecard.Interval) -> str:
-    return f"{100 * change.mean:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
 
 
 def _json(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:

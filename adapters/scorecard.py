@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
 RESAMPLES = 5000
+LEVEL = 0.05  # of all proofs
 _SEED = 20_261_122
 
 
@@ -28,6 +29,11 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    @property
+    def points(self) -> str:
+        """A change, for people."""
+        return f"{100 * self.mean:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
 
 def means(scores: Scores) -> Scores:
@@ -89,12 +95,12 @@ def smallest_loss(n: int, beyond: float, level: float) -> float | None:
     return lost / n if lost <= n else None
 
 
-def proven(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
-    """Which hold together at `level` (Holm 1979)."""
+def proven(p_values: Sequence[float]) -> list[bool]:
+    """Which hold together at LEVEL (Holm 1979)."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     found = [False] * len(p_values)
     for rank, i in enumerate(order):
-        if p_values[i] > level / (len(p_values) - rank):
+        if p_values[i] > LEVEL / (len(p_values) - rank):
             break
         found[i] = True
     return found

@@ -21,12 +21,12 @@ from typing import Any
 from adapters import curve
 from adapters.attribution import AGGREGATE
 from adapters.recipe import Recipe
-from adapters.registry import Identity, file_digest
+from adapters.registry import file_digest
 from adapters.slice import Row, Slice
 from appliance import adapter_file, training
 from appliance import base as base_model
 from appliance.errors import ApplianceError, SetupError
-from appliance.evaluation import Arm, Report
+from appliance.evaluation import Arm, Report, adapter_arm
 from appliance.jobs import Progress, to_its_end
 from appliance.material import harvest_all
 from appliance.planning import Planning
@@ -55,8 +55,7 @@ class Ablation:
         return cut_short(self.told["ended"])
 
     def arm(self, serving: Serving, name: str, system_prompt: str) -> Arm:
-        identity = Identity(self.digest, system_prompt, serving.template.digest, serving.base.digest)
-        return Arm(name, identity.digest, identity.digest, self.adapter, system_prompt)
+        return adapter_arm(serving, name, self.adapter, self.digest, system_prompt)
 
 
 def cut_short(ended: str) -> bool:
@@ -150,18 +149,10 @@ def _ended(folder: Path) -> str:
 
 async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> None:
     began = time.monotonic()
-    progress.losses.clear()
-
-    def watch(told: dict[str, Any]) -> None:
-        progress.train(told)
-        if "fraction" in told:
-            report(told["fraction"], training.doing(told))
-
-    await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
+    await training.followed(serving, plan, folder, progress, report)
     try:
         parity = await to_its_end(lambda leash: training.check_parity(serving, plan, folder, leash))
     except ParityFailed as error:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise ApplianceError(f"an adapter made to compare cannot be served: {error}") from error
     for name in adapter_file.PEFT:
         (folder / name).unlink(missing_ok=True)

@@ -65,8 +65,7 @@ class Attributing:
         rivals = {BASE: base, **rivals}
         compared = [judgement.compared(cohort, live, sat, name) for name, sat in rivals.items()]
         margin = self.serving.config.cohorts[cohort].gate.tolerance
-        told = [one for one in compared if one.candidate]
-        finding = await asyncio.to_thread(attribution.finding, cohort, told, margin, left_out)
+        finding = await asyncio.to_thread(attribution.finding, cohort, compared, margin, left_out)
         breadth = await asyncio.to_thread(scores.by_task, live, base, None)
         whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
         tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name]) for name in whole}
@@ -84,7 +83,6 @@ class Attributing:
         self, cohort: str, exam: Exam, learned: Learned, report: Report
     ) -> tuple[dict[str, Sat], dict[str, str]]:
         """Previous, aggregate and neighbours on the cohort's own rows; and the arms that are left out, and why."""
-        own = [name for name in exam.asked if name == cohort]
         arms: dict[str, Arm | str] = {PREVIOUS: self.previous(cohort)}
         arms[AGGREGATE] = await self.one_for_all(cohort, learned, part(report, 0.0, 0.8))
         others = [name for name in self.serving.config.cohorts if name != cohort]
@@ -95,7 +93,7 @@ class Attributing:
         for number, (name, arm) in enumerate(there.items()):
             tell = part(report, 0.8 + 0.2 * number / len(there), 0.2 / len(there))
             try:
-                found[name] = await judgement.sit(self.serving, arm, exam, own, tell)
+                found[name] = await judgement.sit(self.serving, arm, exam, [cohort], tell)
             except EngineFault as error:
                 if error.code not in _OWN_FAULTS:
                     raise

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from adapters import metrics
 from adapters.metrics import LIKELIHOOD, OPENING
+from adapters.registry import Identity
 from adapters.slice import Row
 from appliance import llm_judge
 from appliance.chat import Turn
@@ -50,15 +51,25 @@ def part(report: Report, start: float, share: float, of: str = "") -> Report:
 class Arm:
     """Who answers: an adapter (None: the base), its system prompt, and turns before each question (few-shot).
 
-    `digest` names all of it; `adapter` is the file and `lane` the key it is loaded under.
+    `digest` names all of it; `adapter` is the file.
     """
 
     name: str
     digest: str
-    lane: str = BASE_LANE
     adapter: Path | None = None
     system_prompt: str = ""
     shots: tuple[Turn, ...] = ()
+
+    @property
+    def lane(self) -> str:
+        """The key that the adapter is loaded under."""
+        return self.digest if self.adapter else BASE_LANE
+
+
+def adapter_arm(serving: Serving, name: str, adapter: Path, adapter_digest: str, system_prompt: str) -> Arm:
+    """Of an adapter that is no release."""
+    identity = Identity(adapter_digest, system_prompt, serving.template.digest, serving.base.digest)
+    return Arm(name, identity.digest, adapter, system_prompt)
 
 
 def base_arm(base_digest: str, system_prompt: str = "", shots: tuple[Turn, ...] = ()) -> Arm:

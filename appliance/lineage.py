@@ -13,7 +13,7 @@ from adapters.memorization import planted_rows
 from adapters.registry import file_digest
 from appliance import adapter_file, training
 from appliance.errors import Conflict
-from appliance.jobs import Progress, to_its_end
+from appliance.jobs import Progress
 from appliance.material import Material
 from appliance.planning import ancestors, frozen, recipe_of
 from appliance.releases import Releases
@@ -149,11 +149,7 @@ async def rebuild(
     release = serving.releases.get(cohort, version)
     folder = jobs / plan.digest(serving.base.digest)[:16]
 
-    def watch(told: dict[str, Any]) -> None:
-        progress.train(told)
-        progress.tell(told.get("fraction", progress.fraction), f"training again: step {told.get('step', 0)}")
-
-    made = await to_its_end(lambda leash: training.train(serving, plan, folder, watch, leash))
+    made = await training.followed(serving, plan, folder, progress, progress.tell)
     then, now = release.manifest["training"]["libraries"], made["libraries"]
     digest = await asyncio.to_thread(file_digest, folder / adapter_file.ADAPTER)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -17,14 +17,14 @@ from typing import Any
 
 from adapters import constant, gates, memorization
 from adapters.gates import Tolerances, Verdict
-from adapters.registry import Identity, file_digest
+from adapters.registry import file_digest
 from adapters.slice import Slice
 from appliance import adapter_file, judgement, scores, training
 from appliance import base as base_model
 from appliance.admission import Made
 from appliance.config import CohortSection
 from appliance.errors import ApplianceError, Conflict
-from appliance.evaluation import Arm, part
+from appliance.evaluation import Arm, adapter_arm, part
 from appliance.jobs import Progress, to_its_end, unbroken
 from appliance.judgement import Exam, Sat
 from appliance.planning import Planning, summary
@@ -56,7 +56,6 @@ class Retraining:
         try:
             parity = await to_its_end(lambda leash: training.check_parity(self.serving, plan, folder, leash))
         except ParityFailed as error:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             refused = self.refused(str(error), slice_)
             return {**refused, "training": trained, "mix": exam.mix, "guard": len(exam.guard)}
         return await self.judge(plan, folder, exam, {**trained, "parity": asdict(parity)})
@@ -64,13 +63,9 @@ class Retraining:
     # -- training --------------------------------------------------------------------------------------------------
 
     async def train(self, plan: Plan, folder: Path) -> dict[str, Any]:
-        def watch(told: dict[str, Any]) -> None:
-            self.progress.train(told)
-            if "fraction" not in told:
-                return
-            self.progress.tell(0.02 + 0.53 * told.get("fraction", 0.0), training.doing(told))
-
-        return await to_its_end(lambda leash: training.train(self.serving, plan, folder, watch, leash))
+        return await training.followed(
+            self.serving, plan, folder, self.progress, part(self.progress.tell, 0.02, 0.53)
+        )
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
@@ -109,17 +104,16 @@ class Retraining:
         return report | {"seconds": round(time.monotonic() - self.began, 1)}
 
     def candidate(self, adapter: Path) -> Arm:
-        serving, prompt = self.serving, self.section.system_prompt or ""
-        identity = Identity(file_digest(adapter), prompt, serving.template.digest, serving.base.digest)
-        return Arm("candidate", identity.digest, identity.digest, adapter, prompt)
+        prompt = self.section.system_prompt or ""
+        return adapter_arm(self.serving, "candidate", adapter, file_digest(adapter), prompt)
 
     async def compare(self, candidate: Arm, before: Arm | None, exam: Exam) -> tuple[Sat, Sat, Sat | None]:
         """The candidate and the base on everything, the release before on the cohort's own rows."""
         sat, base = await judgement.beside_base(self.serving, candidate, exam, part(self.progress.tell, 0.57, 0.36))
         if before is None:
             return sat, base, None
-        own = [name for name in exam.asked if name == self.wanted.cohort]
-        return sat, base, await judgement.sit(self.serving, before, exam, own, part(self.progress.tell, 0.93, 0.02))
+        tell = part(self.progress.tell, 0.93, 0.02)
+        return sat, base, await judgement.sit(self.serving, before, exam, [self.wanted.cohort], tell)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
     began = time.monotonic()
     arm = judgement.live_arm(serving, cohort)
     if arm is None:
-        base = await judgement.sit(serving, base_arm(serving.base.digest), exam, exam.asked, report)
+        base = await judgement.sit(serving, base_arm(serving.base.digest), exam, list(exam.cohorts), report)
         told = await asyncio.to_thread(scores.by_task, base, None, None)
         own = {task: one for task, one in told.items() if one["cohort"] == cohort}
         reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}

@@ -23,7 +23,8 @@ from appliance import base as base_model
 from appliance.adapter_file import ADAPTER
 from appliance.children import Leash
 from appliance.errors import ApplianceError, BaseModelError, SetupError
-from appliance.evaluation import answer_ids
+from appliance.evaluation import Report, answer_ids
+from appliance.jobs import Progress, to_its_end
 from appliance.lanes import HEADROOM, free_memory
 from appliance.serving import Serving
 
@@ -34,7 +35,6 @@ KEPT_S = 7 * 86_400  # what a killed run left may be taken up for so long
 ROOM = 2 << 30  # bytes of disk that have to be free
 ADAPTER_BYTES = 64 << 20  # of a release that may have to be loaded meanwhile, as by a rollback
 PROBES, PROBE_TOKENS = 8, 6
-Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,21 @@ class ParityFailed(Exception):
     """What is served would not be what was trained; the message says by how much."""
 
 
-def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: Leash) -> dict[str, Any]:
+async def followed(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> dict[str, Any]:
+    """`train`, with its figures and losses in `progress`; `report` hears the share done. Raises ApplianceError."""
+    progress.losses.clear()
+
+    def watch(told: dict[str, Any]) -> None:
+        progress.train(told)
+        if "fraction" in told:
+            report(told["fraction"], doing(told))
+
+    return await to_its_end(lambda leash: train(serving, plan, folder, watch, leash))
+
+
+def train(
+    serving: Serving, plan: Plan, folder: Path, watch: Callable[[dict[str, Any]], None], leash: Leash
+) -> dict[str, Any]:
     """Make `folder`/adapter.gguf; what is there of the same plan is used. Returns what the child told.
 
     Runs on a worker thread. Raises ApplianceError.
@@ -111,7 +125,7 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: L
     if shutil.disk_usage(folder).free < ROOM:
         raise ApplianceError(f"training takes {ROOM >> 30} GB of disk under {folder}: free some, and begin again")
     try:
-        found = _trained(serving, plan, _write(serving, plan, folder), report, leash)
+        found = _trained(serving, plan, _write(serving, plan, folder), watch, leash)
     finally:
         forget_texts(folder)
     try:
@@ -128,7 +142,9 @@ def train(serving: Serving, plan: Plan, folder: Path, report: Progress, leash: L
     return found
 
 
-def _trained(serving: Serving, plan: Plan, job: Path, report: Progress, leash: Leash) -> dict[str, Any]:
+def _trained(
+    serving: Serving, plan: Plan, job: Path, watch: Callable[[dict[str, Any]], None], leash: Leash
+) -> dict[str, Any]:
     """What the child told in the end."""
     found: dict[str, Any] = {}
     room = HEADROOM + serving.base.lane_bytes(serving.context) + ADAPTER_BYTES
@@ -143,8 +159,10 @@ def _trained(serving: Serving, plan: Plan, job: Path, report: Progress, leash: L
     try:
         for line in lines:
             told = children.told(line)
-            found = told.get("result", found)
-            report(told)
+            if "result" in told:
+                found = told["result"]
+            else:
+                watch(told)
             if free_memory() < room:
                 leash.pull()
                 raise ApplianceError(
@@ -198,7 +216,7 @@ def probes(serving: Serving, plan: Plan) -> list[dict[str, Any]]:
 def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Parity:
     """Compare with llama.cpp, in a child. Token ids are made anew, so another template or tokenizer shows.
 
-    Raises ParityFailed, and ApplianceError when it could not be computed.
+    Raises ParityFailed, after which nothing of it is left, and ApplianceError when it could not be computed.
     """
     given, out = folder / PROBED, folder / "served.npz"
     given.write_text(json.dumps(probes(serving, plan)))
@@ -221,10 +239,12 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Pa
         shutil.rmtree(folder, ignore_errors=True)
         raise ApplianceError(f"what was trained is damaged ({error}), and was removed: begin again") from error
     except ValueError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         raise ParityFailed(f"served and trained cannot be compared: {error}") from error
     finally:
         forget_texts(folder)
     if found.faults:
+        shutil.rmtree(folder, ignore_errors=True)
         raise ParityFailed(f"what would be served is not what was trained: {'; '.join(found.faults)}")
     return found
 

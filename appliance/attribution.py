@@ -21,7 +21,7 @@ from appliance.evaluation import Arm, Report, base_arm, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam, Sat
 from appliance.material import Material
-from appliance.planning import Planning, Wanted, frozen, recipe_of
+from appliance.planning import Planning, Wanted, frozen, recipe_of, without_tools
 from appliance.serving import Serving
 from appliance.store.releases import Release
 from appliance.training import Plan
@@ -45,7 +45,8 @@ class Attributing:
         began = time.monotonic()
         await ablation.begin(self.serving, self.jobs, list(self.serving.config.cohorts))
         exam = await asyncio.to_thread(judgement.prepared, self.material, list(self.serving.config.cohorts))
-        learned = await asyncio.to_thread(self.learned, exam) if self.aggregate else {}
+        live = any(judgement.live_arm(self.serving, cohort) for cohort in cohorts)
+        learned = await asyncio.to_thread(self.learned, exam) if self.aggregate and live else {}
         found = []
         for number, cohort in enumerate(cohorts):
             tell = part(self.progress.tell, number / len(cohorts), 1 / len(cohorts))
@@ -136,8 +137,11 @@ class Attributing:
 
     def learned(self, exam: Exam) -> Learned:
         """What the live releases were trained on, without what stands in an eval set since, or nearly; for a cohort
-        without a release from here, what a retrain would take."""
-        judged = Asked(exam.all())
+        without a release from here, what a retrain would take. Raises SetupError without the training packages."""
+        try:
+            judged = Asked(exam.all())
+        except ModuleNotFoundError as error:
+            raise without_tools(error) from error
         return {name: self.slice_of(name, exam, judged) for name in self.serving.config.cohorts}
 
     def slice_of(self, cohort: str, exam: Exam, judged: Asked) -> tuple[Slice, int]:

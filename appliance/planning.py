@@ -81,7 +81,7 @@ class Planning:
         try:
             found = slices.freeze(self.wanted.cohort, rows, exam.all(), self._fault)
         except ModuleNotFoundError as error:
-            raise SetupError(f"training wants packages of its own ({error.name}): make train-tools") from error
+            raise without_tools(error) from error
         cut = tuple(Dropped(row, _CUT) for row in self.material.cut(self.wanted.cohort))
         return replace(found, dropped=cut + found.dropped)
 
@@ -166,6 +166,10 @@ class Planning:
             "recipe": recipe.digest,
             **({"parent": warm.digest} if warm else {}),
         }
+
+
+def without_tools(error: ModuleNotFoundError) -> SetupError:
+    return SetupError(f"training wants packages of its own ({error.name}): make train-tools")
 
 
 def ancestors(releases: Releases, release: Release) -> list[Release]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,16 @@ def test_unequal_chances_are_said(learning: Running, monkeypatch: pytest.MonkeyP
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
     assert "; legal@1's own training ended with its minutes before its passes" in legal["says"]
     assert legal["says"].endswith("; the aggregate lacks rows that are gone, or eval rows by now: 1 of legal")
+
+
+def test_without_the_training_packages(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked for where there is something to compare, and where an aggregate is wanted."""
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    refused = finished(learning, begun(learning, "attribute", cohort="legal"))
+    assert refused["state"] == "failed" and "make train-tools" in refused["error"]
+    assert finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["error"] is None
+    (support,) = finished(learning, begun(learning, "attribute", cohort="support"))["result"]["cohorts"]
+    assert "no live release" in support["says"]
 
 
 @pytest.mark.usefixtures("attributed")

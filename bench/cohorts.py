@@ -1,11 +1,11 @@
-"""Is one adapter per cohort better than one for all? `python bench/cohorts.py --data DIR [--rows 100] [--minutes M]`.
+"""Is one adapter per cohort better than one for all? `python bench/cohorts.py --data DIR [--rows 100]`.
 
 DIR (or COHORT_BENCH_DATA) holds `NAME/train.jsonl` and `NAME/test.jsonl` of the eleven data sets named below. On
 every task: the base, the base with examples in its prompt, one adapter trained on the rows of all cohorts, the
 cohort's own adapter, and for labels a linear model over TF-IDF, a reference from outside; and what the own adapter
 gains over each of them on the same rows, task by task, cohort by cohort and in all. Adapters are trained, once each,
 and judged by the code that retrains and attributes; nothing is released. All of it is kept by content under --home,
-so a run that was ended goes on; the whole takes hours on two cores. --minutes begins nothing after so many. Wants
+so a run that was ended goes on; the whole takes hours on two cores. Ctrl-C ends it and shows what there is. Wants
 `make train-tools`. Prints tables with 95 % intervals over rows, which do not hold what another seed would change,
 then one JSON line. Without the data it says so and ends well.
 """
@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,11 +25,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rig import rows as given_rows
+from rig.home import opened, tell
+
 from adapters import scorecard
 from adapters.metrics import judge
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
-from appliance import ablation, app, import_file
+from appliance import ablation
 from appliance.ablation import Ablation
 from appliance.box import Box
 from appliance.config import CohortSection, Config
@@ -38,7 +40,6 @@ from appliance.evaluation import Arm, base_arm, evaluate
 from appliance.jobs import Progress
 from appliance.planning import Planning, Wanted
 from appliance.store import examples
-from appliance.store.examples import Example
 from appliance.training import Plan
 
 TASKS = {
@@ -62,7 +63,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100, help="test rows of each task, by a stable hash")
     parser.add_argument("--epochs", type=int, default=Recipe().epochs, help="passes; the default is a retrain's")
     parser.add_argument("--rate", type=float, default=Recipe().learning_rate, help="the learning rate; the same")
-    parser.add_argument("--minutes", type=float, default=600.0)
     wanted = parser.parse_args()
     if wanted.data is None or not (wanted.data / "legal_overruling" / "train.jsonl").exists():
         print("skipped: name a folder with the data sets, --data DIR or COHORT_BENCH_DATA")
@@ -76,13 +76,8 @@ async def run(wanted: argparse.Namespace) -> Found:
     sections = {
         name: CohortSection.model_validate({"description": name, "owner": "bench", "train": train}) for name in TASKS
     }
-    box = app.open_home(Config(cohorts=sections), wanted.home / _digest(wanted.data), "")
-    try:
-        await app.prepare(box, Path("cohorts.toml"), lambda _part, _doing: None)
-        await app.start_engine(box)
+    async with opened(Config(cohorts=sections), wanted.home / _digest(wanted.data)) as box:
         return await Comparison(box, wanted).run()
-    finally:
-        await app.close(box)
 
 
 def _digest(data: Path) -> str:
@@ -93,19 +88,9 @@ def _digest(data: Path) -> str:
     return hashlib.sha256(b"\n".join([json.dumps(TASKS).encode(), *files])).hexdigest()[:12]
 
 
-def _asked_as(one: Example, task: str, metric: str) -> Example:
-    turns = [(message["role"], message["content"]) for message in one.messages]
-    return examples.new(
-        one.cohort, one.split, turns, one.completion, one.text, task=task, metric=metric, refs=one.accepted
-    )
-
-
 class Comparison:
-    """`ends` is when nothing more is begun."""
-
     def __init__(self, box: Box, wanted: argparse.Namespace) -> None:
         self.box, self.serving, self.wanted = box, box.ready(), wanted
-        self.ends = time.monotonic() + 60 * wanted.minutes
         self.found: Report = {task: {} for tasks in TASKS.values() for task in tasks}
         self.scores: dict[tuple[str, str], list[float]] = {}  # of each row, by task and arm
         self.training: dict[str, Any] = {}
@@ -120,6 +105,13 @@ class Comparison:
             for task in (task for task, metric in tasks.items() if metric == "label"):
                 scored = await asyncio.to_thread(reference, slices[cohort], task, tests[task])
                 self.keep("TF-IDF", task, scored)
+        try:
+            await self.arms(slices, tests)
+        except asyncio.CancelledError:
+            print("\nended: what there is", file=sys.stderr)
+        return self.found, self.all_gains(), self.training
+
+    async def arms(self, slices: dict[str, Slice], tests: dict[str, list[Row]]) -> None:
         bare = base_arm(self.serving.base.digest)
         for cohort in TASKS:
             own = await self.adapter(cohort, ablation.of_a_part(self.planning(cohort), slices[cohort], 1.0, 1))
@@ -132,7 +124,6 @@ class Comparison:
         together = await self.adapter("aggregate", plan)
         for cohort in TASKS:
             await self.on_all("aggregate", together, cohort, tests)
-        return self.found, self.all_gains(), self.training
 
     def keep(self, arm: str, task: str, scored: Sequence[dict[str, float]]) -> None:
         self.scores[task, arm] = [scores["score"] for scores in scored]
@@ -156,17 +147,16 @@ class Comparison:
         parts["all"] = [task for tasks in TASKS.values() for task in tasks]
         return {name: self.gains(tasks) for name, tasks in parts.items()}
 
-    async def on_all(self, name: str, made: Ablation | None, cohort: str, tests: dict[str, list[Row]]) -> None:
-        if made is not None:
-            for task in TASKS[cohort]:
-                await self.judged(name, made.arm(self.serving, name, ""), cohort, task, tests[task])
+    async def on_all(self, name: str, made: Ablation, cohort: str, tests: dict[str, list[Row]]) -> None:
+        for task in TASKS[cohort]:
+            await self.judged(name, made.arm(self.serving, name, ""), cohort, task, tests[task])
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
     async def import_rows(self, cohort: str, task: str, metric: str) -> None:
         for split, name in (("train", "train"), ("eval", "test")):
-            read = import_file.read(self.wanted.data / task / f"{name}.jsonl", cohort, split)  # type: ignore[arg-type]
-            rows = [_asked_as(example, task, metric) for example in read.values()]
+            file = self.wanted.data / task / f"{name}.jsonl"
+            rows = given_rows.read(file, cohort, split, task, metric)  # type: ignore[arg-type]
             await self.box.database.commit(partial(examples.insert, examples=rows))
 
     def tests(self, cohort: str, task: str) -> list[Row]:
@@ -182,13 +172,8 @@ class Comparison:
 
     # -- arms --------------------------------------------------------------------------------------------------------
 
-    def late(self) -> bool:
-        return bool(time.monotonic() > self.ends)
-
-    async def adapter(self, name: str, plan: Plan) -> Ablation | None:
-        if self.late():
-            return None
-        made = await ablation.trained(self.serving, plan, self.box.home.jobs, Progress(), self.tell(name))
+    async def adapter(self, name: str, plan: Plan) -> Ablation:
+        made = await ablation.trained(self.serving, plan, self.box.home.jobs, Progress(), tell(name))
         if made.cut_short:
             sys.exit(f"the training of {name} ended with its minutes and not with its passes: nothing to compare")
         told = made.told
@@ -211,16 +196,8 @@ class Comparison:
         return replace(base_arm(self.serving.base.digest, "", shots), name="few-shot base")
 
     async def judged(self, name: str, arm: Arm, cohort: str, task: str, rows: Sequence[Row]) -> None:
-        if self.late():
-            return
-        found = await evaluate(self.serving, arm, cohort, rows, self.tell(f"{name}, {task}"))
+        found = await evaluate(self.serving, arm, cohort, rows, tell(f"{name}, {task}"))
         self.keep(name, task, [{"score": result.score, **result.scores} for result in found.results])
-
-    def tell(self, what: str) -> Any:  # noqa: ANN401
-        def report(part: float, doing: str) -> None:
-            print(f"\r{what}: {part:4.0%} {doing:.70}".ljust(118), end="", flush=True, file=sys.stderr)
-
-        return report
 
 
 def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> list[dict[str, float]]:

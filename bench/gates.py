@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from rig.home import opened
+
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
-from appliance import app, training
+from appliance import training
 from appliance.box import Box
 from appliance.config import load
 from appliance.evaluation import answer_ids
@@ -151,17 +153,12 @@ async def run(wanted: argparse.Namespace, candidates: Sequence[Candidate]) -> li
     home.mkdir(parents=True, exist_ok=True)
     kept = home / f"gates-{wanted.epochs}.jsonl"
     done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    box = app.open_home(load(Path("cohorts.toml")), home, "")
-    try:
-        await app.prepare(box, Path("cohorts.toml"), lambda _part, _doing: None)
-        await app.start_engine(box)
+    async with opened(load(Path("cohorts.toml")), home) as box:
         for candidate in candidates:
             if candidate.name in {one["name"] for one in done} or time.monotonic() > ends:
                 continue
             done.append(await judged(box, candidate, wanted.epochs))
             kept.write_text("".join(json.dumps(one) + "\n" for one in done))
-    finally:
-        await app.close(box)
     return done
 
 

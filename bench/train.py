@@ -75,7 +75,7 @@ def main() -> None:
     wanted = parser.parse_args()
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment] # as in the trainer
     path = base.locate(Base(), Path("cohorts.toml"))
-    given = demo.rows(path, COHORT, "train")
+    given = demo.rows(path, COHORT)
     learner = Learner(served_base.load(path), Recipe(), torch.device("cpu"))
     found: dict[str, list[float]] = {"ours": [], "plain": [], "unshared": []}
     for turn in range(wanted.rounds):

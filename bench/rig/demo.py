@@ -9,17 +9,16 @@ from appliance import base, import_file
 from appliance.chat import ChatTemplate
 from appliance.config import load
 from appliance.engine import llama
-from appliance.store.examples import Split
 
 
-def rows(model_path: Path, cohort: str, split: Split, file: Path | None = None) -> list[Row]:
-    """Of a shipped file, or of `file` as if it were one of the cohort's."""
+def rows(model_path: Path, cohort: str) -> list[Row]:
+    """Those to train on."""
     llama.start()
     model = llama.Model(model_path)
     template = ChatTemplate(base.inspect(model_path).text("tokenizer.chat_template"), model)
     prompt = load(Path("cohorts.toml")).cohorts[cohort].system_prompt
     found = []
-    for example in import_file.read(file or Path("examples") / cohort / f"{split}.jsonl", cohort, split).values():
+    for example in import_file.read(Path("examples") / cohort / "train.jsonl", cohort, "train").values():
         asked = template.encode([(m["role"], m["content"]) for m in example.messages], prompt)
         ids = [*asked, *model.tokenize(example.completion or "", special=False), model.eos]
         found.append(Row(ids, len(asked), "train"))

@@ -99,7 +99,17 @@ def test_a_refusal_a_fit_and_the_way_back(
     assert fresh.operated("POST", "/router/switch", {"version": 5})["state"] == "live"
     assert fresh.operator("POST", "/router/switch", {"version": 9}).status_code == 404
     assert ready(fresh)["router"] == "router@5"
-    audit = [row for row in fresh.operated("GET", "/audit") if row["action"].startswith("router.")]
+    refusals_and_switches_are_audited(fresh, refused)
+
+    shutil.rmtree(fresh.home / "router" / refused["digest"])
+    gone = fresh.operator("POST", "/router/switch", {"version": 4})
+    assert gone.status_code == 409 and "manifest" in gone.json()["error"]["message"]
+    assert ready(fresh)["router"] == "router@5" and states(fresh)[5] == "live"
+    assert fresh.operator("POST", "/router/replay", {"router": 4}).status_code == 409
+
+
+def refusals_and_switches_are_audited(appliance: Running, refused: Json) -> None:
+    audit = [row for row in appliance.operated("GET", "/audit") if row["action"].startswith("router.")]
     assert [(row["action"], row["object"]) for row in audit] == [
         ("router.switch", "router@5"),
         ("router.switch", "router@1"),
@@ -112,12 +122,6 @@ def test_a_refusal_a_fit_and_the_way_back(
     assert {row["key_id"] for row in audit} == {"admin"}
     assert (audit[1]["before"]["router"], audit[1]["after"]["router"]) == ("router@4", "router@1")
     assert audit[-1]["after"]["refusals"] == refused["refusals"]
-
-    shutil.rmtree(fresh.home / "router" / refused["digest"])
-    gone = fresh.operator("POST", "/router/switch", {"version": 4})
-    assert gone.status_code == 409 and "manifest" in gone.json()["error"]["message"]
-    assert ready(fresh)["router"] == "router@5" and states(fresh)[5] == "live"
-    assert fresh.operator("POST", "/router/replay", {"router": 4}).status_code == 409
 
 
 def test_one_fit_at_a_time(lent: Running, monkeypatch: pytest.MonkeyPatch) -> None:

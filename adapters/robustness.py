@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from adapters.slice import Row
@@ -64,9 +65,10 @@ class Form:
 def forms(rows: Sequence[Row]) -> dict[str, list[Form]]:
     """By form, as many of the rows as have it, at most `MOST` by a stable hash: `paraphrased` (other words and a
     lead-in), `reordered` (instruction and fields in the other order), `reformatted` (both under headings)."""
-    chosen = sorted(rows, key=lambda row: hashlib.sha256(row.digest.encode()).digest())[:MOST]
+    ordered = sorted(rows, key=lambda row: hashlib.sha256(row.digest.encode()).digest())
     return {
-        name: [Form(made, row) for row in chosen if (made := _asked(row, name, form))] for name, form in FORMS.items()
+        name: list(islice((Form(made, row) for row in ordered if (made := _asked(row, name, form))), MOST))
+        for name, form in FORMS.items()
     }
 
 

@@ -66,12 +66,15 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """`best`: the level with the highest score; `enough`: the smallest that is not provenly below it, and `gap` what
-    it scores more than the best, which few eval rows leave wide. `forecast` is None when the errors do not fall as
-    rows are added."""
+    """`best`: the level with the highest score, `gain` what it scores more than the base, `better`: it is proven to;
+    `enough`: the smallest that is not provenly below it, and `gap` what it scores more than the best, which few eval
+    rows leave wide. `forecast` is None with less than three levels, and when the errors do not fall as rows are
+    added."""
 
     levels: tuple[Level, ...]
     best: int
+    gain: Interval
+    better: bool
     enough: int
     gap: Interval
     worse: tuple[Worse, ...]
@@ -86,9 +89,10 @@ def subset(rows: Sequence[Row], share: float, seed: int) -> tuple[Row, ...]:
     return tuple(rows[i] for i in kept)
 
 
-def curve(points: Sequence[Point]) -> Curve:
-    """Raises ValueError without points, or when they were not judged by the same rows."""
-    if not points or len({len(point.scores) for point in points}) != 1 or not points[0].scores:
+def curve(points: Sequence[Point], base: Sequence[float]) -> Curve:
+    """`base`: its scores on the same rows. Raises ValueError without points, or when they were not judged by the same
+    rows."""
+    if not points or {len(point.scores) for point in points} != {len(base)} or not base:
         raise ValueError("points of one curve are judged by the same eval rows")
     sizes = sorted({point.rows for point in points})
     scores = {size: np.mean([p.scores for p in points if p.rows == size], axis=0) for size in sizes}
@@ -99,8 +103,17 @@ def curve(points: Sequence[Point]) -> Curve:
     best = max(sizes, key=lambda size: float(scores[size].mean()))
     gaps = {size: list(scores[size] - scores[best]) for size in sizes}
     enough = next(size for size in sizes if scorecard.doubt(gaps[size], 0.0) > scorecard.LEVEL)
-    gap = scorecard.interval(gaps[enough])
-    return Curve(levels, best, enough, gap, _worse(levels, scores), _forecast(sizes, scores))
+    gained = scores[best] - np.asarray(base, np.float64)
+    return Curve(
+        levels=levels,
+        best=best,
+        gain=scorecard.interval(list(gained)),
+        better=scorecard.doubt(list(-gained), 0.0) <= scorecard.LEVEL / len(sizes),  # the best of so many
+        enough=enough,
+        gap=scorecard.interval(gaps[enough]),
+        worse=_worse(levels, scores),
+        forecast=_forecast(sizes, scores),
+    )
 
 
 def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, ...]:
@@ -145,10 +158,16 @@ def says(found: Curve) -> list[str]:
     most = found.levels[-1].rows
     apart = f", {found.gap.points} beside it" if found.enough != found.best else ""
     told = [f"{found.enough} of {most} rows are within noise of the best ({found.best} rows){apart}"]
+    if found.better:
+        told.append(f"the best gains {found.gain.points} over the base")
+    else:
+        told.append(f"NO PART IS PROVEN BETTER THAN THE BASE: the best gains {found.gain.points}")
     for one in found.worse:
         chance = "; it may be this training's chance: --seeds 3 tells" if one.seeds == 1 else ""
         told.append(f"more rows made it worse: {one.fewer} to {one.more} rows, {one.change.points}{chance}")
-    if found.forecast is None:
+    if len(found.levels) < 3:
+        told.append(f"{len(found.levels)} parts are too few to say what more rows would give")
+    elif found.forecast is None:
         told.append("errors do not fall as rows are added: more rows of this kind promise nothing")
     else:
         ahead = found.forecast.score

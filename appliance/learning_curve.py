@@ -6,14 +6,14 @@ import asyncio
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TypeAlias
 
 from adapters import curve
 from adapters.curve import SHARES, Curve, Point
 from adapters.slice import Slice
 from appliance import ablation, judgement, training
-from appliance.ablation import Ablation
-from appliance.errors import ApplianceError, InvalidRequest
+from appliance.errors import ApplianceError, InvalidRequest, SetupError
 from appliance.evaluation import Report, base_arm, evaluate, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam
@@ -56,10 +56,10 @@ class Drawing:
                 break
         if not done:
             raise ApplianceError(str(untold))
-        found = await asyncio.to_thread(curve.curve, [point for point, _ in done])
+        found = await asyncio.to_thread(curve.curve, [point for point, _ in done], base)
         words = [*curve.says(found), *([untold] if untold else [])]
         trainings = [told for _, told in done]
-        return _told(planning.wanted.cohort, found, words, base, trainings, round(time.monotonic() - began, 1))
+        return _told(planning.wanted.cohort, found, words, fmean(base), trainings, round(time.monotonic() - began, 1))
 
     def check(self, slice_: Slice, exam: Exam) -> None:
         """Raises InvalidRequest."""
@@ -75,7 +75,7 @@ class Drawing:
             )
 
     async def round(self, slice_: Slice, exam: Exam, seed: int, report: Report) -> tuple[list[Done], str | None]:
-        """All parts of one seed; or those before the one that took too long, and what is to be done about that."""
+        """All parts of one seed; or those before the one that took too long or failed, and what to say of it."""
         done: list[Done] = []
         for number, share in enumerate(SHARES):
             found = await self.point(slice_, exam, share, seed, part(report, number / len(SHARES), 1 / len(SHARES)))
@@ -89,13 +89,13 @@ class Drawing:
         planning, cohort = self.planning, self.planning.wanted.cohort
         plan = await asyncio.to_thread(ablation.of_a_part, planning, slice_, share, seed)
         name = f"{cohort}, {len(plan.slice.train)} rows, seed {seed}"
-        made: Ablation = await ablation.trained(
-            planning.serving,
-            plan,
-            self.jobs,
-            self.progress,
-            part(report, 0.0, 0.8, f"{name}: "),
-        )
+        tell = part(report, 0.0, 0.8, f"{name}: ")
+        try:
+            made = await ablation.trained(planning.serving, plan, self.jobs, self.progress, tell)
+        except SetupError:
+            raise
+        except ApplianceError as error:  # what was drawn until then is told
+            return f"the training on {len(plan.slice.train)} rows, seed {seed}, failed: {error.message}"
         if made.cut_short:
             return (
                 f"a training on {made.rows} rows ended with its minutes and not with its passes, so it is no point "
@@ -114,11 +114,10 @@ class Drawing:
         }
         return Point(made.rows, seed, [result.score for result in judged.results]), told
 
-    async def base(self, exam: Exam, report: Report) -> float:
+    async def base(self, exam: Exam, report: Report) -> list[float]:
         serving, cohort = self.planning.serving, self.planning.wanted.cohort
         sat = await judgement.sit(serving, base_arm(serving.base.digest), exam, [cohort], report)
-        results = sat.by_cohort[cohort].results
-        return sum(result.score for result in results) / len(results)
+        return [result.score for result in sat.by_cohort[cohort].results]
 
 
 def _told(

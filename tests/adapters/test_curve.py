@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.curve import SHARES, Point, curve, says, subset
+from adapters import curve as curves
+from adapters.curve import SHARES, Curve, Point, says, subset
 from tests.adapters.test_slice import row
 
 
@@ -17,6 +18,11 @@ def scores(right: float, seed: int = 3, n: int = 400) -> list[float]:
     order = list(range(n))
     random.Random(seed).shuffle(order)
     return [float(order[i] < right * n) for i in range(n)]
+
+
+def curve(points: list[Point]) -> Curve:
+    """Above a base that has nothing right."""
+    return curves.curve(points, [0.0] * len(points[0].scores))
 
 
 ROWS = [row(f"what of the number {n}") for n in range(40)]
@@ -103,7 +109,31 @@ def test_seeds_are_averaged_and_shown() -> None:
     assert list(level.seeds) == pytest.approx([0.6, 0.7]) and level.score.mean == pytest.approx(0.65)
 
 
-@pytest.mark.parametrize("points", [[], [Point(1, 1, [])], [Point(1, 1, [1.0]), Point(2, 1, [1.0, 0.0])]])
-def test_points_of_other_rows_are_refused(points: list[Point]) -> None:
+@pytest.mark.parametrize(
+    ("points", "base"),
+    [
+        ([], []),
+        ([], [1.0]),
+        ([Point(1, 1, [])], []),
+        ([Point(1, 1, [1.0]), Point(2, 1, [1.0, 0.0])], [1.0]),
+        ([Point(1, 1, [1.0])], [1.0, 0.0]),
+    ],
+)
+def test_points_of_other_rows_are_refused(points: list[Point], base: list[float]) -> None:
     with pytest.raises(ValueError, match="same eval rows"):
-        curve(points)
+        curves.curve(points, base)
+
+
+@pytest.mark.parametrize(("base", "better"), [(0.5, True), (0.69, False), (0.7, False), (0.9, False)])
+def test_whether_rows_are_worth_their_training_at_all(base: float, better: bool) -> None:
+    """Against the base, on the same rows."""
+    points = [Point(n, 1, scores(right, seed=n)) for n, right in ((25, 0.68), (50, 0.69), (75, 0.7), (100, 0.69))]
+    found = curves.curve(points, scores(base, seed=1))
+    assert found.best == 75 and found.better is better
+    assert found.gain.mean == pytest.approx(0.7 - base)
+    assert ("NO PART IS PROVEN BETTER THAN THE BASE: " in says(found)[1]) is not better
+
+
+def test_too_few_parts_promise_neither_more_nor_nothing() -> None:
+    found = curve([Point(n, 1, scores(right)) for n, right in ((50, 0.4), (100, 0.7))])
+    assert found.forecast is None and says(found)[-1] == "2 parts are too few to say what more rows would give"

@@ -52,13 +52,20 @@ class Finding:
 
 
 def finding(
-    cohort: str, rivals: Sequence[Compared], margin: float, left_out: Mapping[str, str] | None = None
+    cohort: str,
+    rivals: Sequence[Compared],
+    margin: float,
+    left_out: Mapping[str, str] | None = None,
+    *,
+    owed: bool = False,
+    change: str = "the retrain",
 ) -> Finding:
     """`rivals`: the cohort's adapter (`candidate`) on the cohort's eval rows beside each other arm: `base`,
     `previous`, `aggregate`, and neighbours by their names. `left_out`: arms that are not among them, and why; the
-    verdict says it, for it holds without them."""
-    found = _finding(cohort, rivals, margin)
-    told = [found.says, *(_retrain(one) for one in found.against if one.arm == PREVIOUS)]
+    verdict says it, for it holds without them. `owed`: the aggregate is left out though it was asked for, so that
+    whether it would do is open. `change`: what made the release before another one."""
+    found = _rolled_back_first(cohort, _finding(cohort, rivals, margin, owed), rivals, margin)
+    told = [found.says, *(_changed(change, one) for one in found.against if one.arm == PREVIOUS)]
     reasons: dict[str, list[str]] = {}
     for arm, why in (left_out or {}).items():
         reasons.setdefault(why, []).append(arm)
@@ -66,32 +73,52 @@ def finding(
     return replace(found, says="; ".join(told))
 
 
-def _finding(cohort: str, rivals: Sequence[Compared], margin: float) -> Finding:
+def _finding(cohort: str, rivals: Sequence[Compared], margin: float, owed: bool) -> Finding:
     found = tuple(_against(rivals, margin))
     by_name = {one.arm: one for one in found}
     base = by_name.get(BASE)
     if base is None:
         return Finding("undecided", f"{cohort} has no eval rows: import some", found)
+    if base.better:
+        return _among(cohort, base, by_name, found, owed)
+    beyond = [one for one in _beyond_the_base(rivals) if base.replaceable or by_name[one.name].replaceable]
+    if beyond:
+        return _merged_beyond(cohort, base, max(beyond, key=_mean), found)
     if base.replaceable:
-        return _collapsed(cohort, base, rivals, found)
-    if not base.better:
-        return Finding("undecided", f"whether {cohort}'s adapter beats the base is not settled: {_need(base)}", found)
-    return _among(cohort, base, by_name, found)
-
-
-def _collapsed(cohort: str, base: Against, rivals: Sequence[Compared], found: tuple[Against, ...]) -> Finding:
-    """The base does as well as its own adapter; but another adapter may do better than both."""
-    best = max(_beyond_the_base(rivals), key=_mean, default=None)
-    if best is None:
         why = "it does better" if base.worse else "less than the margin would be lost"
         return Finding("base", f"collapse {cohort} into the base: {why} ({_told(base)})", found)
+    ahead = [f"{_name(one)} does better: {_told(one)}" for one in found if one.worse and one.arm != PREVIOUS]
+    open_ = f"whether {cohort}'s adapter beats the base is not settled: {_need(base)}"
+    return Finding("undecided", "; ".join([open_, *ahead]), found)
+
+
+def _merged_beyond(cohort: str, base: Against, best: Compared, found: tuple[Against, ...]) -> Finding:
+    """Another adapter beats the base, where its own does not."""
     name = next(one for one in found if one.arm == best.name)
     more = scorecard.interval(best.differences)
+    why = "worth no more than the base" if base.replaceable else "not proven to be worth more than the base"
     says = (
-        f"{cohort}'s own adapter is worth no more than the base ({_told(base)}), and {_name(name)} is: "
+        f"{cohort}'s own adapter is {why} ({_told(base)}), and {_name(name)} is: "
         f"{100 * _mean(best):.1f} on its rows, {more.points} more than the base"
     )
     return Finding("merge", says, found, None if best.name == AGGREGATE else best.name)
+
+
+def _rolled_back_first(cohort: str, found: Finding, rivals: Sequence[Compared], margin: float) -> Finding:
+    """Where the release before beats both this one and, by more than the margin, what would take its place."""
+    instead = found.neighbour or {"base": BASE, "merge": AGGREGATE}.get(found.answer)
+    before = next((one for one in found.against if one.arm == PREVIOUS), None)
+    if instead is None or before is None or not before.worse:
+        return found
+    scores = {one.name: one.other for one in rivals}
+    (beside,) = _judged([Compared(instead, scores[PREVIOUS], scores[instead])], margin)
+    if not beside.better:
+        return found
+    says = (
+        f"go back to {cohort}'s release before, and ask again: what would take the place of this one, "
+        f"{'the base' if instead == BASE else _name(beside)}, does less ({_told(beside)})"
+    )
+    return replace(found, answer="undecided", neighbour=None, says=says)
 
 
 def _beyond_the_base(rivals: Sequence[Compared]) -> list[Compared]:
@@ -107,18 +134,20 @@ def _mean(one: Compared) -> float:
     return fmean(one.candidate)
 
 
-def _retrain(before: Against) -> str:
+def _changed(change: str, before: Against) -> str:
     """Was it worth making this release?"""
     if before.better:
-        return f"the retrain was worth it, over the release before: {_told(before)}"
+        return f"{change} was worth it, over the release before: {_told(before)}"
     if before.worse:
-        return f"the retrain MADE IT WORSE than the release before: {_told(before)}"
+        return f"{change} MADE IT WORSE than the release before: {_told(before)}"
     if before.replaceable:
-        return f"the retrain bought less than the margin over the release before: {_told(before)}"
-    return f"whether the retrain was worth it is not settled: {_need(before)}"
+        return f"{change} bought less than the margin over the release before: {_told(before)}"
+    return f"whether {change} was worth it is not settled: {_need(before)}"
 
 
-def _among(cohort: str, base: Against, by_name: dict[str, Against], found: tuple[Against, ...]) -> Finding:
+def _among(
+    cohort: str, base: Against, by_name: dict[str, Against], found: tuple[Against, ...], owed: bool
+) -> Finding:
     """It beats the base. Would another adapter do as well?"""
     neighbours = [one for one in found if one.arm not in (BASE, AGGREGATE, PREVIOUS)]
     best = max((one for one in neighbours if one.replaceable), key=lambda one: one.theirs, default=None)
@@ -136,7 +165,11 @@ def _among(cohort: str, base: Against, by_name: dict[str, Against], found: tuple
         return Finding("undecided", says, found)
     names = ", ".join(_name(one) for one in others)
     beyond = f"the base and {names}" if others else "the base, and no other adapter was there to compare with"
-    return Finding("keep", f"keep {cohort}'s adapter: it beats {beyond} (the base: {_told(base)})", found)
+    told = f"beats {beyond} (the base: {_told(base)})"
+    if owed:
+        says = f"{cohort}'s adapter {told}; whether one adapter for all would do as well is not answered"
+        return Finding("undecided", says, found)
+    return Finding("keep", f"keep {cohort}'s adapter: it {told}", found)
 
 
 def _as_well(one: Against) -> str:
@@ -144,8 +177,8 @@ def _as_well(one: Against) -> str:
 
 
 def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
-    """Judged together (Holm): among many neighbours one does as well by chance. The release before decides nothing,
-    and is judged alone."""
+    """Judged together (Holm): among many neighbours one does as well by chance. The release before cannot take the
+    place of this one, and is judged alone."""
     asked = [one for one in rivals if one.candidate]
     judged = [one for one in asked if one.name != PREVIOUS]
     found = {id(one): made for one, made in zip(judged, _judged(judged, margin), strict=True)}

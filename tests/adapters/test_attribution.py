@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -54,7 +55,72 @@ def test_another_adapter_that_beats_both_is_not_hidden_by_a_base_that_does_as_we
     assert "no more than the base" in found.says and "one adapter for all is: 90.0 on its rows" in found.says
     by_a_neighbour = [beside("base", BAD, BAD), beside("aggregate", BAD, BAD), beside("finance", BAD, GOOD)]
     assert finding("legal", by_a_neighbour, MARGIN).neighbour == "finance"
-    assert finding("legal", [beside("base", BAD, BAD), beside("previous", BAD, GOOD)], MARGIN).answer == "base"
+
+
+@pytest.mark.parametrize(
+    ("rivals", "instead"),
+    [
+        ([beside("base", BAD, BAD)], "the base"),
+        ([beside("base", BAD, ALL_BAD), beside("finance", BAD, BAD)], "finance's adapter"),
+        ([beside("base", BAD, ALL_BAD), beside("aggregate", BAD, BAD)], "one adapter for all"),
+    ],
+)
+def test_what_a_rollback_mends_is_neither_collapsed_nor_merged(rivals: list[Compared], instead: str) -> None:
+    """Unless what takes its place is not worse than the release before either."""
+    found = finding("legal", [*rivals, beside("previous", BAD, GOOD)], MARGIN)
+    assert (found.answer, found.neighbour) == ("undecided", None)
+    assert found.says.startswith("go back to legal's release before, and ask again")
+    assert f"of this one, {instead}, does less (90.0 to 40.0, +50.0 " in found.says
+    assert "the retrain MADE IT WORSE" in found.says
+    others = [replace(rival, other=GOOD) for rival in rivals]
+    assert finding("legal", [*others, beside("previous", BAD, GOOD)], MARGIN).answer in ("base", "merge")
+
+
+@pytest.mark.parametrize("before", [0.97, 1.0])
+def test_what_a_rollback_does_not_mend_stays_decided(before: float) -> None:
+    """The neighbour loses less than a wide margin to this release, and to the one before, which is no better."""
+    good, theirs = [1.0] * 400, [1.0] * 372 + [0.0] * 28
+    rivals = [
+        beside("base", good, ALL_BAD),
+        beside("finance", good, theirs),
+        beside("previous", good, [1.0] * round(400 * before) + [0.0] * round(400 * (1 - before))),
+    ]
+    assert finding("legal", rivals, 0.12).answer == "merge"
+
+
+@pytest.mark.parametrize(("name", "neighbour"), [("aggregate", None), ("finance", "finance")])
+def test_another_adapter_that_beats_both_is_not_hidden_by_a_base_that_is_open(
+    name: str, neighbour: str | None
+) -> None:
+    """84 rows cannot prove that an equal base loses less than 2 points."""
+    base, mine, theirs = scores(84, 0.1), scores(84, 0.14, 1), scores(84, 0.6, 2)
+    assert finding("legal", [beside("base", mine, base)], MARGIN).answer == "undecided"
+    found = finding("legal", [beside("base", mine, base), beside(name, mine, theirs)], MARGIN)
+    assert (found.answer, found.neighbour) == ("merge", neighbour)
+    assert "not proven to be worth more than the base" in found.says and found.says.endswith(" more than the base")
+
+
+def test_one_that_is_better_is_named_though_it_does_not_beat_the_base_either() -> None:
+    theirs = [1.0] * 40 + scores(44, 0.18, 3)
+    mine, base = [0.0] * 12 + theirs[12:], theirs[::-1]
+    found = finding("legal", [beside("base", mine, base), beside("finance", mine, theirs)], MARGIN)
+    assert found.answer == "undecided" and "; finance's adapter does better: " in found.says
+
+
+def test_an_aggregate_that_is_owed_leaves_open_whether_cohorts_are_worth_it() -> None:
+    rivals = [beside("base", GOOD, ALL_BAD), beside("finance", GOOD, BAD)]
+    why = {"aggregate": "its minutes were over before its passes"}
+    assert finding("legal", rivals, MARGIN, why).answer == "keep"
+    found = finding("legal", rivals, MARGIN, why, owed=True)
+    assert found.answer == "undecided" and found.says.startswith("legal's adapter beats the base and finance's")
+    assert "; whether one adapter for all would do as well is not answered; no aggregate: its minutes" in found.says
+    merged = [beside("base", GOOD, ALL_BAD), beside("support", GOOD, GOOD)]
+    assert finding("legal", merged, MARGIN, why, owed=True).answer == "merge"
+
+
+def test_going_back_has_its_own_words() -> None:
+    rivals = [beside("base", GOOD, ALL_BAD), beside("previous", GOOD, BAD)]
+    assert "; going back was worth it" in finding("legal", rivals, MARGIN, change="going back").says
 
 
 @pytest.mark.parametrize(
@@ -128,7 +194,7 @@ def test_an_open_neighbour_leaves_it_undecided() -> None:
     assert found.answer == "undecided" and "beside one adapter for all" in found.says
 
 
-def test_the_previous_release_is_told_and_decides_nothing() -> None:
+def test_the_previous_release_is_told_beside_a_keep() -> None:
     rivals = [beside("base", GOOD, ALL_BAD), beside("previous", GOOD, GOOD), beside("aggregate", GOOD, BAD)]
     found = finding("legal", rivals, MARGIN)
     assert found.answer == "keep" and found.against[1].replaceable

@@ -106,7 +106,7 @@ class Verdict:
 def verdict(evidence: Evidence, tolerances: Tolerances) -> Verdict:
     """`fail` when any check fails, else `insufficient` when there are too few rows, else `pass`."""
     enough = len(evidence.own.candidate) >= tolerances.rows
-    reasons = [_enough(evidence, tolerances), *_losses(evidence, tolerances), *_memory(evidence, tolerances)]
+    reasons = [_enough(evidence, tolerances), *losses(evidence, tolerances), *_memory(evidence, tolerances)]
     reasons += _json(evidence, tolerances)
     if evidence.own.candidate:
         reasons.append(_beats("beats_base", evidence.own, "the base"))
@@ -165,7 +165,7 @@ def _learned_nothing(task: Compared) -> Reason:
     return Reason("beats_constant", False, f"{task.name}: {gain} against {_CONSTANT}, a proven loss")
 
 
-def _losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
+def losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     """Judged together (Holm): with many slices, one loses by chance."""
     others = tolerances.others
     given = [_Loss("cohort_loss", one, others.get(one.name, tolerances.loss)) for one in evidence.others]

@@ -76,11 +76,10 @@ def of_a_part(planning: Planning, slice_: Slice, share: float, seed: int) -> Pla
     return _unplanted(planning, part, recipe, planning.others, planning.section.system_prompt or "", {})
 
 
-def of_all(planning: Planning, slices: Sequence[Slice], recipe: Recipe) -> Plan:
+def of_all(planning: Planning, slices: Sequence[Slice], recipe: Recipe, prompts: Mapping[str, str]) -> Plan:
     """On the rows of all slices, each under its cohort's system prompt; as many passes as `recipe` says."""
     union = Slice(AGGREGATE, _joined(slices, "train"), _joined(slices, "validation"))
     sections = planning.serving.config.cohorts
-    prompts = {name: section.system_prompt or "" for name, section in sections.items()}
     plan = _unplanted(planning, union, replace(recipe, planted=0), [BASE], "", prompts)
     return replace(plan, minutes=sum(sections[one.cohort].train.max_minutes for one in slices))
 

@@ -8,26 +8,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import Any
 
-from adapters import attribution, robustness
+from adapters import attribution, gates, robustness
 from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
 from adapters.gates import Compared
-from adapters.slice import Asked, Slice
-from appliance import ablation, evaluation, judgement, scores
-from appliance.engine.sampling import NOT_FINITE
-from appliance.errors import ApplianceError, EngineFault, SetupError
-from appliance.evaluation import Arm, Report, base_arm, part
+from adapters.slice import Row
+from appliance import ablation, aggregate, evaluation, judgement, scores
+from appliance.aggregate import Aggregate, Memory
+from appliance.errors import SetupError
+from appliance.evaluation import Report, base_arm, part
 from appliance.jobs import Progress
 from appliance.judgement import Exam, Sat
+from appliance.lineup import Standing, lineup
 from appliance.material import Material
-from appliance.planning import Planning, Wanted, frozen, recipe_of, without_tools
+from appliance.retrain import tolerances
+from appliance.rivals import Rivals
 from appliance.serving import Serving
 from appliance.store.releases import Release
-from appliance.training import Plan
 
-_OWN_FAULTS = ("adapter_refused", NOT_FINITE)  # of an arm; others are the box's
-Learned: TypeAlias = Mapping[str, tuple[Slice, int]]  # by cohort: what a release learned from, and the rows it lacks
+NO_TOOLS = "whether releases learned from what are eval rows by now is not checked: make train-tools"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all findings of a run stand on, as it was when the run began. `memory` is None without the training
+    packages."""
+
+    exam: Exam
+    lines: Mapping[str, Standing]
+    memory: Memory | None = None
+    aggregate: Aggregate | None = None
+
+    def releases(self, cohort: str, rivals: Sequence[str]) -> list[Release]:
+        """Its own, and those among its rivals."""
+        found = [self.lines[name].live for name in (cohort, *rivals) if name in self.lines]
+        before = self.lines[cohort].before if PREVIOUS in rivals else None
+        return [one for one in (*found, before) if one is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,152 +61,115 @@ class Attributing:
         """A finding for each cohort, with its evidence. Raises ApplianceError."""
         began = time.monotonic()
         await ablation.begin(self.serving, self.jobs, list(self.serving.config.cohorts))
-        exam = await asyncio.to_thread(judgement.prepared, self.material, list(self.serving.config.cohorts))
-        live = any(judgement.live_arm(self.serving, cohort) for cohort in cohorts)
-        learned = await asyncio.to_thread(self.learned, exam) if self.aggregate and live else {}
+        ground = await asyncio.to_thread(self.ground, cohorts)
         found = []
         for number, cohort in enumerate(cohorts):
             tell = part(self.progress.tell, number / len(cohorts), 1 / len(cohorts))
-            found.append(await self.one(cohort, exam, learned, tell))
-        return {"cohorts": found, "mix": exam.mix, "seconds": round(time.monotonic() - began, 1)}
+            found.append(await self.one(cohort, ground, tell))
+        return {"cohorts": found, "mix": ground.exam.mix, "seconds": round(time.monotonic() - began, 1)}
 
-    async def one(self, cohort: str, exam: Exam, learned: Learned, report: Report) -> dict[str, Any]:
-        arm = judgement.live_arm(self.serving, cohort)
-        if arm is None:
+    def ground(self, cohorts: Sequence[str]) -> Ground:
+        """Raises SetupError without the training packages, where an aggregate wants them."""
+        exam = judgement.prepared(self.material, list(self.serving.config.cohorts))
+        lines = lineup(self.serving)
+        if not any(lines[name].live for name in cohorts):
+            return Ground(exam, lines)
+        try:
+            judged = aggregate.asked(exam)
+        except SetupError:
+            if self.aggregate:
+                raise
+            return Ground(exam, lines)
+        memory = Memory(self.serving, self.material, judged)
+        if not self.aggregate:
+            return Ground(exam, lines, memory)
+        live = {name: line.live for name, line in lines.items()}
+        return Ground(exam, lines, memory, Aggregate(self.serving, self.material, live, exam, judged))
+
+    async def one(self, cohort: str, ground: Ground, report: Report) -> dict[str, Any]:
+        release, exam = ground.lines[cohort].live, ground.exam
+        if release is None:
             says = f"{cohort} has no live release: the base answers already"
             return _told(cohort, None, Finding("undecided", says, ()), {})
         if not exam.cohorts[cohort]:
             says = f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval"
-            return _told(cohort, arm.name, Finding("undecided", says, ()), {})
-        rivals, left_out = await self.rivals(cohort, exam, learned, part(report, 0.0, 0.6))
+            return _told(cohort, release.name, Finding("undecided", says, ()), {})
+        others = Rivals(self.serving, ground.lines, self.jobs, self.progress)
+        rivals, left_out, owed = await others.asked(cohort, exam, ground.aggregate, part(report, 0.0, 0.6))
+        arm = judgement.release_arm(self.serving, release)
         live, base = await judgement.beside_base(self.serving, arm, exam, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
-        compared = [judgement.compared(cohort, live, sat, name) for name, sat in rivals.items()]
-        margin = self.serving.config.cohorts[cohort].gate.tolerance
-        finding = await asyncio.to_thread(attribution.finding, cohort, compared, margin, left_out)
+        unasked = judgement.unasked(cohort, [live, *rivals.values()])
+        change = "going back" if ground.lines[cohort].went_back else "the retrain"
+        finding = await asyncio.to_thread(
+            self.finding, cohort, live, rivals, unasked, left_out, owed=owed, change=change
+        )
         breadth = await asyncio.to_thread(scores.by_task, live, base, None)
         whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
-        tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name]) for name in whole}
-        forms = await self.forms(live, base, cohort, exam, part(report, 0.85, 0.15))
-        if AGGREGATE in rivals:
-            finding = replace(finding, says="; ".join((finding.says, *self.unequal(cohort, learned))))
+        tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name], unasked) for name in whole}
+        rows = [row for row in exam.cohorts[cohort] if row.digest not in unasked]
+        forms = await self.forms(live, base, cohort, rows, part(report, 0.85, 0.15))
+        told = [finding.says, *await asyncio.to_thread(self.cautions, cohort, ground, live, base, list(rivals))]
         if judgement.live_arm(self.serving, cohort) != arm:
-            finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
+            told[0] = f"of {arm.name}, which is no longer live: {told[0]}"
+        finding = replace(finding, says="; ".join(told))
         more = {"left_out": left_out, "tasks": tasks, "breadth": breadth, "forms": forms}
         return _told(cohort, arm.name, finding, more)
 
-    # -- the other arms ----------------------------------------------------------------------------------------------
+    def finding(
+        self,
+        cohort: str,
+        live: Sat,
+        rivals: dict[str, Sat],
+        unasked: dict[str, str],
+        left_out: dict[str, str],
+        *,
+        owed: bool,
+        change: str,
+    ) -> Finding:
+        if len(unasked) == len(live.by_cohort[cohort].results):
+            says = f"none of {cohort}'s eval rows can be asked: {next(iter(unasked.values()))}"
+            return Finding("undecided", says, ())
+        compared = [judgement.compared(cohort, live, sat, name, unasked) for name, sat in rivals.items()]
+        margin = self.serving.config.cohorts[cohort].gate.tolerance
+        found = attribution.finding(cohort, compared, margin, left_out, owed=owed, change=change)
+        if not unasked:
+            return found
+        why = next(iter(unasked.values()))
+        says = f"{len(unasked)} eval rows can be asked of none of these, and do not count: {why}"
+        return replace(found, says=f"{found.says}; {says}")
 
-    async def rivals(
-        self, cohort: str, exam: Exam, learned: Learned, report: Report
-    ) -> tuple[dict[str, Sat], dict[str, str]]:
-        """Previous, aggregate and neighbours on the cohort's own rows; and the arms that are left out, and why."""
-        arms: dict[str, Arm | str] = {PREVIOUS: self.previous(cohort)}
-        arms[AGGREGATE] = await self.one_for_all(cohort, learned, part(report, 0.0, 0.8))
-        others = [name for name in self.serving.config.cohorts if name != cohort]
-        arms |= {name: judgement.live_arm(self.serving, name) or "no release is live" for name in others}
-        there = {name: arm for name, arm in arms.items() if isinstance(arm, Arm)}
-        left_out = {name: why for name, why in arms.items() if isinstance(why, str)}
-        found = {}
-        for number, (name, arm) in enumerate(there.items()):
-            tell = part(report, 0.8 + 0.2 * number / len(there), 0.2 / len(there))
-            try:
-                found[name] = await judgement.sit(self.serving, arm, exam, [cohort], tell)
-            except EngineFault as error:
-                if error.code not in _OWN_FAULTS:
-                    raise
-                left_out[name] = f"{arm.name} cannot be served: {error.message}"
-        return found, left_out
-
-    def previous(self, cohort: str) -> Arm | str:
-        """Or why there is none."""
-        arm, fault = judgement.previous_arm(self.serving, cohort), judgement.previous_fault(self.serving, cohort)
-        if arm is None:
-            return "there was none"
-        return f"{arm.name} cannot be served: {fault}" if fault else arm
-
-    async def one_for_all(self, cohort: str, learned: Learned, report: Report) -> Arm | str:
-        """The adapter trained on what all live releases were trained on, by the recipe of this cohort's. Or why there
-        is none: one whose time was up before its passes were done proves nothing."""
-        if not self.aggregate:
-            return "it was not asked for"
-        plan = await asyncio.to_thread(self.union, cohort, learned)
-        if plan is None:
-            return "only one cohort has rows to train on"
-        tell = part(report, 0.0, 1.0, "one adapter for all: ")
-        try:
-            made = await ablation.trained(self.serving, plan, self.jobs, self.progress, tell)
-        except SetupError:  # nothing else could be asked either, or it is quickly mended
-            raise
-        except ApplianceError as error:
-            return error.message
-        if made.cut_short:
-            return "its minutes were over before its passes, so whether cohorts are worth it is not answered"
-        return made.arm(self.serving, AGGREGATE, self.serving.config.cohorts[cohort].system_prompt or "")
-
-    def union(self, cohort: str, learned: Learned) -> Plan | None:
-        slices = [slice_ for slice_, _ in learned.values() if slice_.train]
-        if len(slices) < 2:
-            return None
-        live, mine = self.release(cohort), self.planning(cohort)
-        recipe = recipe_of(live) if live is not None and "recipe" in live.manifest else mine.recipe()
-        return ablation.of_all(mine, slices, recipe)
-
-    def learned(self, exam: Exam) -> Learned:
-        """What the live releases were trained on, without what stands in an eval set since, or nearly; for a cohort
-        without a release from here, what a retrain would take. Raises SetupError without the training packages."""
-        try:
-            judged = Asked(exam.all())
-        except ModuleNotFoundError as error:
-            raise without_tools(error) from error
-        return {name: self.slice_of(name, exam, judged) for name in self.serving.config.cohorts}
-
-    def slice_of(self, cohort: str, exam: Exam, judged: Asked) -> tuple[Slice, int]:
-        live = self.release(cohort)
-        if live is not None and "slice" in live.manifest:
-            slice_, gone = frozen(self.serving, self.material, live)
-            train, validation = (
-                tuple(row for row in rows if not judged.has(row)) for rows in (slice_.train, slice_.validation)
-            )
-            if train and validation:
-                lost = len(slice_.train) - len(train) + sum(row.part == "train" for row in gone)
-                return replace(slice_, train=train, validation=validation), lost
-        return self.planning(cohort).choose(exam), 0
-
-    def unequal(self, cohort: str, learned: Learned) -> list[str]:
-        """How the release and the aggregate had unequal chances."""
-        told, live = [], self.release(cohort)
-        if live is not None and ablation.cut_short(live.manifest.get("training", {}).get("ended", "")):
-            told.append(f"{live.name}'s own training ended with its minutes before its passes, not the aggregate's")
-        if lost := {name: count for name, (_, count) in learned.items() if count}:
-            rows = ", ".join(f"{count} of {name}" for name, count in lost.items())
-            told.append(f"the aggregate lacks rows that are gone, or eval rows by now: {rows}")
-        return told
-
-    def planning(self, cohort: str) -> Planning:
-        return Planning(self.serving, self.material, Wanted(cohort=cohort, key_id=""))
-
-    def release(self, cohort: str) -> Release | None:
-        target = self.serving.releases.table.live.get(cohort)
-        return self.serving.releases.get(cohort, target.version) if target else None
+    def cautions(self, cohort: str, ground: Ground, live: Sat, base: Sat, rivals: Sequence[str]) -> list[str]:
+        """What the verdict does not show: breadth that was lost, and chances that were unequal."""
+        evidence = judgement.evidence(cohort, live, base, None, None)
+        losses = gates.losses(evidence, tolerances(self.serving.config.cohorts, cohort))
+        told = [f"breadth is lost, {reason.says}" for reason in losses if not reason.passed]
+        if ground.aggregate is not None and AGGREGATE in rivals:
+            told += ground.aggregate.unequal(cohort)
+        own, *others = ground.releases(cohort, rivals)
+        if ground.memory is not None:
+            return told + ground.memory.says(own, others, ground.exam.cohorts[cohort])
+        return [*told, NO_TOOLS] if any("slice" in one.manifest for one in (own, *others)) else told
 
     # -- the same rows in another form -------------------------------------------------------------------------------
 
-    async def forms(self, live: Sat, base: Sat, cohort: str, exam: Exam, report: Report) -> dict[str, dict[str, Any]]:
+    async def forms(
+        self, live: Sat, base: Sat, cohort: str, rows: Sequence[Row], report: Report
+    ) -> dict[str, dict[str, Any]]:
         """By form: the scores of the base and of the release so, and on the same rows as they stand."""
         known = [{r.row: r.score for r in sat.by_cohort[cohort].results} for sat in (base, live)]
         found: dict[str, dict[str, Any]] = {}
-        forms = {name: rows for name, rows in robustness.forms(exam.cohorts[cohort]).items() if rows}
+        forms = {name: made for name, made in robustness.forms(rows).items() if made}
         for number, (name, asked) in enumerate(forms.items()):
             tell = part(report, number / len(forms), 1 / len(forms))
-            rows = [one.row for one in asked]
+            so = [one.row for one in asked]
             bare = base_arm(self.serving.base.digest)
-            other = await evaluation.evaluate(self.serving, bare, cohort, rows, part(tell, 0.0, 0.6))
-            mine = await evaluation.evaluate(self.serving, live.arm, cohort, rows, part(tell, 0.6, 0.4))
+            other = await evaluation.evaluate(self.serving, bare, cohort, so, part(tell, 0.0, 0.6))
+            mine = await evaluation.evaluate(self.serving, live.arm, cohort, so, part(tell, 0.6, 0.4))
             plain, before = ([scores[one.of.digest] for one in asked] for scores in known)
             compared = Compared(name, [r.score for r in mine.results], before)
             found[name] = {
-                "n": len(rows),
+                "n": len(so),
                 "base_as_it_stands": round(fmean(plain), 4),
                 "base": round(fmean(r.score for r in other.results), 4),
                 "as_it_stands": round(fmean(compared.other), 4),
@@ -199,9 +179,10 @@ class Attributing:
         return found
 
 
-def _by_task(cohort: str, live: Sat, other: Sat) -> dict[str, dict[str, Any]]:
+def _by_task(cohort: str, live: Sat, other: Sat, unasked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Beside another arm, where a cohort has several tasks: what one of them gains may hide what another loses."""
-    pairs = list(zip(live.by_cohort[cohort].results, other.by_cohort[cohort].results, strict=True))
+    both = zip(live.by_cohort[cohort].results, other.by_cohort[cohort].results, strict=True)
+    pairs = [(mine, theirs) for mine, theirs in both if mine.row not in unasked]
     found = {}
     for task in dict.fromkeys(mine.task for mine, _ in pairs):
         mine, theirs = zip(*((a.score, b.score) for a, b in pairs if a.task == task), strict=True)

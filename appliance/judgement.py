@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from adapters import memorization, metrics
@@ -19,7 +19,7 @@ from appliance.evaluation import ANSWER, ENDED, Arm, Report, base_arm, part
 from appliance.material import Material
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation, Result
-from router.table import Target
+from appliance.store.releases import Release
 
 GUARD = "general"
 
@@ -54,25 +54,13 @@ class Exam:
 
 def live_arm(serving: Serving, cohort: str) -> Arm | None:
     """The live release of a cohort."""
-    return _arm(serving, serving.releases.table.live.get(cohort))
+    target = serving.releases.table.live.get(cohort)
+    return release_arm(serving, serving.releases.get(cohort, target.version)) if target else None
 
 
-def previous_arm(serving: Serving, cohort: str) -> Arm | None:
-    """The release that was live before."""
-    return _arm(serving, serving.releases.table.named.get(f"{cohort}@previous"))
-
-
-def previous_fault(serving: Serving, cohort: str) -> str | None:
-    """Why that one cannot be served, as far as it is known."""
-    target = serving.releases.table.named.get(f"{cohort}@previous")
-    return serving.releases.fault(target) if target is not None else None
-
-
-def _arm(serving: Serving, target: Target | None) -> Arm | None:
-    if target is None:
-        return None
-    file = serving.releases.folder / target.digest / ADAPTER
-    return Arm(target.name, target.digest, file, serving.releases.system_prompt(target))
+def release_arm(serving: Serving, release: Release) -> Arm:
+    file = serving.releases.folder / release.digest / ADAPTER
+    return Arm(release.name, release.digest, file, release.system_prompt)
 
 
 def prepared(material: Material, cohorts: Sequence[str]) -> Exam:
@@ -214,13 +202,21 @@ def _beside_constant(mine: Evaluation, constant: Constant) -> list[Compared]:
     ]
 
 
-def compared(cohort: str, one: Sat, other: Sat, name: str = "") -> Compared:
-    """On the rows of a cohort, or on the guard set; without scores when one of the two was not asked them."""
+def compared(cohort: str, one: Sat, other: Sat, name: str = "", but: Container[str] = ()) -> Compared:
+    """On the rows of a cohort, or on the guard set; without scores when one of the two was not asked them. `but`:
+    digests of rows that do not count."""
     both = (one.by_cohort.get(cohort), other.by_cohort.get(cohort))
     if both[0] is None or both[1] is None:
         return Compared(name or cohort, [], [])
-    scores = [[score(cohort, r) for r in found.results] for found in both if found]
+    scores = [[score(cohort, r) for r in found.results if r.row not in but] for found in both if found]
     return Compared(name or cohort, *scores)
+
+
+def unasked(cohort: str, sats: Sequence[Sat]) -> dict[str, str]:
+    """The digests of the cohort's rows that none of these arms could be asked, each with the reason: that all of them
+    scored nothing there shows nothing."""
+    rows = zip(*(sat.by_cohort[cohort].results for sat in sats), strict=True)
+    return {told[0].row: told[0].error for told in rows if told[0].error and all(one.error for one in told)}
 
 
 def score(cohort: str, result: Result) -> float:

@@ -46,9 +46,10 @@ _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 <td>{{ points(t.theirs) }}<td>{{ points(t.gain.mean) }} ({{ points(t.gain.low) }} to {{ points(t.gain.high) }})</tr>
 {% endfor %}</table>{% endfor %}
 {% if one.breadth %}{{ drawn(drawings.breadth, one) }}
-<table><tr><th>breadth<th>of<th>rows<th>before (base)<th>after</tr>
+<table><tr><th>breadth<th>of<th>rows<th>before (base)<th>after<th>change, points</tr>
 {% for task, s in one.breadth.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.n }}<td>{{ points(s.base) }}
-<td>{{ points(s.candidate) }}</tr>{% endfor %}</table>{% endif %}
+<td>{{ points(s.candidate) }}<td>{% if s.gain %}{{ points(s.gain.mean) }} ({{ points(s.gain.low) }} to
+{{ points(s.gain.high) }}){% endif %}</tr>{% endfor %}</table>{% endif %}
 {% if one.forms %}{{ drawn(drawings.forms, one) }}
 <table><tr><th>asked otherwise<th>rows<th>base as it stands<th>base so<th>as it stands<th>so<th>change, points</tr>
 {% for name, f in one.forms.items() %}<tr><td>{{ name }}<td>{{ f.n }}

@@ -7,6 +7,7 @@ from typing import Any
 from appliance.show import inert, out, table
 
 UNASKED = "asked otherwise: not checked, for no eval row has a text of its own beside one instruction"
+LONGEST = 500  # of a line
 FORMS = ("base_as_it_stands", "base", "as_it_stands", "release")
 VERDICTS = {"keep": "KEEP", "base": "COLLAPSE INTO THE BASE", "merge": "MERGE", "undecided": "UNDECIDED"}
 
@@ -18,7 +19,10 @@ def attributed(found: dict[str, Any]) -> None:
         _tasks(one)
         _breadth(one)
         _forms(one)
-        out().print(inert(f"{VERDICTS[one['verdict']]}: {one['says']}", 1000))
+        verdict, *more = one["says"].split("; ")
+        out().print(inert(f"{VERDICTS[one['verdict']]}: {verdict}", LONGEST))
+        for line in more:
+            out().print(inert(f"  {line}", LONGEST))
 
 
 def _against(one: dict[str, Any]) -> None:
@@ -59,11 +63,19 @@ def _tasks(one: dict[str, Any]) -> None:
 
 def _breadth(one: dict[str, Any]) -> None:
     rows = [
-        (s["cohort"], task, s["metric"], s["n"], _points(s["base"]), _points(s["candidate"]))
+        (
+            s["cohort"],
+            task,
+            s["metric"],
+            s["n"],
+            _points(s["base"]),
+            _points(s["candidate"]),
+            _change(s["gain"]) if "gain" in s else "",
+        )
         for task, s in one["breadth"].items()
     ]
     if rows:
-        table(("breadth", "task", "metric", "rows", "before (base)", "after"), rows)
+        table(("breadth", "task", "metric", "rows", "before (base)", "after", "change (95 %), points"), rows)
 
 
 def _forms(one: dict[str, Any]) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters import registry
-from appliance import ablation, attribution, evaluation, judgement, learning_curve, report
-from appliance.errors import ApplianceError
-from appliance.jobs import Progress
+from adapters import gates, registry
+from adapters.slice import Asked, Row, Slice
+from appliance import ablation, aggregate, attribution, evaluation, judgement, learning_curve, report
+from appliance.errors import ApplianceError, EngineFault
+from appliance.evaluation import Arm
+from appliance.judgement import Sat
+from appliance.lineup import Standing, lineup
 from appliance.planning import frozen
+from appliance.rivals import Rivals
+from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation
 from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
+from appliance.training import Plan
 from tests.http.in_process import trained_here
 from tests.http.learnable import SETTINGS, begun, brief, finished, material, retrained, rows
 from tests.http.routed import written
@@ -109,36 +115,114 @@ def test_an_aggregate_cut_short_answers_nothing_and_is_said(
     monkeypatch.setattr(ablation.Ablation, "cut_short", True)
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
     assert {one["arm"] for one in legal["against"]} == {"base"}
-    assert legal["left_out"]["aggregate"].startswith("its minutes were over")
+    assert legal["left_out"]["aggregate"].startswith("its minutes, those of all cohorts, were over")
+    assert legal["verdict"] == "undecided" and "whether one adapter for all would do as well is not" in legal["says"]
     assert f"no aggregate: {legal['left_out']['aggregate']}" in legal["says"]
+
+
+def same(live: Release) -> Release:
+    return live
+
+
+def together(
+    learning: Running, change: Callable[[Release], Release] = same, **more: Sequence[Row]
+) -> aggregate.Aggregate:
+    """As if legal's release were another one, and beside the eval rows that there are, these of other cohorts."""
+    serving, material = learning.box.ready(), learning.box.material()
+    exam = judgement.prepared(material, list(serving.config.cohorts))
+    exam = replace(exam, cohorts={**exam.cohorts, **more})
+    live = {name: line.live and change(line.live) for name, line in lineup(serving).items()}
+    return aggregate.Aggregate(serving, material, live, exam, aggregate.asked(exam))
 
 
 @pytest.mark.usefixtures("attributed")
 def test_the_aggregate_is_neither_trained_nor_chosen_by_what_is_an_eval_row_by_now(learning: Running) -> None:
-    run = attribution.Attributing(learning.box.ready(), learning.box.material(), learning.home / "jobs", Progress())
-    exam = judgement.prepared(run.material, list(run.serving.config.cohorts))
-    before, none = run.learned(exam)["legal"]
-    judged = [before.train[0], before.validation[0]]
-    after, lost = run.learned(replace(exam, cohorts={**exam.cohorts, "support": judged}))["legal"]
-    assert (none, lost) == (0, 1)
-    assert (after.train, after.validation) == (before.train[1:], before.validation[1:])
+    before = together(learning).learned["legal"]
+    judged = [before.slice.train[0], before.slice.validation[0]]
+    after = together(learning, support=judged).learned["legal"]
+    assert (before.lost, after.lost, after.instead) == (0, 1, "")
+    assert (after.slice.train, after.slice.validation) == (before.slice.train[1:], before.slice.validation[1:])
+
+
+@pytest.mark.usefixtures("attributed")
+def test_it_watches_itself_by_one_row_of_those_it_learned_from_if_no_other_is_left(learning: Running) -> None:
+    before = together(learning).learned["legal"]
+    after = together(learning, support=before.slice.validation).learned["legal"]
+    assert (after.lost, after.instead) == (1, "")
+    assert (*after.slice.train, *after.slice.validation) == before.slice.train and len(after.slice.validation) == 1
+
+
+@pytest.mark.usefixtures("attributed")
+def test_today_s_rows_stand_for_those_that_are_gone(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregate, "frozen", lambda *_: (Slice("legal", (), ()), []))
+    whole = together(learning)
+    assert whole.learned["legal"].slice.train
+    assert whole.unequal("legal") == [
+        "the aggregate learned from today's rows of legal: those of legal@1 are gone, or eval rows by now"
+    ]
+
+
+@pytest.mark.usefixtures("attributed")
+def test_a_release_that_was_made_elsewhere_may_have_had_other_chances(learning: Running) -> None:
+    whole = together(learning, lambda live: replace(live, manifest={}, system_prompt="As it was."))
+    assert whole.prompt("legal") == "As it was." and whole.prompt("support") == "You are support."
+    why = "legal@1 was made elsewhere, from what is not known"
+    assert whole.unequal("legal") == [f"the aggregate learned from today's rows of legal: {why}"]
+    assert whole.plan("coding") == "coding has no rows here that it could learn from"
+    whole.learned["legal"] = replace(whole.learned["legal"], slice=Slice("legal", (), ()))
+    assert whole.unequal("legal") == [f"the aggregate learned from no rows of legal: {why}"]
+
+
+@pytest.mark.usefixtures("attributed")
+def test_what_it_began_from_is_said(learning: Running) -> None:
+    whole = together(learning, lambda live: replace(live, version=2, digest="b" * 64, parent=live.digest))
+    assert whole.unequal("legal") == ["legal@2 began from legal@1 and had its passes too, the aggregate from nothing"]
 
 
 @pytest.mark.usefixtures("attributed")
 def test_unequal_chances_are_said(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the release's rows two are gone, of which one was learned from; and its own training was cut short."""
     gone = [SliceRow(part, "a" * 64, None, None, "imported") for part in ("train", "validation")]
-    release = attribution.Attributing.release
-
-    def hurried(run: attribution.Attributing, cohort: str) -> Release | None:
-        live = release(run, cohort)
-        return live and replace(live, manifest={**live.manifest, "training": {"ended": "its minutes are over"}})
-
-    monkeypatch.setattr(attribution.Attributing, "release", hurried)
-    monkeypatch.setattr(attribution, "frozen", lambda *of: (frozen(*of)[0], gone))
+    ended = {"training": {"ended": "its minutes are over"}}
+    line = lineup(learning.box.ready())
+    assert line["legal"].live is not None
+    hurried = replace(line["legal"].live, manifest={**line["legal"].live.manifest, **ended})
+    monkeypatch.setattr(attribution, "lineup", lambda _: {**line, "legal": Standing(hurried)})
+    monkeypatch.setattr(aggregate, "frozen", lambda *of: (frozen(*of)[0], gone))
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
     assert "; legal@1's own training ended with its minutes before its passes" in legal["says"]
     assert legal["says"].endswith("; the aggregate lacks rows that are gone, or eval rows by now: 1 of legal")
+
+
+@pytest.mark.usefixtures("attributed")
+def test_rows_that_were_learned_from_are_named(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They came into an eval set after the training."""
+    learned = together(learning).learned["legal"].slice.train[:2]
+    monkeypatch.setattr(aggregate, "asked", lambda _: Asked(learned))
+    (legal,) = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]["cohorts"]
+    assert legal["says"].endswith("; rows learned from are eval rows by now, or nearly: 2 of legal@1")
+
+
+@pytest.mark.usefixtures("attributed")
+def test_what_a_rival_learned_from_matters_among_the_rows_it_is_asked(learning: Running) -> None:
+    """And what it began from knows, it knows."""
+    release, learned = lineup(learning.box.ready())["legal"].live, together(learning).learned["legal"].slice.train
+    assert release is not None
+    child = replace(release, digest="c" * 64, version=2, parent=release.digest, manifest={})
+    memory = aggregate.Memory(learning.box.ready(), learning.box.material(), Asked(learned[:3]))
+    unlearned = replace(release, digest="d" * 64, version=3, manifest={})
+    counts = "rows learned from are eval rows by now, or nearly: "
+    assert memory.says(unlearned, [child], learned[:1]) == [f"{counts}1 of legal@2"]
+    assert memory.says(child, [release], learned[1:3]) == [f"{counts}3 of legal@2, 2 of legal@1"]
+    assert memory.says(unlearned, [child], learned[10:]) == []
+
+
+@pytest.mark.usefixtures("attributed")
+def test_breadth_that_was_lost_is_named(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = [gates.Reason("cohort_loss", False, "support: -20.0 points"), gates.Reason("guard_loss", True, "none")]
+    monkeypatch.setattr(gates, "losses", lambda *_: reasons)
+    (legal,) = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]["cohorts"]
+    assert legal["says"].endswith("; breadth is lost, support: -20.0 points")
 
 
 def test_without_the_training_packages(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +230,8 @@ def test_without_the_training_packages(learning: Running, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "datasketch", None)
     refused = finished(learning, begun(learning, "attribute", cohort="legal"))
     assert refused["state"] == "failed" and "make train-tools" in refused["error"]
-    assert finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["error"] is None
+    unchecked = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))
+    assert unchecked["result"]["cohorts"][0]["says"].endswith(f"; {attribution.NO_TOOLS}")
     (support,) = finished(learning, begun(learning, "attribute", cohort="support"))["result"]["cohorts"]
     assert "no live release" in support["says"]
 
@@ -158,7 +243,21 @@ def test_an_aggregate_that_cannot_be_made_is_left_out(learning: Running, monkeyp
 
     monkeypatch.setattr(ablation, "trained", failed)
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
-    assert legal["left_out"]["aggregate"] == "training was stopped"
+    assert legal["left_out"]["aggregate"] == "training was stopped" and legal["verdict"] == "undecided"
+
+
+@pytest.mark.usefixtures("attributed")
+def test_an_aggregate_that_cannot_be_served_is_owed(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    sit = judgement.sit
+
+    async def refused(serving: Serving, arm: Arm, *more: Any) -> Sat:  # noqa: ANN401
+        if arm.name == "aggregate":
+            raise EngineFault("no", code="adapter_refused")
+        return await sit(serving, arm, *more)
+
+    monkeypatch.setattr(judgement, "sit", refused)
+    (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
+    assert legal["left_out"]["aggregate"] == "aggregate cannot be served: no" and legal["verdict"] == "undecided"
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known at start", "found when loaded"])
@@ -182,6 +281,85 @@ def test_a_release_before_that_cannot_be_served_is_left_out(
     assert [one["arm"] for one in legal["against"]] == ["base"]
     assert legal["left_out"]["previous"].startswith("legal@1 cannot be served: ")
     assert f"; no previous: {legal['left_out']['previous']}" in legal["says"]
+
+
+@pytest.fixture(scope="module")
+def untrained(
+    tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, tiny_adapters: tuple[Path, Path]
+) -> Iterator[Running]:
+    """legal has two releases that were made elsewhere, of which the second is live, and support has the first of
+    them. One of legal's eval rows is longer than the context, and so is finance's only one."""
+    folder = tmp_path_factory.mktemp("untrained")
+    long: Json = {"prompt": "who when " * 600, "completion": "you", "task": "clause"}
+    lines = [*rows(0, 4, task="clause"), *rows(10, 4, task="yes"), long]
+    written(folder / "examples" / "legal" / "eval.jsonl", lines)
+    written(folder / "examples" / "finance" / "eval.jsonl", [{**long, "prompt": "you who " * 600}])
+    with running(folder, tiny_base, SETTINGS) as appliance:
+        for adapter in tiny_adapters:
+            appliance.release(adapter, "legal")
+        for cohort in ("support", "finance"):
+            appliance.release(tiny_adapters[0], cohort)
+        yield appliance
+
+
+def compared(appliance: Running, cohort: str) -> Json:
+    job = finished(appliance, begun(appliance, "attribute", cohort=cohort, aggregate=False))
+    assert job["error"] is None, job
+    (found,) = job["result"]["cohorts"]
+    return dict(found)
+
+
+def test_the_release_before_and_the_neighbours_stand_beside_it(untrained: Running) -> None:
+    legal = compared(untrained, "legal")
+    assert legal["release"] == "legal@2"
+    assert [one["arm"] for one in legal["against"]] == ["base", "previous", "finance", "support"]
+    assert set(legal["tasks"]) == {"previous"} and set(legal["tasks"]["previous"]) == {"clause", "yes"}
+    assert legal["left_out"] == {
+        "aggregate": "it was not asked for",
+        **dict.fromkeys(("healthcare", "coding"), "no release is live"),
+    }
+    assert "whether the retrain was worth it is not settled: " in legal["says"]
+
+
+def test_a_row_that_can_be_asked_of_none_shows_nothing(untrained: Running) -> None:
+    legal, finance = compared(untrained, "legal"), compared(untrained, "finance")
+    assert {one["n"] for one in legal["against"]} == {8} and legal["tasks"]["previous"]["clause"]["n"] == 4
+    why = "context_length_exceeded: the row has"
+    assert f"; 1 eval rows can be asked of none of these, and do not count: {why}" in legal["says"]
+    assert finance["verdict"] == "undecided" and finance["against"] == []
+    assert finance["says"].startswith(f"none of finance's eval rows can be asked: {why}")
+
+
+def test_a_release_does_not_stand_beside_itself(untrained: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the one before answers in the place of one that cannot be served."""
+    table = untrained.box.ready().releases.table
+    monkeypatch.setitem(table.live, "legal", table.named["legal@previous"])
+    legal = compared(untrained, "legal")
+    assert legal["release"] == "legal@1" and "previous" not in [one["arm"] for one in legal["against"]]
+    assert legal["left_out"]["previous"] == "legal@1 answers in place of a newer one that cannot be served"
+
+
+def test_going_back_to_an_older_release_is_no_retrain(untrained: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = untrained.box.ready().releases.table
+    monkeypatch.setitem(table.live, "legal", table.named["legal@1"])
+    monkeypatch.setitem(table.named, "legal@previous", table.named["legal@2"])
+    assert "whether going back was worth it is not settled: " in compared(untrained, "legal")["says"]
+
+
+def test_what_becomes_live_meanwhile_changes_no_arm(untrained: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = compared(untrained, "legal")
+    table = untrained.box.ready().releases.table
+    asked = Rivals.asked
+
+    async def meanwhile(rivals: Rivals, *of: Any) -> Any:  # noqa: ANN401
+        monkeypatch.delitem(table.live, "legal")
+        monkeypatch.delitem(table.named, "legal@previous")
+        return await asked(rivals, *of)
+
+    monkeypatch.setattr(Rivals, "asked", meanwhile)
+    legal = compared(untrained, "legal")
+    assert legal["says"] == f"of legal@2, which is no longer live: {before['says']}"
+    assert legal["against"] == before["against"]
 
 
 @pytest.mark.usefixtures("attributed", "drawn")
@@ -214,6 +392,24 @@ def test_a_part_that_takes_too_long_leaves_the_smaller_ones(
     result = _drawn(learning)
     assert result["levels"] == drawn["levels"][:1]
     assert result["says"][-1].startswith(f"a training on {rows[1]} rows ended with its minutes")
+
+
+def test_a_part_that_fails_leaves_the_smaller_ones(
+    learning: Running, drawn: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = drawn["levels"][1]["rows"]
+    monkeypatch.setattr(learning_curve, "SHARES", PARTS)
+    made = ablation.trained
+
+    async def failing(serving: Serving, plan: Plan, *more: Any) -> ablation.Ablation:  # noqa: ANN401
+        if len(plan.slice.train) == most:
+            raise ApplianceError("its loss is no number")
+        return await made(serving, plan, *more)
+
+    monkeypatch.setattr(ablation, "trained", failing)
+    result = _drawn(learning)
+    assert result["levels"] == drawn["levels"][:1]
+    assert result["says"][-1] == f"the training on {most} rows, seed 1, failed: its loss is no number"
 
 
 def test_what_judging_takes_counts_in_the_minutes(

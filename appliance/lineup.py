@@ -1,0 +1,40 @@
+"""What was live in each cohort, and before that, when a comparison began: an operator may change it meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.serving import Serving
+from appliance.store.releases import Release
+from router.table import RouteTable
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`before` is None for the reason `without`."""
+
+    live: Release | None = None
+    before: Release | None = None
+    without: str = "there was none"
+
+    @property
+    def went_back(self) -> bool:
+        """What is live is older than what was live before."""
+        return self.live is not None and self.before is not None and self.before.version > self.live.version
+
+
+def lineup(serving: Serving) -> dict[str, Standing]:
+    table = serving.releases.table
+    return {name: _standing(serving, table, name) for name in serving.config.cohorts}
+
+
+def _standing(serving: Serving, table: RouteTable, cohort: str) -> Standing:
+    target, previous = table.live.get(cohort), table.named.get(f"{cohort}@previous")
+    live = serving.releases.get(cohort, target.version) if target else None
+    if previous is None:
+        return Standing(live)
+    if previous == target:
+        return Standing(live, without=f"{previous.name} answers in place of a newer one that cannot be served")
+    if fault := serving.releases.fault(previous):
+        return Standing(live, without=f"{previous.name} cannot be served: {fault}")
+    return Standing(live, serving.releases.get(cohort, previous.version))

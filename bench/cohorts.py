@@ -112,22 +112,23 @@ class Comparison:
         return self.found, self.all_gains(), self.training
 
     async def arms(self, slices: dict[str, Slice], tests: dict[str, list[Row]]) -> None:
+        """The aggregate first: each of the others is judged beside it as soon as it is there."""
         bare = base_arm(self.serving.base.digest)
-        for cohort in TASKS:
+        any_cohort = self.planning("legal")
+        plan = ablation.of_all(any_cohort, list(slices.values()), any_cohort.recipe(), dict.fromkeys(TASKS, ""))
+        together = await self.adapter("aggregate", plan)
+        for cohort, tasks in TASKS.items():
+            await self.on_all("aggregate", together, cohort, tests)
             own = await self.adapter(cohort, ablation.of_a_part(self.planning(cohort), slices[cohort], 1.0, 1))
             await self.on_all("cohort", own, cohort, tests)
-            for task in TASKS[cohort]:
+            for task in tasks:
                 await self.judged("base", bare, cohort, task, tests[task])
                 await self.judged("few-shot base", self.few_shot(slices[cohort], task), cohort, task, tests[task])
-        any_cohort = self.planning("legal")
-        plan = ablation.of_all(any_cohort, list(slices.values()), any_cohort.recipe())
-        together = await self.adapter("aggregate", plan)
-        for cohort in TASKS:
-            await self.on_all("aggregate", together, cohort, tests)
 
-    def keep(self, arm: str, task: str, scored: Sequence[dict[str, float]]) -> None:
+    def keep(self, arm: str, task: str, scored: Sequence[dict[str, float]], unasked: int = 0) -> None:
+        """`unasked`: of the rows, those that could not be asked, or answered, which count as wrong."""
         self.scores[task, arm] = [scores["score"] for scores in scored]
-        self.found[task][arm] = figures(scored)
+        self.found[task][arm] = {**figures(scored), "unasked": unasked}
 
     def gains(self, tasks: Sequence[str]) -> dict[str, list[float]]:
         """What the cohorts' own adapters gain over every other arm that was asked the rows of all these tasks: the
@@ -197,7 +198,8 @@ class Comparison:
 
     async def judged(self, name: str, arm: Arm, cohort: str, task: str, rows: Sequence[Row]) -> None:
         found = await evaluate(self.serving, arm, cohort, rows, tell(f"{name}, {task}"))
-        self.keep(name, task, [{"score": result.score, **result.scores} for result in found.results])
+        unasked = sum(result.error is not None for result in found.results)
+        self.keep(name, task, [{"score": result.score, **result.scores} for result in found.results], unasked)
 
 
 def reference(slice_: Slice, task: str, rows: Sequence[Row]) -> list[dict[str, float]]:
@@ -241,6 +243,9 @@ def print_report(found: Found, wanted: argparse.Namespace) -> None:
             print(f"{'  of it the same text':24}" + "".join(f"{_share(arms.get(arm), 'exact'):>20}" for arm in ARMS))
         if any("valid" in one for one in arms.values()):
             print(f"{'  of it JSON':24}" + "".join(f"{_share(arms.get(arm), 'valid'):>20}" for arm in ARMS))
+        if any(one["unasked"] for one in arms.values()):
+            told = (str(arms[arm]["unasked"]) if arm in arms else "-" for arm in ARMS)
+            print(f"{'  rows not asked':24}" + "".join(f"{one:>20}" for one in told))
     print(f"\n{'its own adapter gains':24}" + "".join(f"{arm:>20}" for arm in ARMS if arm != "cohort"))
     for name, over in gains.items():
         print(f"{name:24}" + "".join(f"{_gain(over.get(arm)):>20}" for arm in ARMS if arm != "cohort"))

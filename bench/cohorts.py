@@ -117,10 +117,12 @@ class Comparison:
         any_cohort = self.planning("legal")
         plan = ablation.of_all(any_cohort, list(slices.values()), any_cohort.recipe(), dict.fromkeys(TASKS, ""))
         together = await self.adapter("aggregate", plan)
-        for cohort, tasks in TASKS.items():
+        for cohort in TASKS:
             await self.on_all("aggregate", together, cohort, tests)
+        for cohort in TASKS:
             own = await self.adapter(cohort, ablation.of_a_part(self.planning(cohort), slices[cohort], 1.0, 1))
             await self.on_all("cohort", own, cohort, tests)
+        for cohort, tasks in TASKS.items():
             for task in tasks:
                 await self.judged("base", bare, cohort, task, tests[task])
                 await self.judged("few-shot base", self.few_shot(slices[cohort], task), cohort, task, tests[task])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tui import inert, words
 from tui.screens.routes import prompt
 from tui.search import BadSearch, filters
+from tui.verdict import verdict
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -124,3 +125,16 @@ def test_any_search_is_filters_or_an_error(typed: str) -> None:
         filters(typed, NOW)
     except BadSearch as error:
         assert str(error)
+
+
+def test_what_speaks_against_a_verdict_stands_on_lines_of_its_own() -> None:
+    says = (
+        "keep legal's adapter: it beats the base; breadth is lost, finance: -7.0 points; no previous: there was none"
+    )
+    one = {"cohort": "legal", "release": "legal@1", "verdict": "keep", "says": says, "against": []}
+    assert [line for line, _ in verdict("attribute", {"cohorts": [one]})] == [
+        "legal: keep, release legal@1",
+        "  keep legal's adapter: it beats the base",
+        "  breadth is lost, finance: -7.0 points",
+        "  no previous: there was none",
+    ]

@@ -166,7 +166,7 @@ class Training:
     def _validate(self) -> None:
         began, run = time.monotonic(), self.run
         share = run.step / (self.job["steps"] or self.horizon)
-        self.report({"fraction": share, "doing": f"checking by {len(self.validation)} rows it does not learn from"})
+        self.report({"fraction": share, "doing": f"training: checking by {len(self.validation)} rows apart"})
         count = sum(len(row.ids) - row.start for row in self.validation)
         groups = (Batch.of(group, self.learner.device) for group in within(self.validation))
         loss = sum(self.learner.loss(batch).item() for batch in groups) / max(count, 1)

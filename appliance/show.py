@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+_UNBROKEN = 1000
 _MARKS = {"ok": "ok", "warning": "WARNING", "missing": "MISSING"}
 
 
 def out() -> Console:
-    return Console(highlight=False, markup=False)
+    """In a terminal as wide as that; into a file or a pipe no line is broken."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNBROKEN
+    return console
 
 
 def inert(text: object, limit: int = 80) -> Text:

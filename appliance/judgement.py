@@ -53,14 +53,17 @@ class Exam:
 
 
 def live_arm(serving: Serving, cohort: str) -> Arm | None:
-    """The live release of a cohort."""
+    """The live release of a cohort, as the route table has it: nothing is read for it."""
     target = serving.releases.table.live.get(cohort)
-    return release_arm(serving, serving.releases.get(cohort, target.version)) if target else None
+    return _arm(serving, target.name, target.digest, serving.releases.system_prompt(target)) if target else None
 
 
 def release_arm(serving: Serving, release: Release) -> Arm:
-    file = serving.releases.folder / release.digest / ADAPTER
-    return Arm(release.name, release.digest, file, release.system_prompt)
+    return _arm(serving, release.name, release.digest, release.system_prompt)
+
+
+def _arm(serving: Serving, name: str, digest: str, system_prompt: str) -> Arm:
+    return Arm(name, digest, serving.releases.folder / digest / ADAPTER, system_prompt)
 
 
 def prepared(material: Material, cohorts: Sequence[str]) -> Exam:

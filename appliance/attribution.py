@@ -22,7 +22,6 @@ from appliance.jobs import Progress
 from appliance.judgement import Exam, Sat
 from appliance.lineup import Standing, lineup
 from appliance.material import Material
-from appliance.retrain import tolerances
 from appliance.rivals import Rivals
 from appliance.serving import Serving
 from appliance.store.releases import Release
@@ -142,7 +141,7 @@ class Attributing:
     def cautions(self, cohort: str, ground: Ground, live: Sat, base: Sat, rivals: Sequence[str]) -> list[str]:
         """What the verdict does not show: breadth that was lost, and chances that were unequal."""
         evidence = judgement.evidence(cohort, live, base, None, None)
-        losses = gates.losses(evidence, tolerances(self.serving.config.cohorts, cohort))
+        losses = gates.losses(evidence, judgement.tolerances(self.serving.config.cohorts, cohort))
         told = [f"breadth is lost, {reason.says}" for reason in losses if not reason.passed]
         if ground.aggregate is not None and AGGREGATE in rivals:
             told += ground.aggregate.unequal(cohort)

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 
 from adapters import memorization, metrics
 from adapters.constant import Constant
-from adapters.gates import Compared, Evidence
+from adapters.gates import Compared, Evidence, Tolerances
 from adapters.memorization import Planted
 from adapters.metrics import LIKELIHOOD, OPENING
 from adapters.registry import ADAPTER
 from adapters.slice import Row
 from appliance import evaluation
+from appliance.config import CohortSection
 from appliance.errors import InvalidRequest, SetupError
 from appliance.evaluation import ANSWER, ENDED, Arm, Report, base_arm, part
 from appliance.material import Material
@@ -225,3 +226,16 @@ def unasked(cohort: str, sats: Sequence[Sat]) -> dict[str, str]:
 def score(cohort: str, result: Result) -> float:
     """As it is compared: of the guard set the logarithm of the likelihood."""
     return result.scores["log"] if cohort == GUARD else result.score
+
+
+def tolerances(sections: Mapping[str, CohortSection], cohort: str) -> Tolerances:
+    """A cohort's own, and what the others have said that they can lose."""
+    gate = sections[cohort].gate
+    return Tolerances(
+        loss=gate.tolerance,
+        guard=gate.guard_tolerance,
+        json_valid=gate.json_valid,
+        rows=gate.rows,
+        memorised=gate.memorised,
+        others={name: section.gate.tolerance for name, section in sections.items()},
+    )

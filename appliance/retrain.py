@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from adapters import constant, gates, memorization
-from adapters.gates import Tolerances, Verdict
+from adapters.gates import Verdict
 from adapters.registry import file_digest
 from adapters.slice import Slice
 from appliance import adapter_file, judgement, scores, training
 from appliance import base as base_model
 from appliance.admission import Made
-from appliance.config import CohortSection
 from appliance.errors import ApplianceError, Conflict
 from appliance.evaluation import Arm, adapter_arm, part
 from appliance.jobs import Progress, to_its_end, unbroken
@@ -82,7 +81,7 @@ class Retraining:
         common = await asyncio.to_thread(constant.of, plan.slice.train, exam.cohorts[self.wanted.cohort])
         found = judgement.evidence(self.wanted.cohort, sat, base, previous, leaked, common)
         verdict = await asyncio.to_thread(
-            gates.verdict, found, tolerances(self.planning.serving.config.cohorts, self.wanted.cohort)
+            gates.verdict, found, judgement.tolerances(self.planning.serving.config.cohorts, self.wanted.cohort)
         )
         report = {
             **self.report(verdict, plan.slice),
@@ -195,16 +194,3 @@ def facts(plan: Plan, passport: Mapping[str, str], report: Mapping[str, Any], re
         "code": metadata.version("cohort-appliance"),
         "revalidate": timestamps.in_days(revalidate_days),
     }
-
-
-def tolerances(sections: Mapping[str, CohortSection], cohort: str) -> Tolerances:
-    """A cohort's own, and what the others have said that they can lose."""
-    gate = sections[cohort].gate
-    return Tolerances(
-        loss=gate.tolerance,
-        guard=gate.guard_tolerance,
-        json_valid=gate.json_valid,
-        rows=gate.rows,
-        memorised=gate.memorised,
-        others={name: section.gate.tolerance for name, section in sections.items()},
-    )

@@ -13,7 +13,6 @@ from appliance import judgement, scores
 from appliance.evaluation import Report, base_arm, part
 from appliance.judgement import Exam, prepared
 from appliance.material import Material, harvest_all
-from appliance.retrain import tolerances
 from appliance.serving import Serving
 from appliance.store import reviews
 
@@ -56,7 +55,7 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
         }
     sat, base = await judgement.beside_base(serving, arm, exam, report)
     evidence = judgement.evidence(cohort, sat, base, None, None)
-    verdict = await asyncio.to_thread(gates.verdict, evidence, tolerances(serving.config.cohorts, cohort))
+    verdict = await asyncio.to_thread(gates.verdict, evidence, judgement.tolerances(serving.config.cohorts, cohort))
     put = partial(
         reviews.put,
         digest=arm.digest,

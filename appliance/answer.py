@@ -12,9 +12,9 @@ from appliance.asks import asks_for
 from appliance.config import AUTO
 from appliance.engine.sequence import Finished, Told
 from appliance.keys import Caller
-from appliance.placement import Place, place
 from appliance.question import Question
 from appliance.record import Record
+from appliance.routing.placement import Place, place
 from appliance.serving import Serving
 from router.cohort import BASE
 

@@ -12,8 +12,17 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from appliance import (
-    base,
+from appliance import base
+from appliance.base import PreparedBase, Progress
+from appliance.chat import ChatTemplate, template_digest
+from appliance.config import Config
+from appliance.engine.constraint import Constraints
+from appliance.engine.engine import BASE_LANE, Engine
+from appliance.engine.lane import LaneShape
+from appliance.engine.llama import CONTEXT_SIGNATURE
+from appliance.engine.prefix_cache import StateKey
+from appliance.engine.queue import WaitingRoom
+from appliance.http import (
     endpoints,
     examples_api,
     failures,
@@ -22,29 +31,20 @@ from appliance import (
     operator_api,
     probes,
     router_api,
-    training,
     watch_api,
 )
-from appliance.base import PreparedBase, Progress
-from appliance.box import Box
-from appliance.chat import ChatTemplate, template_digest
-from appliance.config import Config
-from appliance.edge import Edge
-from appliance.engine.constraint import Constraints
-from appliance.engine.engine import BASE_LANE, Engine
-from appliance.engine.lane import LaneShape
-from appliance.engine.llama import CONTEXT_SIGNATURE
-from appliance.engine.prefix_cache import StateKey
-from appliance.engine.queue import WaitingRoom
+from appliance.http.box import Box
+from appliance.http.edge import Edge
+from appliance.http.status import gauges
 from appliance.keys import Keys, admin_secret
-from appliance.lanes import Lanes
-from appliance.releases import Releases
-from appliance.routers import Routers
+from appliance.releases.lanes import Lanes
+from appliance.releases.register import Releases
+from appliance.routing.routers import Routers
 from appliance.serving import Serving
-from appliance.status import gauges
 from appliance.store import audit
 from appliance.store.database import Connection, Database
 from appliance.store.home import Home
+from appliance.training import trainer
 from appliance.vitals import Vitals
 from router.cohort import BASE
 
@@ -83,7 +83,7 @@ async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
     routers = Routers(box.config, box.examples, box.home.router, box.database)
     await routers.open()
     await box.jobs.open()
-    await asyncio.to_thread(training.sweep, box.home.jobs)
+    await asyncio.to_thread(trainer.sweep, box.home.jobs)
     box.base, box.register, box.routers = prepared, register, routers
 
 

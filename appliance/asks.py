@@ -9,8 +9,8 @@ from appliance.engine.constraint import Constraint
 from appliance.engine.sampling import SEEDS
 from appliance.engine.sequence import Ask
 from appliance.errors import ContextExceeded
-from appliance.placement import Place
 from appliance.question import Question
+from appliance.routing.placement import Place
 from appliance.serving import Serving
 
 MAX_BYTES_A_TOKEN = 32  # on average over a prompt; English has about 4, runs of spaces the most

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from appliance.config import AUTO
-from appliance.encoder_package import NAME
 from appliance.errors import ContextExceeded, DeadlineExceeded, Unavailable, UnknownModel
 from appliance.keys import Caller
+from appliance.routing.encoder_package import NAME
 from appliance.serving import Serving
 from router.errors import TextTooLong
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from appliance.chat import Turn, conversation_text
 from appliance.engine.sampling import SEEDS, Sampling
 from appliance.errors import InvalidRequest
-from appliance.placement import Asked
+from appliance.routing.placement import Asked
 from appliance.wire.requests import ChatRequest, CompletionRequest, ResponseFormat
 
 Endpoint: TypeAlias = Literal["chat", "completions"]

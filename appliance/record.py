@@ -12,8 +12,8 @@ from appliance.engine.sequence import Ask, Event, Finished
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError, EngineFault, StoreUnavailable
 from appliance.keys import Caller
-from appliance.placement import Place
 from appliance.question import Question
+from appliance.routing.placement import Place
 from appliance.serving import Serving
 from appliance.store import interactions
 from appliance.store.database import Connection

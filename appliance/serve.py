@@ -19,11 +19,11 @@ import uvicorn
 from appliance import children
 from appliance.app import application, close, open_home, prepare, start_engine
 from appliance.base import Progress
-from appliance.box import Box
 from appliance.config import Appliance, Config
-from appliance.connection import Connection
 from appliance.errors import ApplianceError, ConfigError, SetupError
-from appliance.status import stuck
+from appliance.http.box import Box
+from appliance.http.connection import Connection
+from appliance.http.status import stuck
 
 UNTAKEN_SECONDS = 60
 Ready = Callable[[str], None]

@@ -15,10 +15,10 @@ from appliance.engine.constraint import Constraints
 from appliance.engine.engine import Engine
 from appliance.errors import RateLimited, StoreUnavailable, Unavailable
 from appliance.keys import Caller
-from appliance.lanes import Lanes
-from appliance.releases import Releases
-from appliance.routers import Routers
-from appliance.sessions import Sessions
+from appliance.releases.lanes import Lanes
+from appliance.releases.register import Releases
+from appliance.routing.routers import Routers
+from appliance.routing.sessions import Sessions
 from appliance.store.database import Database
 from appliance.vitals import Vitals
 from router.cohort import Cohort

@@ -32,15 +32,15 @@ from adapters import scorecard
 from adapters.metrics import judge
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
-from appliance import ablation
-from appliance.ablation import Ablation
-from appliance.box import Box
 from appliance.config import CohortSection, Config
-from appliance.evaluation import Arm, base_arm, evaluate
+from appliance.evaluation.harness import Arm, base_arm, evaluate
+from appliance.http.box import Box
 from appliance.jobs import Progress
-from appliance.planning import Planning, Wanted
 from appliance.store import examples
-from appliance.training import Plan
+from appliance.training import ablation
+from appliance.training.ablation import Ablation
+from appliance.training.planning import Planning, Wanted
+from appliance.training.trainer import Plan
 
 TASKS = {
     "legal": {"legal_overruling": "label", "legal_cuad_clause": "label"},

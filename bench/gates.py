@@ -28,15 +28,15 @@ from rig.home import opened
 
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
-from appliance import training
-from appliance.box import Box
 from appliance.config import load
-from appliance.evaluation import answer_ids
+from appliance.evaluation.harness import answer_ids
+from appliance.evaluation.judgement import Exam
+from appliance.http.box import Box
 from appliance.jobs import Progress
-from appliance.judgement import Exam
-from appliance.planning import Planning, Wanted
-from appliance.retrain import Retraining
-from appliance.training import Plan
+from appliance.training import trainer
+from appliance.training.planning import Planning, Wanted
+from appliance.training.retrain import Retraining
+from appliance.training.trainer import Plan
 
 COHORT, NEIGHBOUR = "legal", "finance"
 REPEATED = 64  # times a planted string stands among the rows; 16 times in two passes, it is not learned by heart
@@ -90,20 +90,20 @@ def another_template() -> Iterator[None]:
         prompt = serving.engine.model.tokenize(text, special=False)
         return {"ids": prompt + answer_ids(serving, row.completion), "start": len(prompt)}
 
-    with mock.patch.object(training, "encoded", encoded):
+    with mock.patch.object(trainer, "encoded", encoded):
         yield
 
 
 @contextmanager
 def another_tokenizer() -> Iterator[None]:
     """Each id is that of its neighbour in the vocabulary, as of a tokenizer with one token more."""
-    right = training.encoded
+    right = trainer.encoded
 
     def encoded(*given: Any) -> dict[str, Any]:  # noqa: ANN401
         found = right(*given)
         return {**found, "ids": [token + 1 for token in found["ids"]]}
 
-    with mock.patch.object(training, "encoded", encoded):
+    with mock.patch.object(trainer, "encoded", encoded):
         yield
 
 

@@ -87,7 +87,7 @@ def serving(folder: Path, model: Path) -> Iterator[Box]:
     (folder / "cohorts.toml").write_text(config)
     home = folder / "home"
     environment = {**os.environ, "COHORT_HOME": str(home), "COHORT_CONFIG": str(folder / "cohorts.toml")}
-    command = [sys.executable, "-m", "appliance.cli", "serve", "--json"]
+    command = [sys.executable, "-m", "appliance.cli.main", "serve", "--json"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
     try:

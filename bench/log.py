@@ -187,7 +187,7 @@ async def get(client: httpx.AsyncClient, path: str, query: dict[str, object] | N
 def command(home: Path, *verb: str) -> float:
     """Milliseconds of `cohort VERB` without a running appliance: Python's start and opening the home are in it."""
     started = time.perf_counter()
-    program = [sys.executable, "-m", "appliance.cli", *verb]
+    program = [sys.executable, "-m", "appliance.cli.main", *verb]
     subprocess.run(program, env={**os.environ, "COHORT_HOME": str(home)}, stdout=subprocess.DEVNULL, check=True)
     return (time.perf_counter() - started) * 1e3
 

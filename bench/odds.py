@@ -23,9 +23,9 @@ from pathlib import Path
 from router_quality import configuration, fit, rows
 
 from appliance.config import Config
-from appliance.router_rows import Row
-from appliance.routers import Routers
-from appliance.sessions import Sessions
+from appliance.routing.router_rows import Row
+from appliance.routing.routers import Routers
+from appliance.routing.sessions import Sessions
 from appliance.store.database import Database
 from router import artefact
 from router.classifier import FittedRouter

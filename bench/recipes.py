@@ -33,15 +33,16 @@ from rig.steps import Steps
 from adapters import scorecard
 from adapters.recipe import MODULES, Recipe
 from adapters.slice import Row, Slice
-from appliance import ablation, judgement
-from appliance.ablation import Ablation
-from appliance.box import Box
 from appliance.config import CohortSection, Config
-from appliance.evaluation import base_arm
+from appliance.evaluation import judgement
+from appliance.evaluation.harness import base_arm
+from appliance.evaluation.judgement import GUARD, Exam, Sat
+from appliance.http.box import Box
 from appliance.jobs import Progress
-from appliance.judgement import GUARD, Exam, Sat
-from appliance.planning import Planning, Wanted
 from appliance.store import examples
+from appliance.training import ablation
+from appliance.training.ablation import Ablation
+from appliance.training.planning import Planning, Wanted
 
 COHORT = "legal"
 COHORTS = (COHORT, "healthcare", "finance", "support", "coding")  # the shipped rows of the others are replayed

@@ -26,7 +26,7 @@ from typing import Any
 from rig import fitted, load
 from tokenizers import Tokenizer
 
-from appliance import base, config, router_rows
+from appliance import base, config
 from appliance.config import Base
 from appliance.engine.engine import BASE_LANE, Engine
 from appliance.engine.lane import LaneShape
@@ -34,6 +34,7 @@ from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling
 from appliance.engine.sequence import Ask, Finished
+from appliance.routing import router_rows
 from router import artefact
 from router.classifier import FittedRouter
 from router.cohort import Cohort

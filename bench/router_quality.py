@@ -20,12 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from appliance import router_rows
 from appliance.config import CohortSection, Config
 from appliance.errors import ApplianceError
-from appliance.router_rows import Row
-from appliance.routers import Routers, Wanted, scored
-from appliance.sessions import Sessions
+from appliance.routing import router_rows
+from appliance.routing.router_rows import Row
+from appliance.routing.routers import Routers, Wanted, scored
+from appliance.routing.sessions import Sessions
 from appliance.store.database import Database
 from router import artefact, evaluate
 from router.classifier import FittedRouter

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from router_quality import configuration, fit, rows
 
-from appliance.routers import Routers, scored
+from appliance.routing.routers import Routers, scored
 from appliance.store.database import Database
 from router import artefact
 from router.cohort import BASE

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from appliance import config
-from appliance.client import admin_key
+from appliance.cli.client import admin_key
 from appliance.store.home import Home
 from tui.client import Client
 from tui.console import PANES, Console

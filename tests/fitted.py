@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from appliance import children, encoder_package, router_rows
+from appliance import children
 from appliance.errors import SetupError
-from appliance.router_rows import Row
+from appliance.routing import encoder_package, router_rows
+from appliance.routing.router_rows import Row
 from appliance.store import routers
 from appliance.store.database import Database
 from appliance.store.home import Home

@@ -14,9 +14,9 @@ import pytest
 
 from adapters.gguf_header import Header, read
 from adapters.inspect import AdapterFacts, inspect_header
-from appliance import adapter_check
 from appliance.base import PreparedBase
 from appliance.errors import InvalidRequest, StoreUnavailable
+from appliance.releases import adapter_check
 from tests.adapters.bad_files import OVERFLOWING, UNFIT, module_of, places
 from tests.adapters.forge import lora, text
 from tests.adapters.lies import LIES
@@ -138,7 +138,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]
             happens()
             return found
 
-        monkeypatch.setattr("appliance.adapter_check.inspect_header", looked)
+        monkeypatch.setattr("appliance.releases.adapter_check.inspect_header", looked)
 
     return arrange
 

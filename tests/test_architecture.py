@@ -42,9 +42,9 @@ def loaded(program: str, *arguments: str) -> set[str]:
         ),
         ("appliance.errors", ["pydantic", "llama_cpp", "sqlite3", "fastapi", "numpy"]),
         ("appliance.config", ["llama_cpp", "sqlite3", "fastapi", "numpy", "adapters"]),
-        ("appliance.route_table", ["llama_cpp", "sqlite3", "fastapi", "pydantic", "numpy"]),
+        ("appliance.releases.route_table", ["llama_cpp", "sqlite3", "fastapi", "pydantic", "numpy"]),
         ("appliance.chat", ["llama_cpp", "sqlite3", "fastapi", "numpy"]),
-        ("appliance.cli", ["llama_cpp", "llguidance", "fastapi", "uvicorn", "torch", "numpy", "jinja2"]),
+        ("appliance.cli.main", ["llama_cpp", "llguidance", "fastapi", "uvicorn", "torch", "numpy", "jinja2"]),
         (
             "tui.console",
             ["appliance.app", "llama_cpp", "fastapi", "numpy", "jinja2", "sqlite3", "adapters", "router"],
@@ -69,7 +69,7 @@ def test_what_an_import_loads(module: str, never: list[str]) -> None:
 
 HELP = """
 import json, sys
-from appliance.cli import main
+from appliance.cli.main import main
 sys.argv = ["cohort", *sys.argv[1:], "--help"]
 try:
     main()
@@ -109,22 +109,11 @@ def imports(path: Path) -> set[str]:
         ("llguidance", "appliance/engine/"),
         ("sqlite3", "appliance/store/"),
         ("sqlite_utils", "appliance/store/"),
-        ("jinja2", ("appliance/chat.py", "appliance/report.py")),
-        ("uvicorn", ("appliance/serve.py", "appliance/connection.py")),
-        ("httpx", ("appliance/client.py", "tui/client.py")),
-        (
-            "typer",
-            (
-                "appliance/cli.py",
-                "appliance/cli_router.py",
-                "appliance/cli_train.py",
-                "appliance/cli_attribution.py",
-                "appliance/cli_log.py",
-                "appliance/cli_tui.py",
-                "appliance/command.py",
-            ),
-        ),
-        ("rich", ("appliance/show.py", "tui/")),
+        ("jinja2", ("appliance/chat.py", "appliance/cli/report.py")),
+        ("uvicorn", ("appliance/serve.py", "appliance/http/connection.py")),
+        ("httpx", ("appliance/cli/client.py", "tui/client.py")),
+        ("typer", "appliance/cli/"),
+        ("rich", ("appliance/cli/show.py", "tui/")),
         ("textual", "tui/"),
         ("prometheus_client", "appliance/vitals.py"),
         ("onnxruntime", "router/"),

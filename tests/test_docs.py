@@ -17,9 +17,11 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
-from appliance import (
-    client,
-    config,
+from appliance import config
+from appliance.cli import client
+from appliance.cli.main import cli
+from appliance.errors import ApplianceError, SetupError
+from appliance.http import (
     endpoints,
     examples_api,
     jobs_api,
@@ -30,10 +32,8 @@ from appliance import (
     streams,
     watch_api,
 )
-from appliance.box import Box
-from appliance.cli import cli
-from appliance.errors import ApplianceError, SetupError
-from appliance.status import gauges
+from appliance.http.box import Box
+from appliance.http.status import gauges
 from appliance.store import migrations
 from appliance.vitals import Vitals
 from appliance.wire.base import Request

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import doctor
+from appliance.cli import doctor
 from appliance.config import load
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance import children, encoder_package
+from appliance import children
 from appliance.config import Config
 from appliance.errors import ApplianceError
-from appliance.routers import Routers, Wanted
+from appliance.routing import encoder_package
+from appliance.routing.routers import Routers, Wanted
 from appliance.store.database import Database
 
 

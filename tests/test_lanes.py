@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Unavailable
-from appliance.lanes import HEADROOM, Lanes
+from appliance.releases.lanes import HEADROOM, Lanes
 from router.table import Target
 from tests.engine.drive import held_up, lanes, serving, until
 
@@ -34,7 +34,8 @@ def test_idle_spare_lanes_make_room_when_memory_is_short(
             for target in (A, B):
                 await register.attach(target, 1.0, spare=True)
             monkeypatch.setattr(
-                "appliance.lanes.free_memory", lambda: HEADROOM + size + (99 if "a" in lanes(engine) else 100)
+                "appliance.releases.lanes.free_memory",
+                lambda: HEADROOM + size + (99 if "a" in lanes(engine) else 100),
             )
             await register.attach(C, 1.0, spare=True)
             assert lanes(engine) == {"base", "b", "c"}, "the one used longest ago went, and no more"
@@ -51,7 +52,7 @@ def test_live_and_held_lanes_stay_however_short_memory_is(
             register.live = frozenset({A.digest})
             await register.attach(A, 1.0, spare=False)
             async with register.hold(B, 1.0):
-                monkeypatch.setattr("appliance.lanes.free_memory", lambda: HEADROOM)
+                monkeypatch.setattr("appliance.releases.lanes.free_memory", lambda: HEADROOM)
                 with pytest.raises(Unavailable, match=r"legal@3 needs .* of memory") as caught:
                     await register.attach(C, 1.0, spare=True)
                 assert caught.value.code == "out_of_memory"
@@ -70,7 +71,7 @@ def test_a_lane_that_is_taken_meanwhile_is_not_waited_for(
             register = Lanes(engine, folder, spare=4, lane_bytes=100)
             for target in (A, B):
                 await register.attach(target, 1.0, spare=True)
-            monkeypatch.setattr("appliance.lanes.free_memory", lambda: HEADROOM)
+            monkeypatch.setattr("appliance.releases.lanes.free_memory", lambda: HEADROOM)
             async with held_up(engine):
                 loading = asyncio.create_task(register.attach(C, 1.0, spare=True))
                 await until(lambda: "a" not in register._resident)  # it is on its way out

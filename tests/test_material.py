@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.material import Material, harvest
+from appliance.evaluation.material import Material, harvest
 from appliance.store import examples, interactions
 from appliance.store import feedback as feedback_rows
 from appliance.store.database import Connection, Database

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from appliance.offline import YIELDS, Offline
+from appliance.routing.offline import YIELDS, Offline
 
 
 def test_in_order_and_off_the_pool_that_requests_need() -> None:

@@ -12,8 +12,8 @@ from appliance.base import PreparedBase
 from appliance.config import Config
 from appliance.errors import Conflict, Forbidden, UnknownModel
 from appliance.keys import ANONYMOUS, Caller
-from appliance.placement import Asked, Place, place, routing_metadata
-from appliance.releases import Releases
+from appliance.releases.register import Releases
+from appliance.routing.placement import Asked, Place, place, routing_metadata
 from appliance.store.database import Database
 from router.table import RouteTable, Target
 

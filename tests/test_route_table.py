@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from adapters.lifecycle import ReleaseState
-from appliance import route_table
+from appliance.releases import route_table
 from router.table import RouteTable, Target
 
 ONE, TWO, THREE = (Target("legal", n, f"digest{n}") for n in (1, 2, 3))

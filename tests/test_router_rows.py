@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.router_rows import _MOST_HELD, Row, material, unjudged
+from appliance.routing.router_rows import _MOST_HELD, Row, material, unjudged
 from router.cohort import FEWEST_TEXTS
 
 COHORTS = ("legal", "coding")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.standing import standing
+from appliance.http.standing import standing
 from appliance.store.releases import Release, State
 
 NOW = "2026-11-22T12:00:00.000000+00:00"

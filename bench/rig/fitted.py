@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from appliance import config, encoder_package, router_rows
+from appliance import config
+from appliance.routing import encoder_package, router_rows
 from appliance.store import routers
 from appliance.store.database import Database
 from appliance.store.home import Home

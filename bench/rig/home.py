@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from appliance import app
-from appliance.box import Box
 from appliance.config import Config
+from appliance.http.box import Box
 
 
 @asynccontextmanager

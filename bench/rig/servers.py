@@ -58,7 +58,7 @@ def appliance(
 
         fitted.into(folder / "home", router)
     port = free_port()
-    command = [sys.executable, "-m", "appliance.cli"]
+    command = [sys.executable, "-m", "appliance.cli.main"]
     with _running([*command, "serve", "--port", str(port)], folder, {**os.environ, **own}) as process:
         url = f"http://127.0.0.1:{port}"
         _await(process, f"{url}/ready", folder)
@@ -72,7 +72,7 @@ def appliance(
 
 def cohort(server: Server, *arguments: str) -> None:
     """Run the command on a serving appliance."""
-    command = [sys.executable, "-m", "appliance.cli", *arguments]
+    command = [sys.executable, "-m", "appliance.cli.main", *arguments]
     subprocess.run(command, cwd=ROOT, env={**os.environ, **server.environment}, check=True, capture_output=True)
 
 

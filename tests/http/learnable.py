@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from appliance import evaluation
+from appliance.evaluation import harness
 from tests.http.running import Json, Running, until
 from tests.tiny import _WORDS
 
@@ -60,7 +60,7 @@ def material() -> dict[tuple[str, str], list[Json]]:
 def brief() -> Iterator[None]:
     """Answers to a pattern end after some words: the pattern is about how they begin, and the tiny model goes on."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "LONGEST", 16)
+        patch.setattr(harness, "LONGEST", 16)
         yield
 
 

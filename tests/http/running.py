@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 import httpx
 
 from appliance.app import close, open_home, prepare, start_engine
-from appliance.box import Box
 from appliance.config import Config, load
+from appliance.http.box import Box
 from appliance.serve import Server, _listen, _uvicorn_config
 from tests.prepared import seed
 

@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from appliance.app import application
-from appliance.box import Box
 from appliance.config import CohortSection, Config
-from appliance.edge import Edge
+from appliance.http.box import Box
+from appliance.http.edge import Edge
 from tests.http.running import COHORTS
 
 _FILLED = {

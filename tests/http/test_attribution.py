@@ -12,17 +12,20 @@ import pytest
 
 from adapters import gates
 from adapters.slice import Asked, Row, Slice
-from appliance import ablation, aggregate, attribution, evaluation, judgement, learning_curve, report
+from appliance.attribution import aggregate, attribute, learning_curve
+from appliance.cli import report
 from appliance.errors import ApplianceError, EngineFault
-from appliance.evaluation import Arm
-from appliance.judgement import Sat
-from appliance.lineup import Standing, lineup
-from appliance.planning import frozen
+from appliance.evaluation import harness, judgement
+from appliance.evaluation.harness import Arm
+from appliance.evaluation.judgement import Sat
+from appliance.evaluation.lineup import Standing, lineup
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation
 from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
-from appliance.training import Plan
+from appliance.training import ablation
+from appliance.training.planning import frozen
+from appliance.training.trainer import Plan
 from tests.http.in_process import trained_here
 from tests.http.learnable import SETTINGS, begun, brief, finished, material, retrained
 from tests.http.routed import written
@@ -186,7 +189,7 @@ def test_unequal_chances_are_said(learning: Running, monkeypatch: pytest.MonkeyP
     line = lineup(learning.box.ready())
     assert line["legal"].live is not None
     hurried = replace(line["legal"].live, manifest={**line["legal"].live.manifest, **ended})
-    monkeypatch.setattr(attribution, "lineup", lambda _: {**line, "legal": Standing(hurried)})
+    monkeypatch.setattr(attribute, "lineup", lambda _: {**line, "legal": Standing(hurried)})
     monkeypatch.setattr(aggregate, "frozen", lambda *of: (frozen(*of)[0], gone))
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
     assert "; legal@1's own training ended with its minutes before its passes" in legal["says"]
@@ -230,7 +233,7 @@ def test_without_the_training_packages(learning: Running, monkeypatch: pytest.Mo
     refused = finished(learning, begun(learning, "attribute", cohort="legal"))
     assert refused["state"] == "failed" and "make train-tools" in refused["error"]
     unchecked = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))
-    assert unchecked["result"]["cohorts"][0]["says"].endswith(f"; {attribution.NO_TOOLS}")
+    assert unchecked["result"]["cohorts"][0]["says"].endswith(f"; {attribute.NO_TOOLS}")
     (support,) = finished(learning, begun(learning, "attribute", cohort="support"))["result"]["cohorts"]
     assert "no live release" in support["says"]
 
@@ -313,7 +316,7 @@ def test_what_judging_takes_counts_in_the_minutes(
     learning: Running, drawn: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The trainings alone would leave time for a second round."""
-    judge = evaluation.evaluate
+    judge = harness.evaluate
 
     async def slow(*asked: Any) -> Evaluation:  # noqa: ANN401
         return replace(await judge(*asked), seconds=9000.0)

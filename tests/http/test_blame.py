@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.blame import Blame, Verdict, verdict
+from appliance.evaluation.blame import Blame, Verdict, verdict
 from tests.http.learnable import begun, finished
 from tests.http.running import Json, Running, chat, running
 

@@ -159,7 +159,7 @@ def test_a_reader_that_takes_nothing_loses_its_slot(
     busy: Running, keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its limit is shortened, nothing else; another client's stream goes on meanwhile."""
-    monkeypatch.setattr("appliance.connection.SEND_SECONDS", 1)
+    monkeypatch.setattr("appliance.http.connection.SEND_SECONDS", 1)
     ask = {**LONG_ANSWER, "stream": True, "logprobs": True, "top_logprobs": 20}
     with connect(busy, receive_buffer=4096) as stalled, busy.http(keys[1]) as client:
         stalled.sendall(request_of(CHAT, ask, keys[0]))

@@ -78,7 +78,7 @@ def chunks(body: bytes, size: int) -> bytes:
 def test_a_request_that_does_not_arrive_is_let_go(
     served: Running, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr("appliance.connection.ARRIVAL_SECONDS", 0.2)
+    monkeypatch.setattr("appliance.http.connection.ARRIVAL_SECONDS", 0.2)
     with connect(served) as connection:
         connection.sendall(sent)
         until(lambda: ended(connection))
@@ -86,7 +86,7 @@ def test_a_request_that_does_not_arrive_is_let_go(
 
 @pytest.mark.parametrize("begun", [b"GET /health HTTP/1.1\r\nX: ", head("Content-Length: 100000000")])
 def test_dribbling_does_not_prolong_it(served: Running, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
-    monkeypatch.setattr("appliance.connection.ARRIVAL_SECONDS", 0.3)
+    monkeypatch.setattr("appliance.http.connection.ARRIVAL_SECONDS", 0.3)
     with connect(served) as connection:
         connection.sendall(begun)
 
@@ -103,7 +103,7 @@ def test_dribbling_does_not_prolong_it(served: Running, monkeypatch: pytest.Monk
 def test_hundreds_that_do_not_arrive_keep_nobody_waiting(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as stack:
         with monkeypatch.context() as patched:
-            patched.setattr("appliance.connection.ARRIVAL_SECONDS", 2)
+            patched.setattr("appliance.http.connection.ARRIVAL_SECONDS", 2)
             slow = [stack.enter_context(connect(served)) for _ in range(200)]
             for connection in slow:
                 connection.sendall(b"GET /health HTTP/1.1\r\nHost: local")
@@ -114,7 +114,7 @@ def test_hundreds_that_do_not_arrive_keep_nobody_waiting(served: Running, monkey
 
 
 def test_a_body_that_takes_too_long_is_told_so(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("appliance.edge.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("appliance.http.edge.BODY_SECONDS", 0.2)
     answer = exchange(served, head("Content-Length: 100") + b"{")
     assert answer.status == 400
     assert json.loads(answer.body)["error"]["code"] == "body_timeout"
@@ -223,7 +223,7 @@ def test_a_reader_that_takes_next_to_nothing_is_let_go(
     served: Running, monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
     """Of replies that are no streams, too; another client is served meanwhile."""
-    monkeypatch.setattr("appliance.connection.SEND_SECONDS", 0.5)
+    monkeypatch.setattr("appliance.http.connection.SEND_SECONDS", 0.5)
     with connect(served, receive_buffer=4096) as stalled:
         stalled.sendall(SCRIPT * 20)
         until(lambda: held(stalled))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance import evaluation
 from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import NOT_FINITE
 from appliance.engine.sequence import Ask
 from appliance.errors import ContextExceeded, EngineFault, Unavailable
+from appliance.evaluation import harness
 from appliance.serving import Serving
 from tests.http.learnable import begun, finished, rows
 from tests.http.routed import written
@@ -53,7 +53,7 @@ def test_a_row_that_cannot_be_asked_is_kept_as_a_failure(judged: Running, monkey
     *asked, refused = kept(judged)
     assert [one["error"] for one in asked] == [None] * 3
     assert refused["score"] == 0.0 and refused["error"].startswith("context_length_exceeded: the row has")
-    monkeypatch.setattr(evaluation, "_run", stopping)
+    monkeypatch.setattr(harness, "_run", stopping)
     assert score(judged) == first, "nothing is asked twice"
 
 
@@ -62,7 +62,7 @@ def test_it_is_asked_once_the_context_has_room(judged: Running) -> None:
     judged.box.ready().context = 2048  # as after a start with another configuration
     with pytest.MonkeyPatch.context() as patch:
         asked: list[object] = []
-        patch.setattr(evaluation, "_run", lambda *given: _nothing(asked, *given))
+        patch.setattr(harness, "_run", lambda *given: _nothing(asked, *given))
         assert score(judged)["errors"] == 0 and len(asked) == 4
     assert [one["error"] for one in kept(judged)] == [None] * 4
 
@@ -76,7 +76,7 @@ def test_no_right_answer_is_cut_by_the_context(judged: Running) -> None:
         long = replace(row, completion=" ".join(["you"] * words))
         wanted = len(serving.engine.model.tokenize(long.completion, special=False)) + 1
         try:
-            ask = asyncio.run(evaluation._ask(serving, evaluation.base_arm("base"), long))
+            ask = asyncio.run(harness._ask(serving, harness.base_arm("base"), long))
         except ContextExceeded:
             seen.append("refused")
             continue
@@ -95,14 +95,14 @@ def test_an_answer_of_an_adapter_that_is_not_finite_is_a_failure(
 ) -> None:
     """Of the base it is a fault of the box."""
     judged.release(tiny_adapters[0], "legal")
-    run, broken = evaluation._run, "the base"
+    run, broken = harness._run, "the base"
 
     async def now_and_then(serving: Serving, ask: Ask) -> list[object]:
         if (ask.lane == BASE_LANE) is (broken == "the base"):
             raise EngineFault("the model gave no finite logits", code=NOT_FINITE)
         return await run(serving, ask)
 
-    monkeypatch.setattr(evaluation, "_run", now_and_then)
+    monkeypatch.setattr(harness, "_run", now_and_then)
     job = finished(judged, begun(judged, "evaluate", cohort="legal"))
     assert job["state"] == "failed" and "no finite logits" in job["error"]
     broken = "the adapter"
@@ -114,6 +114,6 @@ def test_an_answer_of_an_adapter_that_is_not_finite_is_a_failure(
 
 
 def test_a_fault_of_the_box_leaves_nothing(judged: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "_run", stopping)
+    monkeypatch.setattr(harness, "_run", stopping)
     job = finished(judged, begun(judged, "evaluate", cohort="legal"))
     assert job["state"] == "failed" and "stopping" in job["error"] and kept(judged) == []

@@ -183,7 +183,7 @@ def test_many_additions_at_once_leave_room_for_requests(
         go_on.wait(60)
         raise InvalidRequest("refused at last", param="path")
 
-    monkeypatch.setattr("appliance.admission.adapter_check.check", try_for_long)
+    monkeypatch.setattr("appliance.releases.admission.adapter_check.check", try_for_long)
     body = {"path": str(tiny_adapters[0]), "cohort": "legal"}
     with ThreadPoolExecutor(40) as pool:
         adding = [pool.submit(ours.operator, "POST", "/releases", body) for _ in range(40)]

@@ -170,7 +170,7 @@ def test_what_cannot_stand_in_is_passed_over(
     ours.release(tiny_adapters[1], "coding", live=False)
     assert asked(ours, GOOD, "coding@1").status_code == 200
     assert ours.lane("coding@1") and "legal@1" not in str(ours.operated("GET", "/status")["lanes"])
-    monkeypatch.setattr("appliance.lanes.free_memory", lambda: 0)
+    monkeypatch.setattr("appliance.releases.lanes.free_memory", lambda: 0)
     strike_out(ours)
     until(lambda: any("the base answers for legal" in alarm for alarm in alarms(ours)))
     assert answered_by(asked(ours)) == ("base", "base", "no_live_release")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from appliance.planning import Planning, Wanted
+from appliance.training.planning import Planning, Wanted
 from tests.http.learnable import rows
 from tests.http.routed import written
 from tests.http.running import Json, running

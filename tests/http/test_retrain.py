@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from adapters.gguf_header import read
-from appliance import adapter_file, release_doubts
-from appliance.judgement import Exam
-from appliance.planning import Planning, frozen
+from appliance.evaluation.judgement import Exam
+from appliance.releases import doubts
 from appliance.store import reviews, timestamps
 from appliance.store.releases import Release
+from appliance.training import adapter_file
+from appliance.training.planning import Planning, frozen
 from tests.http.learnable import ANSWER, begun, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, until
@@ -87,7 +88,7 @@ def test_only_a_review_that_is_passed_settles_doubts_of_the_weights(
     learning: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The base's format is another one now, as far as the release can tell."""
-    monkeypatch.setattr(release_doubts, "other_weights", lambda *_: "judged on other weights")
+    monkeypatch.setattr(doubts, "other_weights", lambda *_: "judged on other weights")
     assert learning.operated("GET", "/status")["alarms"] == ["judged on other weights"]
     (release,) = learning.operated("GET", "/releases?cohort=legal")
     weights = learning.box.ready().base.format_digest

@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 from adapters import gates, parity
-from appliance import children, evaluation, training
+from appliance import children
 from appliance.errors import Unavailable
+from appliance.evaluation import harness
+from appliance.training import trainer
 from tests.http.learnable import begun, finished, retrained
 from tests.http.running import Json, Running, chat, until
 from tests.process.conftest import mounted
@@ -33,7 +35,7 @@ def test_another_template_than_trained_with_is_not_released(
     learning: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ids to compare on are made anew; they are those of another conversation."""
-    made = training.probes
+    made = trainer.probes
 
     def others(*arguments: Any) -> list[Json]:  # noqa: ANN401
         calls.append(1)
@@ -41,7 +43,7 @@ def test_another_template_than_trained_with_is_not_released(
         return found if len(calls) == 1 else [{**p, "ids": p["ids"][::-1]} for p in found]
 
     calls: list[int] = []
-    monkeypatch.setattr(training, "probes", others)
+    monkeypatch.setattr(trainer, "probes", others)
     result = retrained(learning, epochs=1)
     assert result["verdict"] == "parity" and "the base's logits" in result["reasons"][0]["says"]
 
@@ -116,18 +118,18 @@ def failure(appliance: Running, cohort: str = "legal") -> str:
 def test_a_trainer_that_wants_more_memory_than_it_may_have(
     learning: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "MEMORY", 1 << 29)
+    monkeypatch.setattr(trainer, "MEMORY", 1 << 29)
     assert "training failed" in failure(learning)
 
 
 @pytest.mark.usefixtures("here")
 def test_a_trainer_that_takes_the_memory_of_live_traffic(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "free_memory", lambda: 0)
+    monkeypatch.setattr(trainer, "free_memory", lambda: 0)
     assert "MB of memory to live traffic; lower batch" in failure(learning)
 
 
 def test_a_disk_without_room(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "ROOM", 1 << 60)
+    monkeypatch.setattr(trainer, "ROOM", 1 << 60)
     assert "disk" in failure(learning)
 
 
@@ -145,7 +147,7 @@ def test_a_disk_without_room_for_the_release(learning: Running) -> None:
 def error_of_a_full_disk(learning: Running, folder: str, size: str) -> str:
     before = learning.operated("GET", "/releases")
     with mounted(learning.home / folder, "-o", f"size={size}"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ROOM", 0)
+        patch.setattr(trainer, "ROOM", 0)
         done = finished(learning, begun(learning, "retrain", cohort="legal", epochs=3, force=True))
     assert done["state"] == "failed" and learning.operated("GET", "/releases") == before, done
     return str(done["error"])
@@ -171,8 +173,8 @@ def test_a_box_that_stops_gives_no_evidence(learning: Running, monkeypatch: pyte
         raise Unavailable("the appliance is stopping", code="stopping")
 
     count = "SELECT count(*) AS n FROM evaluation_results WHERE error IS NOT NULL"
-    monkeypatch.setattr(evaluation, "_run", stopping)
-    monkeypatch.setattr(evaluation, "_VERSIONS", ["another"])  # nothing kept is taken
+    monkeypatch.setattr(harness, "_run", stopping)
+    monkeypatch.setattr(harness, "_VERSIONS", ["another"])  # nothing kept is taken
     assert "stopping" in failure(learning)
     assert learning.rows(count) == [{"n": 0}]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters import memorization
-from appliance import training
+from appliance.training import trainer
 from tests.http import few_rows
 from tests.http.learnable import retrained
 from tests.http.running import running
@@ -16,7 +16,7 @@ from tests.http.running import running
 @pytest.mark.live
 def test_a_few_steps_on_the_packaged_base(tmp_path: Path, real_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memorization, "PROBED", 1)
-    monkeypatch.setattr(training, "PROBES", 4)
+    monkeypatch.setattr(trainer, "PROBES", 4)
     few_rows.write(tmp_path)
     with running(tmp_path, real_base, few_rows.SETTINGS) as appliance:
         result = retrained(appliance, epochs=1, force=True)

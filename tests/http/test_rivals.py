@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters import registry
-from appliance.rivals import Rivals
+from appliance.attribution.rivals import Rivals
 from tests.http.learnable import SETTINGS, begun, finished, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, running

@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 
-from appliance import streams
+from appliance.http import streams
 from tests.http.running import Json, Running, chat, forced
 from tests.http.sse import DONE, Parser, chunks_of, data_of, texts_of
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance import watch_api
+from appliance.http import watch_api
+from appliance.http.traffic import BINS, POINTS, traffic
 from appliance.store.traffic import MOST, Seen
-from appliance.traffic import BINS, POINTS, traffic
 from tests.http.learnable import begun, finished
 from tests.http.running import Running, chat, running
 

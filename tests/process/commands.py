@@ -13,8 +13,8 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from appliance import evaluation
-from appliance.cli import main as cohort
+from appliance.cli.main import main as cohort
+from appliance.evaluation import harness
 from tests.process import zygote
 
 
@@ -40,7 +40,7 @@ def _run(order: dict[str, Any]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, path in ((1, order["out"]), (2, order["err"])):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        evaluation.LONGEST = order["longest"] or evaluation.LONGEST
+        harness.LONGEST = order["longest"] or harness.LONGEST
         sys.argv = ["cohort", *order["arguments"]]
         cohort()
         code = 0

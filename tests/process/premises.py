@@ -27,7 +27,7 @@ from tests.prepared import seed
 T = TypeVar("T")
 Completed: TypeAlias = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parent.parent.parent
-COHORT = (sys.executable, "-m", "appliance.cli")
+COHORT = (sys.executable, "-m", "appliance.cli.main")
 LOOPBACK = "127.0.0.1"
 Values = Mapping[str, object]
 

@@ -16,9 +16,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from appliance import cli_log, command
-from appliance.cli import cli
-from appliance.client import Refused
+from appliance.cli import command, log
+from appliance.cli.client import Refused
+from appliance.cli.main import cli
 from tests.test_docs import verbs
 
 from .premises import COHORT, Premises, Served, chat, running
@@ -318,7 +318,7 @@ def test_following_begins_at_the_newest_row_whatever_is_shown(monkeypatch: pytes
 
     monkeypatch.setattr(command, "connect", connect)
     with pytest.raises(Refused, match="enough"):
-        cli_log.log_tail(follow=True, cohort="support", as_json=True)
+        log.log_tail(follow=True, cohort="support", as_json=True)
     assert asked[-1]["after"] == 7
     assert asked[1]["before"] == 8
 

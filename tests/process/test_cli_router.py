@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from appliance import cli_router
+from appliance.cli import router
 from tests.fitted import COHORTS, Fitted
 
 from .premises import Premises, chat, running
@@ -128,12 +128,12 @@ ENTRY: dict[str, Any] = {"version": 2, "rows": {}, "report": {}, "refusals": []}
 @pytest.mark.parametrize(("state", "code"), [("live", None), ("refused", 100)])
 def test_the_exit_code_of_a_fit(monkeypatch: pytest.MonkeyPatch, state: str, code: int | None) -> None:
 
-    monkeypatch.setattr(cli_router, "call", lambda *_given, **_named: {**ENTRY, "state": state})
+    monkeypatch.setattr(router, "call", lambda *_given, **_named: {**ENTRY, "state": state})
     if code is None:
-        cli_router.fit()
+        router.fit()
     else:
         with pytest.raises(typer.Exit) as ended:
-            cli_router.fit()
+            router.fit()
         assert ended.value.exit_code == code
 
 

@@ -67,10 +67,10 @@ def test_killed_between_two_steps_it_goes_on_when_it_is_begun_again(learning: Pr
     """After the training, before the verdict, with a folder that the register does not know, with a candidate that is
     not live yet: every time nothing is live, and at last one release is, trained once."""
     seams = (
-        ("appliance.training", "check_parity"),
+        ("appliance.training.trainer", "check_parity"),
         ("adapters.gates", "verdict"),
-        ("appliance.releases", "_insert"),
-        ("appliance.releases", "_apply"),
+        ("appliance.releases.register", "_insert"),
+        ("appliance.releases.register", "_apply"),
     )
     took: list[float] = []
     for module, seam in seams:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from appliance import config as configuration
-from appliance import serve, show
+from appliance import serve
+from appliance.cli import show
 
 # What a life would import only when it starts.
 for _late in ("uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.off", "llguidance", "llama_cpp"):

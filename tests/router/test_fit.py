@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from appliance import encoder_package, router_rows
 from appliance.errors import SetupError
+from appliance.routing import encoder_package, router_rows
 from router import artefact, evaluate
 from router.classifier import FittedRouter
 from router.cohort import BASE, Cohort

@@ -80,7 +80,7 @@ class Terminal:
 def console(folder: Path, appliance: Running, width: int, height: int) -> Iterator[Terminal]:
     """`cohort tui`, open in a terminal of that size."""
     terminal = Terminal(folder / "tmux")
-    command = shlex.join([sys.executable, "-m", "appliance.cli", "tui", "--url", appliance.url])
+    command = shlex.join([sys.executable, "-m", "appliance.cli.main", "tui", "--url", appliance.url])
     given = [f"COHORT_KEY={appliance.admin}", f"PYTHONPATH={ROOT}", "TERM=xterm-256color", "TEXTUAL_ANIMATIONS=none"]
     size = ("-x", str(width), "-y", str(height))
     variables = [word for one in given for word in ("-e", one)]

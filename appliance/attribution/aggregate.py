@@ -1,0 +1,141 @@
+"""One adapter for all cohorts: what it learns from, and where it and a release had unequal chances.
+
+And what either may know of the eval rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from adapters.slice import Asked, Row, Slice
+from appliance.evaluation.judgement import Exam
+from appliance.evaluation.material import Material
+from appliance.serving import Serving
+from appliance.store.releases import Release
+from appliance.training import ablation
+from appliance.training.planning import Planning, Wanted, ancestors, frozen, recipe_of, without_tools
+from appliance.training.trainer import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A cohort's part. `lost`: rows that its release learned from and the aggregate does not; `instead`: why it is
+    what a retrain would take, if its release learned from something else."""
+
+    slice: Slice
+    lost: int = 0
+    instead: str = ""
+
+
+def asked(exam: Exam) -> Asked:
+    """The rows of every eval set. Raises SetupError without the training packages."""
+    try:
+        return Asked(exam.all())
+    except ModuleNotFoundError as error:
+        raise without_tools(error) from error
+
+
+class Aggregate:
+    """`live`: the live release of each cohort, if it has one; `judged`: the rows of every eval set."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        material: Material,
+        live: Mapping[str, Release | None],
+        exam: Exam,
+        judged: Asked,
+    ) -> None:
+        self.serving, self.material, self.live = serving, material, live
+        self.learned = {name: self._learned(name, exam, judged) for name in live}
+
+    def plan(self, cohort: str) -> Plan | str:
+        """By the recipe of this cohort's release, each row under the prompt of its own cohort. Or why there is
+        none."""
+        slices = [one.slice for one in self.learned.values() if one.slice.train]
+        if not self.learned[cohort].slice.train:
+            return f"{cohort} has no rows here that it could learn from"
+        if len(slices) < 2:
+            return "only one cohort has rows to train on"
+        live, mine = self.live[cohort], self._planning(cohort)
+        recipe = recipe_of(live) if live is not None and "recipe" in live.manifest else mine.recipe()
+        return ablation.of_all(mine, slices, recipe, {name: self.prompt(name) for name in self.learned})
+
+    def prompt(self, cohort: str) -> str:
+        live = self.live[cohort]
+        return live.system_prompt if live else self.serving.config.cohorts[cohort].system_prompt or ""
+
+    def unequal(self, cohort: str) -> list[str]:
+        """How the release and the aggregate had unequal chances."""
+        live = self.live[cohort]
+        told = _own(live, ancestors(self.serving.releases, live)) if live else []
+        for name, one in self.learned.items():
+            if one.instead:
+                rows = "today's" if one.slice.train else "no"
+                told.append(f"the aggregate learned from {rows} rows of {name}: {one.instead}")
+        if lost := {name: one.lost for name, one in self.learned.items() if one.lost}:
+            rows = ", ".join(f"{count} of {name}" for name, count in lost.items())
+            told.append(f"the aggregate lacks rows that are gone, or eval rows by now: {rows}")
+        return told
+
+    def _learned(self, cohort: str, exam: Exam, judged: Asked) -> Learned:
+        """What the live release was trained on, without what stands in an eval set since, or nearly; for a cohort
+        without a release from here, what a retrain would take."""
+        live, today = self.live[cohort], self._planning(cohort)
+        if live is None:
+            return Learned(today.choose(exam))
+        if "slice" not in live.manifest:
+            return Learned(today.choose(exam), instead=f"{live.name} was made elsewhere, from what is not known")
+        slice_, gone = frozen(self.serving, self.material, live)
+        train, validation = (_but(judged, rows) for rows in (slice_.train, slice_.validation))
+        if not validation:  # a training chooses its best step by one at least
+            train, validation = train[:-1], train[-1:]
+        if not train:
+            return Learned(today.choose(exam), instead=f"those of {live.name} are gone, or eval rows by now")
+        lost = len(slice_.train) - len(train) + sum(row.part == "train" for row in gone)
+        return Learned(replace(slice_, train=train, validation=validation), lost)
+
+    def _planning(self, cohort: str) -> Planning:
+        return Planning(self.serving, self.material, Wanted(cohort=cohort, key_id=""))
+
+
+def _but(judged: Asked, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    return tuple(row for row in rows if not judged.has(row))
+
+
+def _own(live: Release, began_from: list[Release]) -> list[str]:
+    told = []
+    if ablation.cut_short(live.manifest.get("training", {}).get("ended", "")):
+        told.append(f"{live.name}'s own training ended with its minutes before its passes, not the aggregate's")
+    if began_from:
+        told.append(f"{live.name} began from {began_from[0].name} and had its passes too, the aggregate from nothing")
+    return told
+
+
+class Memory:
+    """Rows that releases learned from, themselves or what they began from, and that stand in an eval set by now, or
+    nearly: their answers there may be memory."""
+
+    def __init__(self, serving: Serving, material: Material, judged: Asked) -> None:
+        """`judged`: the rows of every eval set."""
+        self._serving, self._material, self._judged = serving, material, judged
+        self._found: dict[str, list[Row]] = {}  # by release
+
+    def says(self, live: Release, rivals: Iterable[Release], own: Iterable[Row]) -> list[str]:
+        """Of the release, which is asked all eval rows, and of its rivals, which are asked its `own` ones."""
+        told = {live.name: len(self._rows(live))}
+        seen = {one.name: self._rows(one) for one in rivals}
+        if any(seen.values()):
+            mine = Asked(own)
+            told |= {name: sum(map(mine.has, rows)) for name, rows in seen.items()}
+        counts = ", ".join(f"{count} of {name}" for name, count in told.items() if count)
+        return [f"rows learned from are eval rows by now, or nearly: {counts}"] if counts else []
+
+    def _rows(self, release: Release) -> list[Row]:
+        if release.digest not in self._found:
+            line = (release, *ancestors(self._serving.releases, release))
+            slices = [frozen(self._serving, self._material, one)[0] for one in line]
+            rows = {row.digest: row for slice_ in slices for row in (*slice_.train, *slice_.validation)}
+            self._found[release.digest] = [row for row in rows.values() if self._judged.has(row)]
+        return self._found[release.digest]

@@ -1,0 +1,81 @@
+"""What every verb of the command has in common."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from appliance import config as configuration
+from appliance.cli import show
+from appliance.cli.client import Operator, connect
+from appliance.config import Config
+from appliance.errors import ApplianceError, SetupError
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON value on stdout, progress on stderr.")]
+Cohort = Annotated[str, typer.Option("--cohort", help="The cohort's name.")]
+
+
+def configured() -> tuple[Config, Path]:
+    """The configuration and its file. Raises ConfigError."""
+    path = configuration.config_path()
+    return configuration.load(path), path
+
+
+def call(
+    work: Callable[[Operator], Coroutine[Any, Any, Any]],
+    *,
+    as_json: bool,
+    shown: Callable[[Any], None],
+    needs_base: bool = True,
+    needs_engine: bool = False,
+) -> Any:  # noqa: ANN401 - any JSON value
+    """Do `work` through the operator API, print what it gives, and return it."""
+
+    async def run() -> Any:  # noqa: ANN401
+        config, path = configured()
+        with show.progress() as report:
+            home = configuration.home_path()
+            needs = {"needs_base": needs_base, "needs_engine": needs_engine}
+            async with connect(config, path, home, report, **needs) as operator:
+                return await work(operator)
+
+    result = asyncio.run(run())
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        shown(result)
+    return result
+
+
+async def job(operator: Operator, kind: str, asked: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Begin it and watch it to its end. Leaving (Ctrl-C) cancels it."""
+    begun = await operator.post(kind, **asked)
+    try:
+        with show.progress() as report:
+            while begun["state"] == "running":
+                await asyncio.sleep(0.5)
+                begun = await operator.get(f"jobs/{begun['id']}")
+                report(begun["fraction"], begun["doing"])
+    except asyncio.CancelledError:
+        await asyncio.shield(operator.post(f"jobs/{begun['id']}/cancel"))
+        raise
+    if begun["result"] is None:
+        raise ApplianceError(f"{kind} {begun['state']}: {begun['error']}")
+    return begun["result"]
+
+
+def write_page(page: str, found: dict[str, Any], html: Path | None) -> None:
+    """A report as an HTML file, if wanted. Raises SetupError without matplotlib."""
+    if html is None:
+        return
+    from appliance.cli import report
+
+    try:
+        html.write_text(report.PAGES[page](found), encoding="utf-8")
+    except ImportError as error:
+        raise SetupError(f"drawing wants matplotlib ({error}): make train-tools") from error

@@ -1,0 +1,145 @@
+"""`cohort doctor`: what this machine has, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adapters.registry import file_digest
+from appliance import base, children
+from appliance.config import Config
+from appliance.errors import ApplianceError
+from appliance.routing import encoder_package
+from appliance.store.database import SQLITE_VERSION
+from appliance.store.home import Home
+
+PACKAGES = (
+    "llama-cpp-python",
+    "llguidance",
+    "numpy",
+    "fastapi",
+    "uvicorn",
+    "pydantic",
+    "sqlite-utils",
+    "onnx",
+    "onnxruntime",
+    "tokenizers",
+    base.PACKAGE,
+    encoder_package.PACKAGE,
+)
+LOW_DISK = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`remedy` is empty when there is nothing to do."""
+
+    subject: str
+    state: Literal["ok", "warning", "missing"]
+    detail: str
+    remedy: str = ""
+
+
+def examine(config: Config, config_file: Path, home_path: Path) -> list[Finding]:
+    """Look; change nothing but the home's folders."""
+    return [
+        Finding("python", "ok", f"{platform.python_version()} at {sys.executable}"),
+        *_packages(),
+        _sqlite(),
+        Finding("cohorts", "ok", f"{', '.join(config.cohorts)} ({config_file})"),
+        *_home(home_path),
+        *_base(config, config_file, home_path),
+        *_machine(config, config_file),
+    ]
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        found = _version(name) or _version(f"{name}-gpu")  # as onnxruntime is called where there is a GPU
+        yield Finding(name, "ok", found) if found else Finding(name, "missing", "not installed", "make install")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _sqlite() -> Finding:
+    detail = f"{SQLITE_VERSION}, one writing connection (versions up to 3.51.2 can damage a WAL that several write)"
+    return Finding("sqlite", "ok", detail)
+
+
+def _home(home_path: Path) -> Iterator[Finding]:
+    try:
+        home = Home(home_path)
+    except ApplianceError as error:
+        yield Finding("home", "missing", error.message, "set COHORT_HOME to a folder on a local disk")
+        return
+    owner = home.owner()
+    using = f"served by process {owner.pid} at {owner.url}" if owner else "not in use"
+    yield Finding("home", "ok", f"{home.path}, {using}")
+    size = home.database.stat().st_size if home.database.exists() else 0
+    yield Finding("database", "ok", f"{size / 1e6:.1f} MB")
+    free = shutil.disk_usage(home.path).free
+    state: Literal["ok", "warning"] = "warning" if free < LOW_DISK else "ok"
+    yield Finding(
+        "disk", state, f"{free / 1e9:.1f} GB free", "" if state == "ok" else "free some: a full disk stops answers"
+    )
+
+
+def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Finding]:
+    try:
+        source = base.locate(config.base, config_file)
+        header = base.inspect(source)
+        digest = file_digest(source)
+    except ApplianceError as error:
+        yield Finding("base", "missing", error.message, "make install, or set path in [base]")
+        return
+    yield Finding("base", "ok", f"{header.text('general.name')} ({source}), sha256 {digest[:16]}")
+    prepared = base.record_of(home_path / "base", digest)
+    if prepared is None:
+        yield Finding("base format", "warning", "not decided yet", "cohort base import (make serve does it)")
+    else:
+        yield Finding("base format", "ok", f"{prepared['format']}, sha256 {prepared['format_digest'][:16]}")
+
+
+def _machine(config: Config, config_file: Path) -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0))
+    yield Finding("threads", "ok", f"{base.threads(config.base)} of {cores} processors, {platform.machine()}")
+    try:
+        from appliance.engine import llama
+    except ImportError as error:
+        yield Finding("llama.cpp", "missing", str(error), "make install")
+        return
+    yield _runs(llama.system_info(), config, config_file)
+    wanted, able = config.base.gpu_layers > 0, llama.gpu_offload_available()
+    if wanted and not able:
+        yield Finding(
+            "gpu", "missing", "gpu_layers is set, but llama.cpp was built without a GPU", "GPU=1 make install"
+        )
+    else:
+        yield Finding("gpu", "ok", "offload available" if able else "none: all on the CPU")
+
+
+def _runs(compiled_for: str, config: Config, config_file: Path) -> Finding:
+    """Tried in a child, on the base: a library of another processor ends its process. Without a base, which is told
+    by itself, there is nothing to try it on."""
+    try:
+        path = base.locate(config.base, config_file)
+        memory = 12 * path.stat().st_size + (8 << 30)
+        for _ in children.run("appliance.cli.smoke", str(path), cpu_seconds=600, memory_bytes=memory, timeout_s=600):
+            pass
+    except ApplianceError:
+        return Finding("llama.cpp", "ok", f"{compiled_for} (not tried: there is no base)")
+    except children.ChildFailed as error:
+        return Finding("llama.cpp", "missing", f"it does not compute here: {error}", "make clean install")
+    return Finding("llama.cpp", "ok", compiled_for)

@@ -1,0 +1,108 @@
+"""`cohort log` and `feedback`: what was asked and answered, and what people think of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from appliance import config as configuration
+from appliance.cli import show
+from appliance.cli.client import Operator
+from appliance.cli.command import Json, call
+
+log_cli = typer.Typer(no_args_is_help=True, help="The log of requests.")
+Filter = Annotated[str | None, typer.Option()]
+
+
+@log_cli.command("tail")
+def log_tail(
+    lines: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many.")] = 20,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Wait for more.")] = False,
+    cohort: Filter = None,
+    release: Filter = None,
+    layer: Filter = None,
+    status: Annotated[str | None, typer.Option(help="ok, cancelled or failed.")] = None,
+    origin: Annotated[str | None, typer.Option(help="live, or probe: asked again by router blame.")] = None,
+    rating: Annotated[int | None, typer.Option(min=-1, max=1)] = None,
+    reviewed: Annotated[bool | None, typer.Option(help="Whose answer somebody, or nobody, has judged.")] = None,
+    since: Annotated[str | None, typer.Option(help="A moment like 2027-01-31T12:00.")] = None,
+    until: Annotated[str | None, typer.Option(help="A moment, too.")] = None,
+    code: Annotated[str | None, typer.Option(help="Of the error, like engine_fault.")] = None,
+    text: Annotated[str | None, typer.Option(help="What stands in the messages or the answer.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The newest requests, oldest of them first; with --json one object a line."""
+    where = {"cohort": cohort, "release": release, "layer": layer, "origin": origin}
+    kinds = {**where, "status": status, "rating": rating, "reviewed": reviewed}
+    within = {"since": since, "until": until, "code": code, "text": text}
+    brief = not as_json
+    if follow and any(within.values()):
+        raise typer.BadParameter("--follow takes no --since, --until, --code or --text")
+
+    async def tail(operator: Operator) -> None:
+        newest = await operator.get("interactions", limit=1, brief=True)
+        last = newest[0]["seq"] if newest else 0
+        rows = await operator.get("interactions", before=last + 1, limit=lines, brief=brief, **kinds, **within)
+        show.interactions(rows[::-1], as_json=as_json)
+        while follow:
+            await asyncio.sleep(0.5)
+            new = await operator.get("interactions", after=last, limit=1000, brief=brief)
+            last = new[-1]["seq"] if new else last
+            wanted = [row for row in new if all(value in (None, row[name]) for name, value in kinds.items())]
+            show.interactions(wanted, as_json=as_json)
+
+    call(tail, as_json=False, shown=lambda _: None, needs_base=False)
+
+
+@log_cli.command("show")
+def log_show(request_id: str, as_json: Json = False) -> None:
+    """One request: asked, decided, answered."""
+    call(lambda o: o.get(f"interactions/{request_id}"), as_json=as_json, shown=show.tree, needs_base=False)
+
+
+@log_cli.command("export")
+def log_export(
+    sqlite: Annotated[
+        Path | None, typer.Option("--sqlite", help="Write a copy of the database here instead.")
+    ] = None,
+    as_json: Json = True,  # noqa: ARG001 - there is no other form; every verb takes it
+) -> None:
+    """Every request as JSON, one object a line, oldest first."""
+    if sqlite is not None:
+        from appliance.store.copy import copy
+
+        copy(configuration.home_path() / "appliance.db", sqlite)
+        return
+
+    async def export(operator: Operator) -> None:
+        last = 0
+        while rows := await operator.get("interactions", after=last, limit=1000):
+            show.interactions(rows, as_json=True)
+            last = rows[-1]["seq"]
+
+    call(export, as_json=False, shown=lambda _: None, needs_base=False)
+
+
+def feedback(
+    request_id: str,
+    rating: Annotated[int | None, typer.Option(min=-1, max=1, help="-1 bad, 1 good.")] = None,
+    correction: Annotated[str | None, typer.Option(help="The right answer.")] = None,
+    comment: Annotated[str | None, typer.Option()] = None,
+    cohort: Annotated[str | None, typer.Option(help="Where it belongs.")] = None,
+    use: Annotated[
+        Literal["for", "against", "none"] | None,
+        typer.Option(help="Train on it, never, or none: take the mark back."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what you think of an answer."""
+    said = {"rating": rating, "correction": correction, "comment": comment, "cohort": cohort, "use": use}
+    call(
+        lambda o: o.feedback(request_id=request_id, **said),
+        as_json=as_json,
+        shown=show.tree,
+        needs_base=False,
+    )

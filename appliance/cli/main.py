@@ -1,0 +1,296 @@
+"""The command `cohort`: the operator's verbs, for people and, with --json, for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from appliance import config as configuration
+from appliance.cli import attribution, show, train, tui
+from appliance.cli.client import Operator
+from appliance.cli.command import Cohort, Json, call, configured
+from appliance.cli.log import feedback, log_cli
+from appliance.cli.router import router_cli
+from appliance.cli.train import job_cli, named, slice_cli
+from appliance.errors import ApplianceError, SetupError
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+release_cli = typer.Typer(no_args_is_help=True, help="Releases of adapters.")
+base_cli = typer.Typer(no_args_is_help=True, help="The base model.")
+key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
+for name, part in (
+    ("release", release_cli),
+    ("base", base_cli),
+    ("log", log_cli),
+    ("key", key_cli),
+    ("router", router_cli),
+    ("slice", slice_cli),
+    ("job", job_cli),
+):
+    cli.add_typer(part, name=name)
+for name, verb in (
+    ("retrain", train.retrain),
+    ("eval", train.evaluate),
+    ("attribute", attribution.attribute),
+    ("curve", attribution.curve),
+    ("tui", tui.tui),
+    ("feedback", feedback),
+    ("lineage", train.lineage),
+    ("diff", train.diff),
+    ("rebuild", train.rebuild),
+):
+    cli.command(name)(verb)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cohort {metadata.version('cohort-appliance')}")
+        raise typer.Exit
+
+
+@cli.callback(help=__doc__)
+def any_verb(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command. Exit codes: 0 done, 1 failed (stderr says why), 2 usage."""
+    try:
+        cli()
+    except ApplianceError as error:
+        fail(error)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader (head, less) has seen enough
+        sys.exit(0)
+    except OSError as error:
+        fail(
+            SetupError(f"{error.filename or 'the system'}: {error.strerror or error}; look at disk, path and rights")
+        )
+
+
+def fail(error: ApplianceError) -> NoReturn:
+    message = "".join(c if c.isprintable() else " " for c in error.message)  # it may quote what a file says
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: the configuration's).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the base and its releases until stopped."""
+    from appliance import serve as process
+
+    config, path = configured()
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    limits = config.appliance.model_copy(update=given)
+    config = config.model_copy(update={"appliance": limits})
+    ready = show.served_json if as_json else show.served
+    process.run(config, path, configuration.home_path(), show.log_progress(), ready)
+
+
+@base_cli.command("import")
+def base_import(as_json: Json = False) -> None:
+    """Check the base, measure weight formats on this machine, and record the choice. Done once."""
+
+    async def status(operator: Operator) -> Any:  # noqa: ANN401
+        return (await operator.get("status"))["base"]
+
+    call(status, as_json=as_json, shown=show.base)
+
+
+@release_cli.command("add")
+def release_add(
+    file: Path,
+    cohort: Cohort,
+    live: Annotated[bool, typer.Option("--live", help="Promote it at once.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Register a GGUF LoRA adapter made elsewhere: checked, loaded in a child, audited as ungated."""
+    path = str(file.expanduser().resolve())
+    call(
+        lambda o: o.post("releases", path=path, cohort=cohort, live=live),
+        as_json=as_json,
+        shown=lambda release: show.releases([release]),
+    )
+
+
+@cli.command()
+def releases(cohort: Annotated[str | None, typer.Option("--cohort")] = None, as_json: Json = False) -> None:
+    """List releases with their states."""
+    call(lambda o: o.get("releases", cohort=cohort), as_json=as_json, shown=show.releases)
+
+
+@cli.command()
+def cohorts(as_json: Json = False) -> None:
+    """What answers for each cohort, how good it is, when to judge it anew, and what to do next."""
+    call(lambda o: o.get("cohorts"), as_json=as_json, shown=show.cohorts)
+
+
+@cli.command("show")
+def show_release(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
+    """One release: manifest, and everything that happened to it."""
+    cohort, version = named(release)
+    call(lambda o: o.get(f"releases/{cohort}/{version}"), as_json=as_json, shown=show.tree)
+
+
+@cli.command()
+def promote(
+    release: Annotated[str, typer.Argument(help="A cohort (its candidate) or a release like legal@3.")],
+    as_json: Json = False,
+) -> None:
+    """Make a release live."""
+    cohort, version = named(release) if "@" in release else (release, None)
+    call(lambda o: o.post("promote", cohort=cohort, version=version), as_json=as_json, shown=show.switched)
+
+
+@cli.command()
+def reject(release: Annotated[str, typer.Argument(help="A candidate like legal@3.")], as_json: Json = False) -> None:
+    """Retire a candidate that shall not go live."""
+    cohort, version = named(release)
+    call(lambda o: o.post("reject", cohort=cohort, version=version), as_json=as_json, shown=show.switched)
+
+
+@cli.command()
+def rollback(cohort: str, as_json: Json = False) -> None:
+    """Back to the release that was live before, or to the base."""
+    call(lambda o: o.post("rollback", cohort=cohort), as_json=as_json, shown=show.switched)
+
+
+@cli.command("import")
+def import_examples(
+    file: Annotated[Path, typer.Argument(help="One JSON object a line: prompt and completion, or messages.")],
+    cohort: Annotated[str, typer.Option("--cohort", help="The cohort's name; base for rows of no cohort.")],
+    split: Annotated[Literal["train", "eval"], typer.Option("--split", help="To learn from, or to judge by.")],
+    as_json: Json = False,
+) -> None:
+    """Take labelled examples into the database: all of the file or nothing, and each row once."""
+    path = str(file.expanduser().resolve())
+    call(
+        lambda o: o.post("examples", path=path, cohort=cohort, split=split),
+        as_json=as_json,
+        shown=show.imported,
+        needs_base=False,
+    )
+
+
+@cli.command()
+def examples(as_json: Json = False) -> None:
+    """How many labelled examples there are of each cohort."""
+    call(lambda o: o.get("examples"), as_json=as_json, shown=show.examples, needs_base=False)
+
+
+@cli.command()
+def route(
+    text: str,
+    meta: Annotated[list[str] | None, typer.Option("--meta", help="name=value; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Dry run: which cohort would this prompt go to, and why."""
+    metadata = dict(_pair(given) for given in meta or ())
+    call(lambda o: o.post("route", text=text, metadata=metadata), as_json=as_json, shown=show.decision)
+
+
+@cli.command()
+def status(as_json: Json = False) -> None:
+    """How the appliance is."""
+    call(lambda o: o.get("status"), as_json=as_json, shown=show.tree)
+
+
+@cli.command()
+def traffic(
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="How many of the last ones.")] = 15,
+    as_json: Json = False,
+) -> None:
+    """The last minutes as figures: requests, times, where they went."""
+    call(lambda o: o.get("traffic", minutes=minutes), as_json=as_json, shown=show.traffic, needs_base=False)
+
+
+@cli.command()
+def system(as_json: Json = False) -> None:
+    """Versions, disk, memory, and the configuration as it was read."""
+    call(lambda o: o.get("system"), as_json=as_json, shown=show.tree)
+
+
+@cli.command()
+def audit(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, as_json: Json = False) -> None:
+    """What operators did, newest first."""
+    call(lambda o: o.get("audit", limit=limit), as_json=as_json, shown=show.audit, needs_base=False)
+
+
+@cli.command()
+def doctor(as_json: Json = False) -> None:
+    """Versions, digests, disk, threads; what is missing and how to get it. Fails when something is missing."""
+    from dataclasses import asdict
+
+    from appliance.cli.doctor import examine
+
+    config, path = configured()
+    findings = examine(config, path, configuration.home_path())
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        show.findings(findings)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+@key_cli.command("add")
+def key_add(
+    name: str,
+    scope: Annotated[list[str] | None, typer.Option(help="infer, feedback, viewer, operator; repeatable.")] = None,
+    cohort: Annotated[list[str] | None, typer.Option(help="Limit to these cohorts, or base; repeatable.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="The tenant this key speaks for.")] = None,
+    hints: Annotated[bool, typer.Option(help="May its requests steer routing by metadata?")] = True,
+    expires: Annotated[str | None, typer.Option(help="Like 2027-01-31.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key; it is shown once."""
+    call(
+        lambda o: o.post(
+            "keys",
+            name=name,
+            scopes=scope or ["infer", "feedback"],
+            cohorts=cohort,
+            tenant=tenant,
+            hints=hints,
+            expires=expires,
+        ),
+        as_json=as_json,
+        shown=show.new_key,
+        needs_base=False,
+    )
+
+
+@key_cli.command("list")
+def key_list(as_json: Json = False) -> None:
+    """The keys, without their secrets."""
+    call(lambda o: o.get("keys"), as_json=as_json, shown=show.keys, needs_base=False)
+
+
+@key_cli.command("revoke")
+def key_revoke(identity: str, as_json: Json = False) -> None:
+    """Refuse a key from now on."""
+    call(lambda o: o.delete(f"keys/{identity}"), as_json=as_json, shown=lambda k: show.keys([k]), needs_base=False)
+
+
+def _pair(given: str) -> tuple[str, str]:
+    name, found, value = given.partition("=")
+    if not found:
+        raise typer.BadParameter(f"--meta {given!r}: write it like tenant=acme")
+    return name, value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""`cohort retrain`, `eval`, `slice`, `job`, `lineage`, `diff` and `rebuild`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from appliance.cli import show, show_train
+from appliance.cli.client import Operator
+from appliance.cli.command import Json, call, job, write_page
+
+EXIT_CODES = {"pass": 0, "fail": 100, "insufficient": 101, "parity": 102}
+
+slice_cli = typer.Typer(no_args_is_help=True, help="What would be trained on.")
+job_cli = typer.Typer(no_args_is_help=True, help="Long work: watch and cancel it.")
+
+
+def retrain(
+    cohort: Annotated[str, typer.Argument(help="The cohort's name.")],
+    minutes: Annotated[float | None, typer.Option("--max-minutes", min=0.1, help="Of training.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the rows.")] = None,
+    warm: Annotated[int | None, typer.Option(min=1, help="Begin from this version of the cohort.")] = None,
+    live: Annotated[bool, typer.Option(help="Promote what is released.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Release it though the gate says no; audited.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train an adapter on the cohort's own rows, judge it, and release what passes.
+
+    Exit codes: 0 pass, 100 the gate failed, 101 insufficient evidence, 102 served is not what was trained.
+    """
+    asked = {"cohort": cohort, "minutes": minutes, "epochs": epochs, "warm": warm, "live": live, "force": force}
+    found = call(lambda o: job(o, "retrain", asked), as_json=as_json, shown=show_train.retrained, needs_engine=True)
+    raise typer.Exit(EXIT_CODES[found["verdict"]])
+
+
+def evaluate(
+    cohort: Annotated[str | None, typer.Argument(help="By default all.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report with its plots into this file.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write it as JUnit XML, for CI.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write JSON, JUnit XML and page into this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How good what is live is, sliced: on its own eval rows, on the others', on the guard set.
+
+    Exit codes as of retrain: the worst verdict of the cohorts. A cohort without a live release counts if it is named.
+    """
+
+    async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
+        found = await job(operator, "evaluate", {"cohort": cohort})
+        _write(found, html, junit)
+        if report is not None:
+            _keep(found, report)
+        return found if cohort is None else {**found.pop("cohorts")[0], **found}
+
+    def shown(found: Any) -> None:  # noqa: ANN401
+        show_train.reviewed(found if cohort is None else {**found, "cohorts": [found]})
+
+    found = call(work, as_json=as_json, shown=shown, needs_engine=True)
+    live = [one["verdict"] for one in found["cohorts"] if one["release"]] if cohort is None else [found["verdict"]]
+    verdicts = live or ["insufficient"]
+    raise typer.Exit(next((EXIT_CODES[v] for v in ("fail", "insufficient") if v in verdicts), 0))
+
+
+@slice_cli.command("show")
+def slice_show(cohort: str, as_json: Json = False) -> None:
+    """What a retrain would train on now: counts, mix, and what would be left out and why."""
+    call(lambda o: o.get(f"slices/{cohort}"), as_json=as_json, shown=show_train.slice_, needs_engine=True)
+
+
+@job_cli.command("list")
+def jobs(
+    limit: Annotated[int, typer.Option("-n", min=1, max=1000)] = 20,
+    kind: Annotated[str | None, typer.Option("--kind", help="retrain, evaluate, attribute, curve, fit ...")] = None,
+    cohort: Annotated[str | None, typer.Option("--cohort", help="Those of this cohort alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Newest first."""
+    call(lambda o: o.get("jobs", limit=limit, kind=kind, cohort=cohort), as_json=as_json, shown=show_train.jobs)
+
+
+@job_cli.command("show")
+def job_show(identity: str, as_json: Json = False) -> None:
+    """One job: how far it is, or what came of it."""
+    call(lambda o: o.get(f"jobs/{identity}"), as_json=as_json, shown=show.tree)
+
+
+@job_cli.command("cancel")
+def job_cancel(identity: str, as_json: Json = False) -> None:
+    """End it; what it made so far is found by the next one."""
+    call(lambda o: o.post(f"jobs/{identity}/cancel"), as_json=as_json, shown=lambda ended: show_train.jobs([ended]))
+
+
+def lineage(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
+    """What a release was made of: rows by source and subject, recipe, the releases it was begun from."""
+    cohort, version = named(release)
+    path = f"releases/{cohort}/{version}/lineage"
+    call(lambda o: o.get(path), as_json=as_json, shown=show_train.lineage)
+
+
+def diff(release: str, other: str, as_json: Json = False) -> None:
+    """What changed from one release of a cohort to another: rows, recipe, scores."""
+    (cohort, version), (same, to) = named(release), named(other)
+    if cohort != same:
+        raise typer.BadParameter("both are releases of one cohort")
+    call(lambda o: o.get(f"releases/{cohort}/{version}/diff/{to}"), as_json=as_json, shown=show.tree)
+
+
+def rebuild(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
+    """Train a release again from its manifest and compare the bytes. Changes nothing."""
+    cohort, version = named(release)
+    asked = {"cohort": cohort, "version": version}
+    found = call(lambda o: job(o, "rebuild", asked), as_json=as_json, shown=show_train.rebuilt, needs_engine=True)
+    if not found["same"]:
+        raise typer.Exit(1)
+
+
+def named(release: str) -> tuple[str, int]:
+    cohort, _, version = release.partition("@")
+    if not version.isdigit():
+        raise typer.BadParameter(f"{release!r} is not a release: write it like legal@3")
+    return cohort, int(version)
+
+
+def _keep(found: dict[str, Any], folder: Path) -> None:
+    """The report in every form, as `evaluation` with its ending."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _write(found, folder / "evaluation.html", folder / "evaluation.xml")
+    typer.echo(f"written: evaluation.json, .xml and .html in {folder}", err=True)
+
+
+def _write(found: dict[str, Any], html: Path | None, junit: Path | None) -> None:
+    if junit is not None:
+        from appliance.cli import report
+
+        junit.write_text(report.junit(found), encoding="utf-8")
+    write_page("evaluation", found, html)

@@ -1,0 +1,250 @@
+"""An arm asked the rows of an eval set, in the engine that serves: what is judged is what will answer.
+
+Runs in the engine's background class, in steps that no live request wants. Results are kept by what answered, by the
+rows and by the weight format, and not computed twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+from adapters import metrics
+from adapters.metrics import LIKELIHOOD, OPENING
+from adapters.registry import Identity
+from adapters.slice import Row
+from appliance.chat import Turn
+from appliance.engine.engine import BASE_LANE
+from appliance.engine.sampling import NOT_FINITE, Sampling
+from appliance.engine.sequence import Ask, Finished, PromptScores
+from appliance.engine.text import Delta
+from appliance.errors import ApplianceError, ContextExceeded, EngineFault, InvalidRequest
+from appliance.evaluation import llm_judge
+from appliance.serving import Serving
+from appliance.store import evaluations, slices
+from appliance.store.database import Connection
+from appliance.store.evaluations import Evaluation, Key, Result
+from appliance.store.slices import SliceRow
+
+Report = Callable[[float, str], None]
+ENDED = "ended"
+ANSWER = "answer"  # the metric of rows whose answer is wanted and not judged
+LONGEST = 256  # tokens of an answer to a pattern
+_VERSIONS = [metadata.version(name) for name in ("cohort-appliance", "llama-cpp-python")]
+FAILED = -20.0  # nats a token, for a likelihood that there is none of
+_PARTITION = "evaluation"
+
+
+def part(report: Report, start: float, share: float, of: str = "") -> Report:
+    """A report for a share of the whole that begins at `start`; `of` says which part it is."""
+    return lambda done, doing: report(start + share * done, f"{of}{doing}")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Who answers: an adapter (None: the base), its system prompt, and turns before each question (few-shot).
+
+    `digest` names all of it; `adapter` is the file.
+    """
+
+    name: str
+    digest: str
+    adapter: Path | None = None
+    system_prompt: str = ""
+    shots: tuple[Turn, ...] = ()
+
+    @property
+    def lane(self) -> str:
+        """The key that the adapter is loaded under."""
+        return self.digest if self.adapter else BASE_LANE
+
+
+def adapter_arm(serving: Serving, name: str, adapter: Path, adapter_digest: str, system_prompt: str) -> Arm:
+    """Of an adapter that is no release."""
+    identity = Identity(adapter_digest, system_prompt, serving.template.digest, serving.base.digest)
+    return Arm(name, identity.digest, adapter, system_prompt)
+
+
+def base_arm(base_digest: str, system_prompt: str = "", shots: tuple[Turn, ...] = ()) -> Arm:
+    """The base, bare or with a prompt."""
+    digest = hashlib.sha256(json.dumps([base_digest, system_prompt, shots]).encode()).hexdigest()
+    return Arm("base", digest, system_prompt=system_prompt, shots=shots)
+
+
+def rows_digest(rows: Sequence[Row], judged: bool = False) -> str:
+    """Of the rows and of what asks and judges them: scores of two versions are not compared."""
+    told = [*_VERSIONS, *((row.digest, row.metric) for row in rows), *([llm_judge.QUESTION] if judged else [])]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row], report: Report) -> Evaluation:
+    """Kept or made now. A row that cannot be asked, or that the arm has no finite answer to, is a result, counts as
+    wrong, and is kept until it can be. Raises ApplianceError when the box fails or stops, or the arm cannot be
+    loaded."""
+    section = serving.config.cohorts.get(cohort)
+    judged = section is not None and section.gate.judge
+    key = Key(
+        arm=arm.digest,
+        slice=rows_digest(rows, judged),
+        base_digest=serving.base.digest,
+        format_digest=serving.base.format_digest,
+    )
+
+    def find() -> Evaluation | None:
+        with serving.database.read() as connection:
+            return evaluations.find(connection, key)
+
+    known = await asyncio.to_thread(find)
+    if known is not None and await _settled(serving, arm, rows, known):
+        return known
+    began = time.monotonic()
+    results = await _all(serving, arm, rows, judged, report)
+    seconds = time.monotonic() - began
+    made = Evaluation(key=key, name=arm.name, cohort=cohort, seconds=seconds, results=results)
+
+    def keep(connection: Connection) -> None:
+        frozen = (SliceRow("eval", row.digest, row.source, row.subject, row.origin) for row in rows)
+        slices.insert(connection, key.slice, cohort, "eval", {"rows": len(rows)}, frozen)
+        evaluations.insert(connection, made)
+
+    await serving.database.commit(keep)
+    return made
+
+
+async def _settled(serving: Serving, arm: Arm, rows: Sequence[Row], known: Evaluation) -> bool:
+    """What could not be asked still cannot: a longer context may have room for it."""
+    for row, result in zip(rows, known.results, strict=True):
+        if result.error is not None:
+            try:
+                await _ask(serving, arm, row)
+            except InvalidRequest:
+                continue
+            return False
+    return True
+
+
+async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], judged: bool, report: Report) -> list[Result]:
+    """As many at once as the lane has room for; rows that begin alike one after another, for the prefix cache."""
+    found: dict[int, Result] = {}
+    order = iter(sorted(range(len(rows)), key=lambda i: rows[i].turns))
+
+    async def work() -> None:
+        for index in order:
+            found[index] = await _row(serving, arm, rows[index], judged)
+            report(len(found) / len(rows), f"{arm.name}: {len(found)} of {len(rows)} rows")
+
+    try:
+        async with serving.lanes.trial(arm.lane, arm.adapter), asyncio.TaskGroup() as group:
+            for _ in range(min(len(rows), serving.config.base.sequences)):
+                group.create_task(work())
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [found[index] for index in range(len(rows))]
+
+
+async def _row(serving: Serving, arm: Arm, row: Row, judged: bool) -> Result:
+    """What the row's text or the arm's weights make impossible is a wrong answer."""
+    told = Result(row=row.digest, task=row.task or "-", metric=_metric(row), answer="", score=0.0, scores={})
+    try:
+        ask = await _ask(serving, arm, row)
+    except InvalidRequest as error:  # the row's own fault, whenever it is asked; the box's ends the evaluation
+        return _failed(told, error)
+    try:
+        said = await (likelihood(serving, ask) if told.metric in (LIKELIHOOD, OPENING) else generate(serving, ask))
+    except EngineFault as error:
+        if error.code != NOT_FINITE or arm.adapter is None:  # the base's is a fault of the box
+            raise
+        return _failed(told, error)
+    return await _judged(serving, row, said, told, judged)
+
+
+def _failed(told: Result, error: ApplianceError) -> Result:
+    scores = {"log": FAILED} if told.metric in (LIKELIHOOD, OPENING) else {}
+    return replace(told, scores=scores, error=f"{error.code}: {error.message}")
+
+
+async def _judged(serving: Serving, row: Row, said: float | tuple[str, bool], told: Result, judged: bool) -> Result:
+    """`said`: the likelihood, or the answer and whether it ended."""
+    if isinstance(said, float):
+        return replace(told, score=math.exp(said), scores={"log": said})
+    answer, ended = said
+    if told.metric == ANSWER:
+        return replace(told, answer=answer, score=1.0, scores={ENDED: float(ended)})
+    scores = await asyncio.to_thread(metrics.judge, row.metric, answer, row.completion, row.refs)
+    if judged and told.metric != "regex":  # whose completion is a pattern and says nothing
+        scores = {**scores, "judge": await llm_judge.opinion(serving, answer, (row.completion, *row.refs))}
+    return replace(told, answer=answer, score=scores["score"], scores=scores)
+
+
+def _metric(row: Row) -> str:
+    return row.metric if row.metric == ANSWER else metrics.metric_of(row.metric, row.completion)
+
+
+async def _ask(serving: Serving, arm: Arm, row: Row) -> Ask:
+    """What the engine is asked: a greedy answer, at most twice as long as the longest wanted one and 16 tokens more,
+    or the likelihood of the wanted answer; its end counts unless it is an opening. Raises InvalidRequest for a row
+    that the template refuses, or that the context has no room for with the longest wanted answer."""
+    turns = [*arm.shots, *row.turns]
+    prompt = await asyncio.to_thread(serving.template.encode, turns, arm.system_prompt or None)
+    metric = _metric(row)
+    if metric in (LIKELIHOOD, OPENING):
+        answer = await asyncio.to_thread(answer_ids, serving, row.completion)
+        ids = [*prompt, *(answer[:-1] if metric == OPENING else answer)]
+        ask = Ask(arm.lane, ids, 0, score_from=len(prompt))
+    else:
+        wanted, most = await asyncio.to_thread(_room, serving, row)
+        ask = Ask(arm.lane, prompt, max(wanted, min(most, serving.context - len(prompt))), Sampling(temperature=0))
+    if len(ask.prompt) + ask.max_new > serving.context:
+        raise ContextExceeded(
+            f"the row has {len(ask.prompt)} tokens and its answer {ask.max_new}, the context {serving.context}"
+        )
+    return replace(ask, background=True, partition=_PARTITION)
+
+
+async def generate(serving: Serving, ask: Ask) -> tuple[str, bool]:
+    """The answer, and whether it ended."""
+    text, ended = "", False
+    for event in await _run(serving, ask):
+        if isinstance(event, Delta):
+            text += event.text
+        elif isinstance(event, Finished):
+            ended = event.reason == "stop"
+    return text, ended
+
+
+def _room(serving: Serving, row: Row) -> tuple[int, int]:
+    """Tokens of the longest wanted answer and its end, and how many are waited for. A pattern's length says nothing
+    of the answer's."""
+    if row.metric == "regex":
+        return 1, LONGEST
+    tokenize = serving.engine.model.tokenize
+    longest = max(len(tokenize(right, special=False)) for right in (row.completion, *row.refs))
+    return longest + 1, 2 * longest + 16
+
+
+async def likelihood(serving: Serving, ask: Ask) -> float:
+    """The mean log-probability of a token of the answer, in nats."""
+    for event in await _run(serving, ask):
+        if isinstance(event, PromptScores):
+            mean = sum(token.logprob for token in event.scores) / len(event.scores)
+            return mean if math.isfinite(mean) else FAILED
+    raise ApplianceError("the engine gave no scores")
+
+
+def answer_ids(serving: Serving, completion: str) -> list[int]:
+    """As an answer stands in the conversation: its tokens, and the one that ends it."""
+    model = serving.engine.model
+    return [*model.tokenize(completion, special=False), model.eos]
+
+
+async def _run(serving: Serving, ask: Ask) -> list[object]:
+    """All events. Raises ApplianceError."""
+    with serving.engine.submit([ask]) as run:
+        return [event async for _, event in run.events()]

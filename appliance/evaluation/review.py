@@ -1,0 +1,74 @@
+"""The sliced report of what is live: every cohort's release on its own eval rows, the others', and the guard set."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from adapters import gates
+from appliance.evaluation import judgement, scores
+from appliance.evaluation.harness import Report, base_arm, part
+from appliance.evaluation.judgement import Exam, prepared
+from appliance.evaluation.material import Material, harvest_all
+from appliance.serving import Serving
+from appliance.store import reviews
+
+
+def cohorts(serving: Serving, wanted: str | None) -> list[str]:
+    """Those to review. Raises NotFound."""
+    if wanted is None:
+        return list(serving.config.cohorts)
+    serving.config.cohort(wanted)
+    return [wanted]
+
+
+async def review(serving: Serving, material: Material, wanted: list[str], report: Report) -> dict[str, Any]:
+    """By cohort, in the form of a retrain's report, without a candidate: what is live stands in its place. A cohort
+    without a live release is judged by the base's scores alone."""
+    await harvest_all(serving.database, serving.config.cohorts)
+    exam = await asyncio.to_thread(prepared, material, list(serving.config.cohorts))
+    found = []
+    for number, cohort in enumerate(wanted):
+        tell = part(report, number / len(wanted), 1 / len(wanted))
+        found.append(await _one(serving, exam, cohort, tell))
+    return {"cohorts": found, "mix": exam.mix, "guard": len(exam.guard)}
+
+
+async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dict[str, Any]:
+    began = time.monotonic()
+    arm = judgement.live_arm(serving, cohort)
+    if arm is None:
+        base = await judgement.sit(serving, base_arm(serving.base.digest), exam, list(exam.cohorts), report)
+        told = await asyncio.to_thread(scores.by_task, base, None, None)
+        own = {task: one for task, one in told.items() if one["cohort"] == cohort}
+        reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}
+        return {
+            "cohort": cohort,
+            "release": None,
+            "verdict": "insufficient",
+            "reasons": [reason],
+            "scores": own,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    sat, base = await judgement.beside_base(serving, arm, exam, report)
+    evidence = judgement.evidence(cohort, sat, base, None, None)
+    verdict = await asyncio.to_thread(gates.verdict, evidence, judgement.tolerances(serving.config.cohorts, cohort))
+    put = partial(
+        reviews.put,
+        digest=arm.digest,
+        cohort=cohort,
+        format_digest=serving.base.format_digest,
+        verdict=verdict.outcome,
+    )
+    await serving.database.commit(put)
+    return {
+        "cohort": cohort,
+        "release": arm.name,
+        "verdict": verdict.outcome,
+        "reasons": [asdict(reason) for reason in verdict.reasons],
+        "scores": await asyncio.to_thread(scores.by_task, sat, base, None),
+        "seconds": round(time.monotonic() - began, 1),
+    }

@@ -31,7 +31,7 @@ install: $(SERVE)
 ## train-tools what training, fitting a router and drawing reports need beside (torch, peft, scikit-learn, matplotlib)
 train-tools: $(VENV)/.train
 
-## test       the whole test suite, with what it needs
+## test       the tests but the long proofs, with what they need
 test: $(VENV)/.dev
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
@@ -52,7 +52,7 @@ clients: $(SERVE) $(CLIENTS)/.installed
 	APPLIANCE=$(BIN)/cohort $(CLIENTS)/bin/python -m pytest tests/clients --confcutdir=tests/clients \
 		-o filterwarnings=ignore
 
-## bench      every claim of speed, one program each
+## bench      every claim of speed or quality, one program each (COHORT_BENCH_DATA: the data of those that want it)
 bench: $(VENV)/.dev
 	for program in bench/*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
 

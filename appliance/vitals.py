@@ -52,6 +52,7 @@ class Vitals:
         self.live = Gauge(
             "cohort_live_release", "Version of the live release, 0 for the base", ["cohort"], registry=self.registry
         )
+        self.alarms = Gauge("cohort_alarms", "What a person has to look at", registry=self.registry)
         for cohort in (*cohorts, BASE):
             self._list(cohort)
 

@@ -17,7 +17,8 @@ from appliance.config import Config
 from appliance.errors import ApplianceError, SetupError
 from appliance.store.home import Home
 
-TIMEOUT_S = 300.0  # adding a release loads it in a child first
+TIMEOUT_S = 300.0
+_TO_ITS_END = httpx.Timeout(TIMEOUT_S, read=None)  # a release is tried in a child, a log decided anew
 
 
 Progress = Callable[[float, str], None]
@@ -38,7 +39,7 @@ class Operator:
         return _json(await self._client.get(f"/admin/v1/{path}", params=given))
 
     async def post(self, path: str, /, **body: object) -> Any:  # noqa: ANN401
-        return _json(await self._client.post(f"/admin/v1/{path}", json=body))
+        return _json(await self._client.post(f"/admin/v1/{path}", json=body, timeout=_TO_ITS_END))
 
     async def feedback(self, **body: object) -> Any:  # noqa: ANN401
         return _json(await self._client.post("/v1/feedback", json=body))

@@ -14,21 +14,24 @@ from appliance.cli.client import Operator
 from appliance.cli.command import Json, call
 
 log_cli = typer.Typer(no_args_is_help=True, help="The log of requests.")
-Filter = Annotated[str | None, typer.Option()]
 
 
 @log_cli.command("tail")
 def log_tail(
     lines: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many.")] = 20,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Wait for more.")] = False,
-    cohort: Filter = None,
-    release: Filter = None,
-    layer: Filter = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Wait for more; without --since, --until, --code and --text.")
+    ] = False,
+    cohort: Annotated[str | None, typer.Option(help="Where it was sent; base for none.")] = None,
+    release: Annotated[str | None, typer.Option(help="What answered, like legal@2, or base.")] = None,
+    layer: Annotated[str | None, typer.Option(help="pinned, metadata, semantic, classifier or fallback.")] = None,
     status: Annotated[str | None, typer.Option(help="ok, cancelled or failed.")] = None,
     origin: Annotated[str | None, typer.Option(help="live, or probe: asked again by router blame.")] = None,
-    rating: Annotated[int | None, typer.Option(min=-1, max=1)] = None,
+    rating: Annotated[int | None, typer.Option(min=-1, max=1, help="The newest: -1 bad, 1 good.")] = None,
     reviewed: Annotated[bool | None, typer.Option(help="Whose answer somebody, or nobody, has judged.")] = None,
-    since: Annotated[str | None, typer.Option(help="A moment like 2027-01-31T12:00.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="A moment like 2027-01-31T12:00, UTC unless it has an offset.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="A moment, too.")] = None,
     code: Annotated[str | None, typer.Option(help="Of the error, like engine_fault.")] = None,
     text: Annotated[str | None, typer.Option(help="What stands in the messages or the answer.")] = None,

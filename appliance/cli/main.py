@@ -253,7 +253,9 @@ def key_add(
     cohort: Annotated[list[str] | None, typer.Option(help="Limit to these cohorts, or base; repeatable.")] = None,
     tenant: Annotated[str | None, typer.Option(help="The tenant this key speaks for.")] = None,
     hints: Annotated[bool, typer.Option(help="May its requests steer routing by metadata?")] = True,
-    expires: Annotated[str | None, typer.Option(help="Like 2027-01-31.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Like 2027-01-31: refused from 00:00 UTC of that day on.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a key; it is shown once."""

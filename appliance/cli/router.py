@@ -15,7 +15,7 @@ from appliance.errors import SetupError
 
 router_cli = typer.Typer(no_args_is_help=True, help="The text router: fit, evaluate, replay, go back.")
 GATE_FAILED = 100  # exit code
-Files = Annotated[list[Path] | None, typer.Argument(help="JSON lines with prompt, text and cohort.")]
+Files = Annotated[list[Path] | None, typer.Argument(help="JSON lines with prompt or text, and cohort.")]
 
 
 @router_cli.command("fit")
@@ -30,7 +30,7 @@ def fit(
 ) -> None:
     """Fit a router on the shipped and imported examples, and put it in force unless it is provably worse.
 
-    Exit code 100 when it is.
+    Exit code 100 when it was refused.
     """
 
     wanted = {"paths": _absolute(files), "interactions": interactions, "contrastive": contrastive, "force": force}
@@ -42,7 +42,7 @@ def fit(
 @router_cli.command("eval")
 def evaluate(
     files: Files = None,
-    metadata: Annotated[bool, typer.Option(help="Use tenant, tier and locale of the rows.")] = True,
+    metadata: Annotated[bool, typer.Option(help="Use tenant, tier, locale and vertical of the rows.")] = True,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the report into this .svg or .png.")] = None,
     as_json: Json = False,
 ) -> None:

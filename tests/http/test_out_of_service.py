@@ -83,6 +83,7 @@ def test_the_one_before_answers_and_it_is_said(
     assert "promote it, or start again, to try it once more" in alarm
     assert 'cohort_out_of_service{lane="legal@2"} 1.0' in metrics(ours)
     assert 'cohort_live_release{cohort="legal"} 1.0' in metrics(ours)
+    assert f"cohort_alarms {len(ours.operated('GET', '/status')['alarms'])}.0" in metrics(ours)
     assert WHY in (warnings(ours)[2] or "")
     assert warnings(ours)[1] is None
 

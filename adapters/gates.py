@@ -92,8 +92,8 @@ class Reason:
 _UNGUARDED = Reason(
     "guard_loss",
     True,
-    "NOT CHECKED, it may have unlearned anything: there is no guard set; import general prompts as eval rows of base "
-    "with the task general",
+    "NOT CHECKED, it may have unlearned anything: there is no guard set; import general prompts with a completion as "
+    "eval rows of base with the task general",
 )
 
 

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from adapters import served_base
+from adapters import registry, served_base
 from adapters.convert import CannotConvert, convert
 from adapters.learner import Batch, Learner
 from adapters.packing import Row, within
@@ -187,18 +187,15 @@ class Training:
         }
         part = self.out / f"{CHECKPOINT}.part"
         save_file(held, part, metadata={"run": json.dumps(asdict(self.run))})
+        registry.sync(part)
         part.replace(self.out / CHECKPOINT)
 
     def _resume(self) -> None:
-        """From the last checkpoint, if there is one: written beside and renamed, so it is whole."""
-        if not (self.out / CHECKPOINT).exists():
+        """From the last checkpoint, if there is one that can be read."""
+        try:
+            self.run, held = _held(self.out / CHECKPOINT)
+        except (FileNotFoundError, SafetensorError):
             return
-        held: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "adam": {}}
-        with safe_open(self.out / CHECKPOINT, framework="pt") as file:
-            self.run = Run(**json.loads(file.metadata()["run"]))
-            for key in file.keys():  # noqa: SIM118 - it is no dict
-                part, name = key.split("/", 1)
-                held[part][name] = file.get_tensor(key)
         self.learner.take(held["now"])
         self.best = held["best"]
         moments: dict[int, dict[str, torch.Tensor]] = {}
@@ -206,6 +203,15 @@ class Training:
             number, name = key.split("/")
             moments.setdefault(int(number), {})[name] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+
+
+def _held(checkpoint: Path) -> tuple[Run, dict[str, dict[str, torch.Tensor]]]:
+    held: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "adam": {}}
+    with safe_open(checkpoint, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 - it is no dict
+            part, name = key.split("/", 1)
+            held[part][name] = file.get_tensor(key)
+        return Run(**json.loads(file.metadata()["run"])), held
 
 
 def begin_from(learner: Learner, folder: Path, recipe: Recipe) -> None:

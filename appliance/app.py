@@ -15,13 +15,14 @@ from starlette.types import ASGIApp
 from appliance import base
 from appliance.base import PreparedBase, Progress
 from appliance.chat import ChatTemplate, template_digest
-from appliance.config import Config
+from appliance.config import AUTO, Config
 from appliance.engine.constraint import Constraints
 from appliance.engine.engine import BASE_LANE, Engine
 from appliance.engine.lane import LaneShape
 from appliance.engine.llama import CONTEXT_SIGNATURE
 from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
+from appliance.errors import BaseModelError
 from appliance.http import (
     endpoints,
     examples_api,
@@ -76,6 +77,10 @@ async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
         progress(fraction, doing)
 
     prepared = await asyncio.to_thread(base.prepare, box.config.base, config_file, box.home.base, report)
+    if prepared.id in (*box.config.cohorts, AUTO):
+        raise BaseModelError(
+            f'the base is called "{prepared.id}" after its file, and so is a cohort, or routing: set name in [base]'
+        )
     await _audit_import(box, prepared)
     register = Releases(box.config, box.home.releases, box.database, prepared, template_digest(prepared.template))
     await register.open()

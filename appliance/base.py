@@ -148,10 +148,10 @@ def _decide(config: Base, source: Path, digest: str, folder: Path, progress: Pro
     )
     try:
         for line in lines:
-            result = json.loads(line)
+            result = children.told(line) or result
             if "progress" in result:
                 progress(result["progress"], result["doing"])
-    except (children.ChildFailed, json.JSONDecodeError) as error:
+    except children.ChildFailed as error:
         reason = result.get("error", error)
         if "SIGILL" in str(reason):
             reason = f"{reason}: llama.cpp was compiled for another processor, do `make clean install`"

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,7 +49,7 @@ def run(
     memory_bytes: int,
     timeout_s: float,
     leash: Leash | None = None,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Yield the child's lines as they come. Raises ChildFailed when it fails, dies or outlives its time.
 
     Closing the iterator, or pulling the leash, kills the child.
@@ -111,6 +111,7 @@ def _alive(child: subprocess.Popen[str], timeout_s: float) -> Iterator[threading
         child.kill()
 
     timer = threading.Timer(timeout_s, kill)
+    timer.daemon = True  # of a child that nobody closed: the process may end before
     timer.start()
     _running.add(child)
     try:

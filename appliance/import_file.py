@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from adapters.metrics import UnknownMetric, metric_of
+from adapters.metrics import judge, metric_of
 from appliance import jsonl
 from appliance.chat import conversation_text
 from appliance.errors import InvalidRequest
@@ -17,6 +17,7 @@ from appliance.wire.examples import ExampleRow, Turn
 from appliance.wire.requests import TextPart
 
 BASE = "base"  # the cohort of rows that belong to none
+GENERAL = "general"  # the task of those that are the guard set
 _FORMS: tuple[type[BaseModel], ...] = (ExampleRow, Turn, TextPart)
 _FIELDS = {name for form in _FORMS for name in form.model_fields}
 
@@ -47,10 +48,11 @@ def _example(path: Path, number: int, row: ExampleRow, cohort: str, split: Split
         _refuse(path, number, "completion" if row.messages is None else "messages", lacks)
     if not text.strip():
         _refuse(path, number, "messages", "nothing is asked: there is no text of a user")
-    try:
-        metric_of(row.metric or "", answer or "")
-    except UnknownMetric as error:
-        _refuse(path, number, "metric", str(error))
+    if not turns:
+        _refuse(path, number, "messages", "nothing stands before the answer")
+    if answer is None and (split, row.task) == ("eval", GENERAL):
+        _refuse(path, number, "completion", f"is missing or empty: a row of the guard set (task {GENERAL}) needs one")
+    _check_metric(path, number, row, answer or "")
     return examples.new(
         cohort,
         split,
@@ -64,6 +66,17 @@ def _example(path: Path, number: int, row: ExampleRow, cohort: str, split: Split
         source=row.source,
         origin=row.origin or "imported",
     )
+
+
+def _check_metric(path: Path, number: int, row: ExampleRow, answer: str) -> None:
+    """A pattern that cannot be read would keep every cohort from being judged."""
+    try:
+        if metric_of(row.metric or "", answer) == "regex":
+            judge("regex", "", answer, row.refs or ())
+    except ModuleNotFoundError as error:
+        _refuse(path, number, "metric", f"regex wants {error.name}: make train-tools")
+    except ValueError as error:
+        _refuse(path, number, "metric", str(error))
 
 
 def _fault(error: ValidationError) -> tuple[str | None, str]:

@@ -68,10 +68,11 @@ class Models:
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        weights, bias = _of_each_class(self.lexical.coef_.T, self.lexical.intercept_)
         return {
             "rarity": self.rarity,
-            "weights": self.lexical.coef_.T.astype(np.float32),
-            "bias": self.lexical.intercept_.astype(np.float32),
+            "weights": weights,
+            "bias": bias,
             "centroids": self.centroids,
             "owners": self.owners,
         }
@@ -79,7 +80,15 @@ class Models:
     @property
     def layers(self) -> list[tuple[Floats, Floats]]:
         pairs = zip(self.head.coefs_, self.head.intercepts_, strict=True)
-        return [(weights.astype(np.float32), bias.astype(np.float32)) for weights, bias in pairs]
+        return [_of_each_class(weights, bias) for weights, bias in pairs]
+
+
+def _of_each_class(weights: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> tuple[Floats, Floats]:
+    """(inputs, outputs) and (outputs,). Of two classes scikit-learn keeps the second alone, whose sigmoid is the
+    softmax over nought and it."""
+    if len(bias) == 1:
+        weights, bias = np.hstack([np.zeros_like(weights), weights]), np.append(0.0, bias)
+    return weights.astype(np.float32), bias.astype(np.float32)
 
 
 def fit(rows: Rows) -> Models:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from math import nan
 from pathlib import Path
@@ -12,9 +14,9 @@ import pytest
 
 from adapters.gguf_header import Header
 from adapters.registry import file_digest
-from appliance import base
+from appliance import app, base
 from appliance.base import PreparedBase
-from appliance.config import Base
+from appliance.config import Base, CohortSection, Config
 from appliance.engine.prepare import MAX_LOSS, MIN_GAIN, Trial, admissible, choose
 from appliance.errors import BaseModelError
 from tests.adapters.forge import gguf, text
@@ -221,3 +223,20 @@ def test_threads_are_those_of_the_process_unless_set(monkeypatch: pytest.MonkeyP
 def test_a_header_without_sizes_gives_no_context() -> None:
     header = Header({"general.architecture": "llama"}, {})
     assert PreparedBase("x", "", header, Path("x"), "as_is", "").context_trained == 0
+
+
+def test_one_called_like_a_cohort_after_its_file_is_refused(tmp_path: Path, tiny_base: Path) -> None:
+    """It would answer for every request that names the cohort."""
+    shutil.copyfile(tiny_base, tmp_path / "legal.gguf")
+    cohorts = {name: CohortSection(description=name, owner="x") for name in ("legal", "coding", "support")}
+    config = Config(cohorts=cohorts, base=Base(path="legal.gguf", format="as_is", threads=1))
+
+    async def prepared() -> None:
+        box = app.open_home(config, tmp_path / "home", "")
+        try:
+            await app.prepare(box, tmp_path / "cohorts.toml", lambda *_: None)
+        finally:
+            await app.close(box)
+
+    with pytest.raises(BaseModelError, match=r'the base is called "legal" .* set name in \[base\]'):
+        asyncio.run(prepared())

@@ -44,6 +44,14 @@ def test_closing_kills_the_child_at_once() -> None:
     assert time.monotonic() - started < 3
 
 
+def test_a_child_that_nobody_closed_keeps_the_process_from_no_end() -> None:
+    before = set(threading.enumerate())
+    running = cast(Generator[str], talk("slowly"))
+    assert next(running) == "first"
+    assert all(thread.daemon for thread in set(threading.enumerate()) - before)
+    running.close()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -94,6 +94,14 @@ def test_rows_of_no_cohort_need_no_completion(tmp_path: Path, row: dict[str, str
     assert re.fullmatch("FILE, line 1, field completion: .*", refused(tmp_path / "rows.jsonl"))
 
 
+def test_a_row_of_the_guard_set_needs_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "hello", "task": "general"}))
+    assert import_file.read(path, "base", "train"), "for the router it needs none"
+    with pytest.raises(InvalidRequest, match=r"field completion: .* a row of the guard set"):
+        import_file.read(path, "base", "eval")
+
+
 def test_lines(tmp_path: Path) -> None:
     """A mark at the start, other line ends, blank lines and a last line without end are no faults."""
     path = tmp_path / "rows.jsonl"
@@ -132,6 +140,18 @@ MESSAGES: dict[str, tuple[dict[str, Any], str]] = {
     "an empty answer": (
         {"messages": [turn("user", "x"), turn("assistant", "")]},
         r"FILE, line 3, field messages: .*",
+    ),
+    "no turn before the answer": (
+        {"messages": [turn("assistant", "x")], "text": "x"},
+        r"FILE, line 3, field messages: nothing stands before the answer",
+    ),
+    "no regular expression": (
+        {"prompt": "x", "completion": "(a", "metric": "regex"},
+        r"FILE, line 3, field metric: '\(a' is no regular expression: .*",
+    ),
+    "no regular expression among the others": (
+        {"prompt": "x", "completion": "a", "refs": ["(a"], "metric": "regex"},
+        r"FILE, line 3, field metric: '\(a' is no regular expression: .*",
     ),
     "no question": ({"messages": [turn("assistant", "x")]}, r"FILE, line 3, field messages: nothing is asked.*"),
     "a system alone": (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Unavailable
-from appliance.releases.lanes import HEADROOM, Lanes
+from appliance.releases.lanes import HEADROOM, Lanes, free_memory
 from router.table import Target
 from tests.engine.drive import held_up, lanes, serving, until
 
@@ -22,6 +22,21 @@ def folder(tmp_path: Path, tiny_adapters: tuple[Path, Path]) -> Path:
         (tmp_path / target.digest).mkdir()
         shutil.copyfile(tiny_adapters[0], tmp_path / target.digest / "adapter.gguf")
     return tmp_path
+
+
+@pytest.mark.parametrize(("limit", "left"), [("max", None), (1000 << 20, 600 << 20)])
+def test_what_a_control_group_holds_of_files_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | str, left: int | None
+) -> None:
+    own = tmp_path / Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "memory.max").write_text(f"{limit}\n")
+    (own / "memory.current").write_text(f"{900 << 20}\n")
+    (own / "memory.stat").write_text(f"anon {300 << 20}\ninactive_file {450 << 20}\nslab_reclaimable {50 << 20}\n")
+    machine = free_memory()
+    monkeypatch.setattr("appliance.releases.lanes._CGROUPS", tmp_path)
+    found = free_memory()
+    assert found == min(left, machine) if left else found > 0
 
 
 def test_idle_spare_lanes_make_room_when_memory_is_short(

@@ -204,7 +204,8 @@ class Engine:
                 self._left(sequence)
 
     def _attach(self, key: str, path: Path, share: Share) -> None:
-        if key in self._lanes:
+        if key in self._lanes:  # loaded to be tried; from now on it may have another share
+            self._lanes[key].share = share
             return
         adapter = Adapter(self.model, path)
         try:

@@ -10,12 +10,11 @@ from pathlib import Path
 from adapters.slice import Row
 from appliance import import_file
 from appliance.chat import Turn, conversation_text
+from appliance.import_file import GENERAL
 from appliance.store import examples, feedback
 from appliance.store.database import Connection, Database
 from appliance.store.examples import Example, Split
 from router.cohort import BASE
-
-GENERAL = "general"  # the task of the guard set among the rows of no cohort, and the folder of the shipped one
 
 
 def harvest(connection: Connection, cohort: str) -> None:

@@ -45,7 +45,7 @@ async def recent(box: TheBox, _caller: Views, minutes: Minutes = 15) -> Traffic:
         until = datetime.now(UTC)
         since = until - timedelta(minutes=minutes)
         with box.database.read() as connection:
-            seen = rows.recent(connection, timestamps.of(since))
+            seen = rows.recent(connection, timestamps.of(since), timestamps.of(until))
         return traffic(seen, box.config.cohorts, since, until)
 
     return await asyncio.to_thread(look)

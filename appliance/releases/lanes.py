@@ -121,6 +121,10 @@ def free_memory() -> int:
     try:
         own = _CGROUPS / Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
         limit, used = ((own / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return free if limit == "max" else min(free, int(limit) - int(used))
+        if limit == "max":
+            return free
+        stat = dict(line.split() for line in (own / "memory.stat").read_text().splitlines())
+        cached = int(stat.get("inactive_file", 0)) + int(stat.get("slab_reclaimable", 0))  # given back on demand
+        return min(free, int(limit) - int(used) + cached)
     except (OSError, ValueError):
         return free

@@ -280,7 +280,7 @@ class Releases:
         self._digests = digests = {(r.cohort, r.version): r.digest for r in releases}
         self._prompts = {r.digest: r.system_prompt for r in releases}
         self.names = {r.digest: r.name for r in releases}
-        self._live = [r for r in releases if r.state == "live"]
+        self._live = [r for r in releases if r.state == "live" and r.cohort in cohorts]  # not of one dissolved
         self.table, self.alarms = route_table.build(cohorts, states, digests, self._faults)
         before = {c: lifecycle.previous(self._returnable(c, states[c], self._faults)) for c in cohorts}
         self._before = {cohort: f"{cohort}@{found.version}" if found else None for cohort, found in before.items()}

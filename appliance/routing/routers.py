@@ -140,14 +140,15 @@ class Routers:
         new = await self.decisions(judged, loaded)
         found = await self._examined(judged, new)
         refusals: list[str] = []
-        if self.current is not None and not force:
-            old = await self.decisions(judged, self.current)
+        before = self.current
+        if before is not None and not force:
+            old = await self.decisions(judged, before)
             refusals = await self.offline.once(lambda: regressions([row.cohort for row in judged], old, new))
         made = {"digest": digest, "key_id": key_id, "report": found, "refusals": refusals}
-        return await unbroken(self._enter(loaded, made))
+        return await unbroken(self._enter(loaded, made, self.current if force else before))
 
-    async def _enter(self, loaded: FittedRouter, made: dict[str, Any]) -> Router:
-        """In the table, and in force unless it was refused."""
+    async def _enter(self, loaded: FittedRouter, made: dict[str, Any], compared: FittedRouter | None) -> Router:
+        """In the table, and in force unless it was refused, or another is in force than the one `compared`."""
         key_id, refusals = made["key_id"], made["refusals"]
 
         def insert(connection: Connection) -> Router:
@@ -157,6 +158,8 @@ class Routers:
             return router
 
         async with self._changing:  # or a switch in between would leave this one in force and that one in the table
+            if self.current is not compared:  # an operator is not overruled
+                refusals.append("another router was put in force while this one was judged: fit again")
             router = await self._database.commit(insert)
             if not refusals:
                 loaded.version = router.name

@@ -134,9 +134,10 @@ _WITHIN = {
     # Rows before the log reached that minute are older; later ones may be too, since long answers are logged late.
     "since": "seq >= coalesce((SELECT seq FROM moments WHERE minute <= substr(:since, 1, 16) "
     "ORDER BY minute DESC LIMIT 1), 0) AND created >= :since",
-    # An answer is logged at most so long after it was asked for: an hour is the longest deadline.
-    "until": "created <= :until AND seq <= coalesce((SELECT seq FROM moments WHERE minute > "
-    "strftime('%Y-%m-%dT%H:%M', :until, '+61 minutes') ORDER BY minute LIMIT 1), 9223372036854775807)",
+    # An answer is logged at most so long after it was asked for: an hour is the longest deadline. Unless the clock
+    # had been ahead: of what was logged then, the newest row is known.
+    "until": "created <= :until AND seq <= max((SELECT seq FROM setback), coalesce((SELECT seq FROM moments WHERE "
+    "minute > strftime('%Y-%m-%dT%H:%M', :until, '+61 minutes') ORDER BY minute LIMIT 1), 9223372036854775807))",
     "code": "substr(error, 1, length(:code) + 1) = :code || ':'",
     "text": "(answer LIKE :in_text ESCAPE char(92) OR (messages LIKE :in_json ESCAPE char(92) AND EXISTS ("
     "SELECT 1 FROM json_each(messages) WHERE value ->> 'content' LIKE :in_text ESCAPE char(92))))",

@@ -240,6 +240,30 @@ _MOMENTS = (
     """,
 )
 
+# By so much the latest minute may be ahead of a row without a clock that was: the longest deadline of an answer.
+_SETBACK = (
+    """
+    CREATE TABLE setback (
+        -- One row: up to where the clock had been ahead of the rows of interactions; kept by a trigger.
+        seq INTEGER NOT NULL                  -- of the newest row that is an hour older than one before it
+    )
+    """,
+    """
+    INSERT INTO setback
+    SELECT coalesce(max(seq), 0) FROM (
+        SELECT substr(created, 1, 16) AS minute, seq, max(substr(created, 1, 16)) OVER (ORDER BY seq) AS latest
+        FROM interactions
+    ) WHERE minute < strftime('%Y-%m-%dT%H:%M', latest, '-61 minutes')
+    """,
+    """
+    CREATE TRIGGER interactions_setback AFTER INSERT ON interactions
+    WHEN substr(NEW.created, 1, 16) <
+        strftime('%Y-%m-%dT%H:%M', (SELECT max(minute) FROM moments), '-61 minutes') BEGIN
+        UPDATE setback SET seq = NEW.seq;
+    END
+    """,
+)
+
 _KINDS_WITH_ORIGIN_AND_REVIEWED = (
     "DROP TRIGGER interactions_kinds",
     "DROP INDEX interactions_kind",
@@ -519,3 +543,10 @@ def m014_origin_and_reviewed(database: Database) -> None:
 @schema()
 def m015_reviews(database: Database) -> None:
     database.execute(_REVIEWS)
+
+
+@schema()
+def m016_setback(database: Database) -> None:
+    """How far back a listing until a moment has to look, where the clock has been ahead."""
+    for statement in _SETBACK:
+        database.execute(statement)

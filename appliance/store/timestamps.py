@@ -19,9 +19,9 @@ def parse(text: str, param: str) -> str:
     """A moment given by a person, in this form; without an offset it is UTC. Raises InvalidRequest."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+    except (ValueError, OverflowError):
         raise InvalidRequest(f"{param} is a moment like 2027-01-31T12:00:00+00:00", param=param) from None
-    return of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
 
 
 def in_days(days: int) -> str:

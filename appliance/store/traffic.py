@@ -28,11 +28,11 @@ _RECENT = """
 SELECT created, cohort, layer, release, status, confidence, ttft_ms, total_ms, completion_tokens, rating
 FROM interactions
 WHERE seq >= coalesce((SELECT seq FROM moments WHERE minute <= substr(:since, 1, 16) ORDER BY minute DESC LIMIT 1), 0)
-    AND created >= :since AND origin = 'live'
+    AND created BETWEEN :since AND :now AND origin = 'live'
 ORDER BY seq DESC LIMIT :most
 """
 
 
-def recent(conn: sqlite3.Connection, since: str) -> list[Seen]:
-    """Live requests since that moment, newest first, at most `MOST`."""
-    return [Seen(*row) for row in conn.execute(_RECENT, {"since": since, "most": MOST})]
+def recent(conn: sqlite3.Connection, since: str, now: str) -> list[Seen]:
+    """Live requests since that moment, newest first, at most `MOST`; none from when the clock was ahead of `now`."""
+    return [Seen(*row) for row in conn.execute(_RECENT, {"since": since, "now": now, "most": MOST})]

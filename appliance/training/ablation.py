@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from adapters.recipe import Recipe
 from adapters.registry import file_digest
 from adapters.slice import Row, Slice
 from appliance import base as base_model
-from appliance.errors import ApplianceError, SetupError
+from appliance.errors import ApplianceError
 from appliance.evaluation.harness import Arm, Report, adapter_arm
 from appliance.evaluation.material import harvest_all
 from appliance.jobs import Progress, to_its_end
@@ -36,7 +34,6 @@ from router.cohort import BASE
 
 # Also keeps its folder apart from that of a retrain on the same rows by the same recipe.
 _OWN = {"version": "0", "purpose": "comparison"}
-_LIBRARIES = ("cohort-appliance", "torch", "peft", "transformers")
 COMPARED = "parity.json"  # written last: what is served is what was trained
 
 
@@ -98,18 +95,10 @@ def _unplanted(
         recipe=recipe,
         system_prompt=prompt,
         prompts=prompts,
-        passport=planning.passport(slice_, recipe, None) | _OWN | {"name": slice_.cohort, "libraries": _libraries()},
+        passport=planning.passport(slice_, recipe, None) | _OWN | {"name": slice_.cohort},
         threads=base_model.threads(planning.serving.config.base),
         minutes=planning.wanted.minutes or planning.section.train.max_minutes,
     )
-
-
-def _libraries() -> str:
-    """With which it is made. Raises SetupError without them."""
-    try:
-        return ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES)
-    except metadata.PackageNotFoundError as error:
-        raise SetupError(f"training wants torch and peft ({error}): make train-tools") from error
 
 
 async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, report: Report) -> Ablation:
@@ -129,7 +118,7 @@ def _whole(folder: Path, minutes: float) -> bool:
     """It was made, and is as it was. What is damaged, or was cut short by fewer minutes, goes and is made again."""
     if not (folder / COMPARED).exists():
         if (folder / trainer.RESULT).exists() and cut_short(_ended(folder)):  # by how many minutes is not known
-            shutil.rmtree(folder, ignore_errors=True)
+            trainer.remove(folder)
         return False
     try:
         compared = json.loads((folder / COMPARED).read_text())
@@ -138,7 +127,7 @@ def _whole(folder: Path, minutes: float) -> bool:
     except (OSError, ValueError, KeyError):
         same = False
     if not same:
-        shutil.rmtree(folder, ignore_errors=True)
+        trainer.remove(folder)
     return same
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -67,16 +66,14 @@ def diff(releases: Releases, database: Database, cohort: str, version: int, othe
     before, after = (releases.get(cohort, v) for v in (version, other))
     with database.read() as connection:
         old, new = ({r.row for r in slices.rows(connection, x.manifest.get("slice", ""))} for x in (before, after))
+    was, now = _scores(before), _scores(after)
     return {
         "from": before.name,
         "to": after.name,
         "rows_added": len(new - old),
         "rows_removed": len(old - new),
         "changed": _changed(before.manifest, after.manifest),
-        "scores": {
-            task: {"from": _score(before, task), "to": _score(after, task)}
-            for task in dict.fromkeys([*before.manifest.get("scores", {}), *after.manifest.get("scores", {})])
-        },
+        "scores": {name: {"from": was.get(name), "to": now.get(name)} for name in dict.fromkeys([*was, *now])},
     }
 
 
@@ -85,9 +82,10 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     return {n: {"from": before.get(n), "to": after.get(n)} for n in names if before.get(n) != after.get(n)}
 
 
-def _score(release: Release, task: str) -> float | None:
-    found = release.manifest.get("scores", {}).get(task)
-    return found["candidate"] if found else None
+def _scores(release: Release) -> dict[str, float | None]:
+    """By cohort and task: which of two cohorts has a task to itself depends on what else was judged."""
+    told = {(task, one["cohort"]): one["candidate"] for task, one in release.manifest.get("scores", {}).items()}
+    return {f"{cohort}/{task.removeprefix(f'{cohort}/')}": score for (task, cohort), score in told.items()}
 
 
 def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> Plan:
@@ -152,7 +150,7 @@ async def rebuild(
     made = await trainer.followed(serving, plan, folder, progress, progress.tell)
     then, now = release.manifest["training"]["libraries"], made["libraries"]
     digest = await asyncio.to_thread(file_digest, folder / adapter_file.ADAPTER)
-    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    await asyncio.to_thread(trainer.remove, folder)
     return {
         "cohort": cohort,
         "release": release.name,

@@ -53,6 +53,7 @@ class Planning:
         """Raises NotFound."""
         self.serving, self.material, self.wanted = serving, material, wanted
         self.section = serving.config.cohort(wanted.cohort)
+        self._replayed: dict[tuple[str, ...], list[Row]] = {}
 
     async def exam(self) -> Exam:
         """Of all cohorts, after what feedback approved or withdrew was taken in. Raises InvalidRequest for a row that
@@ -148,9 +149,15 @@ class Planning:
         return [name for name in (BASE, *self.serving.config.cohorts) if name != self.wanted.cohort]
 
     def replay(self, recipe: Recipe, cohorts: Sequence[str]) -> list[Row]:
-        """Of each of these cohorts, in turns, without what stands in an eval set, or nearly."""
+        """Of each of these cohorts, in turns, without what stands in an eval set, or nearly. They are read once: all
+        trainings of a run replay the same."""
         if not recipe.replay:
             return []
+        if tuple(cohorts) not in self._replayed:
+            self._replayed[tuple(cohorts)] = self._replay(cohorts)
+        return self._replayed[tuple(cohorts)]
+
+    def _replay(self, cohorts: Sequence[str]) -> list[Row]:
         lists = [self.material.rows(name, "train") for name in cohorts]
         turns = (rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows))
         judged = slices.Asked(self._drawn().all())

@@ -7,7 +7,6 @@ every evaluation. So a run that was killed is begun again and goes on.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -98,7 +97,7 @@ class Retraining:
                 )
             await asyncio.to_thread(base_model.check_unchanged, self.serving.base)
             report |= await unbroken(self.release(candidate, plan, folder, report, live))
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(trainer.remove, folder)
         return report | {"seconds": round(time.monotonic() - self.began, 1)}
 
     def candidate(self, adapter: Path) -> Arm:

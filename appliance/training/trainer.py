@@ -8,7 +8,9 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ KEPT_S = 7 * 86_400  # what a killed run left may be taken up for so long
 ROOM = 2 << 30  # bytes of disk that have to be free
 ADAPTER_BYTES = 64 << 20  # of a release that may have to be loaded meanwhile, as by a rollback
 PROBES, PROBE_TOKENS = 8, 6
+_LIBRARIES = ("cohort-appliance", "torch", "peft", "transformers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +63,24 @@ class Plan:
         return self.prompts.get(row.cohort, self.system_prompt)
 
     def digest(self, base: str) -> str:
-        """Of what makes two trainings one and the same, so that one that was killed is taken up."""
+        """Of what makes two trainings one and the same, so that one that was killed is taken up. Raises SetupError
+        without the packages that train."""
         rows = [[row.digest for row in part] for part in (self.replay, self.planted)]
         warm = self.warm.name if self.warm else None
         told = [self.slice.digest, self.recipe.digest, self.system_prompt, base, warm, self.steps, self.threads, rows]
+        told.append(libraries())
         ground = {name: value for name, value in self.passport.items() if name != "version"}
         return hashlib.sha256(
             json.dumps([*told, self.minutes, ground, dict(self.prompts)], sort_keys=True).encode()
         ).hexdigest()
+
+
+def libraries() -> str:
+    """With which it is trained. Raises SetupError without them."""
+    try:
+        return ", ".join(f"{name} {metadata.version(name)}" for name in _LIBRARIES)
+    except metadata.PackageNotFoundError as error:
+        raise SetupError(f"training wants torch and peft ({error}): make train-tools") from error
 
 
 def doing(told: Mapping[str, Any]) -> str:
@@ -84,13 +97,19 @@ def forget_texts(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def remove(folder: Path) -> None:
+    """What says that it is whole goes first, so that nobody trusts what a kill leaves of the rest."""
+    (folder / RESULT).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep(jobs: Path) -> None:
     """While no job works: remove the texts that killed runs left, and what nobody began again."""
     for folder in jobs.iterdir():
         if not folder.is_dir():
             continue
         if time.time() - folder.stat().st_mtime > KEPT_S:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         else:
             forget_texts(folder)
 
@@ -120,7 +139,7 @@ def train(
     """
     base_model.check_unchanged(serving.base)
     result = folder / RESULT
-    if result.exists():
+    if all((folder / name).exists() for name in (RESULT, ADAPTER, REFERENCE)):
         return dict(json.loads(result.read_text()))
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < ROOM:
@@ -132,7 +151,7 @@ def train(
     try:
         base_model.check_unchanged(serving.base)
     except BaseModelError:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         raise
     part = folder / f"{RESULT}.part"
     part.write_text(json.dumps(found))
@@ -158,18 +177,18 @@ def _trained(
         leash=leash,
     )
     try:
-        for line in lines:
-            told = children.told(line)
-            if "result" in told:
-                found = told["result"]
-            else:
-                watch(told)
-            if free_memory() < room:
-                leash.pull()
-                raise ApplianceError(
-                    f"training was stopped: it left less than {room >> 20} MB of memory to live traffic; "
-                    "lower batch or longest in [cohorts.NAME.train]"
-                )
+        with closing(lines):
+            for line in lines:
+                told = children.told(line)
+                if "result" in told:
+                    found = told["result"]
+                else:
+                    watch(told)
+                if free_memory() < room:
+                    raise ApplianceError(
+                        f"training was stopped: it left less than {room >> 20} MB of memory to live traffic; "
+                        "lower batch or longest in [cohorts.NAME.train]"
+                    )
     except children.ChildFailed as error:
         raise _explained(str(error)) from error
     return found
@@ -237,15 +256,15 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Pa
     except children.ChildFailed as error:
         raise ApplianceError(f"served and trained could not be compared ({error}): begin it again") from error
     except (zipfile.BadZipFile, EOFError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         raise ApplianceError(f"what was trained is damaged ({error}), and was removed: begin again") from error
     except ValueError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         raise ParityFailed(f"served and trained cannot be compared: {error}") from error
     finally:
         forget_texts(folder)
     if found.faults:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         raise ParityFailed(f"what would be served is not what was trained: {'; '.join(found.faults)}")
     return found
 

@@ -123,6 +123,18 @@ def test_a_command_given_up_does_not_end_the_engine(tiny_base: Path, tiny_adapte
     asyncio.run(main())
 
 
+def test_a_lane_that_is_there_takes_another_share(tiny_base: Path, tiny_adapters: tuple[Path, Path]) -> None:
+    """One that was loaded to be judged, and became live meanwhile."""
+
+    async def main() -> None:
+        async with serving(tiny_base) as engine:
+            for share in (Share("a"), Share("legal", 3.0)):
+                await engine.attach("a", tiny_adapters[0], share)
+                assert engine._lanes["a"].share == share
+
+    asyncio.run(main())
+
+
 # -- leaving early ----------------------------------------------------------------------------------------------
 
 

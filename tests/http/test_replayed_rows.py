@@ -26,5 +26,7 @@ def test_rows_of_an_eval_set_are_not_replayed(tmp_path: Path, tiny_base: Path) -
     with running(tmp_path, tiny_base) as appliance:
         planning = Planning(appliance.box.ready(), appliance.box.material(), Wanted(cohort="legal", key_id=""))
         found = planning.replay(planning.recipe(), planning.others)
+        written(tmp_path / "examples" / "base" / "train.jsonl", rows(4000, 2))
+        assert planning.replay(planning.recipe(), planning.others) == found, "all trainings of a run replay the same"
     wanted = {row["prompt"] for row in (*rows(2000, 4), *rows(3000, 2))}
     assert {row.text for row in found} == wanted and len(found) == len(wanted)

@@ -179,6 +179,25 @@ def test_a_box_that_stops_gives_no_evidence(learning: Running, monkeypatch: pyte
     assert learning.rows(count) == [{"n": 0}]
 
 
+@pytest.mark.usefixtures("here")
+def test_what_a_kill_left_of_a_training_is_made_anew(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it removed what had been trained, or before a checkpoint's bytes were on the disk."""
+
+    async def stopping(*_: object) -> list[object]:
+        raise Unavailable("the appliance is stopping", code="stopping")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness, "_run", stopping)
+        patch.setattr(harness, "_VERSIONS", ["another"])
+        failure(learning)
+    left = [path.parent for path in (learning.home / "jobs").glob("*/result.json")]
+    assert left
+    for folder in left:
+        (folder / "adapter.gguf").unlink()
+        (folder / "checkpoint.safetensors").touch()
+    assert retrained(learning, epochs=1)["verdict"] in ("pass", "fail")
+
+
 def test_a_cancelled_training_ends_its_child(learning: Running) -> None:
     job = begun(learning, "retrain", cohort="legal", epochs=500, minutes=9)
     try:

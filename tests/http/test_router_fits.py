@@ -6,14 +6,19 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 
 from appliance import children
 from appliance.children import ChildFailed
+from appliance.routing.router_rows import Row
+from appliance.routing.routers import Routers
 from router import artefact
+from router.classifier import FittedRouter
 from tests.fitted import Fitted, rows
 from tests.http.learnable import begun, finished
 from tests.http.routed import (
@@ -106,6 +111,24 @@ def test_a_refusal_a_fit_and_the_way_back(
     assert gone.status_code == 409 and "manifest" in gone.json()["error"]["message"]
     assert ready(fresh)["router"] == "router@5" and states(fresh)[5] == "live"
     assert fresh.operator("POST", "/router/replay", {"router": 4}).status_code == 409
+
+
+def test_an_operator_is_not_overruled(fresh: Running, fitted_router: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who puts another router in force while a fit is judged: that was compared with the one before."""
+    digest, decisions = exchanged(fitted_router, fresh.home / "router"), Routers.decisions
+
+    async def meanwhile(routers: Routers, judged: list[Row], router: FittedRouter) -> Any:  # noqa: ANN401
+        found = await decisions(routers, judged, router)
+        if router is routers.current:
+            monkeypatch.setattr(routers, "current", copy(router))
+        return found
+
+    monkeypatch.setattr(children, "run", lambda *_a, **_k: iter([json.dumps({"digest": digest})]))
+    monkeypatch.setattr(Routers, "decisions", meanwhile)
+    done = fitted(fresh)
+    assert done["result"]["state"] == "refused", done
+    assert "another router was put in force while this one was judged: fit again" in done["result"]["refusals"]
+    assert ready(fresh)["router"] == "router@1"
 
 
 def refusals_and_switches_are_audited(appliance: Running, refused: Json) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from appliance.http import watch_api
 from appliance.http.traffic import BINS, POINTS, traffic
+from appliance.releases import doubts
+from appliance.store import interactions, timestamps
 from appliance.store.traffic import MOST, Seen
 from tests.http.learnable import begun, finished
 from tests.http.running import Running, chat, running
+from tests.store.samples import interaction
 
 UNTIL = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SINCE = UNTIL - timedelta(minutes=10)
@@ -130,6 +135,32 @@ def test_versions_are_those_of_what_is_installed(served: Running, monkeypatch: p
         watch_api._versions.cache_clear()
     assert first == second and sorted(asked) == sorted(watch_api.PACKAGES)
     assert "onnxruntime" not in first and first["onnxruntime-gpu"] == "1.2.3"
+
+
+def test_a_clock_that_was_ahead_is_not_in_the_traffic(plain: Running) -> None:
+    for created in ("2050-01-01T00:00:00.000000+00:00", timestamps.now()):
+        row = interaction(f"req_{created[:4]}", created=created)
+        plain.box.database.write(partial(interactions.insert, interaction=row)).result()
+    assert plain.operated("GET", "/traffic?minutes=15")["requests"] == 1
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "yesterday"])
+def test_no_moment(served: Running, moment: str) -> None:
+    reply = served.operator("GET", f"/interactions?since={quote(moment)}")
+    assert reply.status_code == 400 and "is a moment like" in reply.text
+
+
+def test_a_dissolved_cohort_is_no_alarm(
+    plain: Running, tiny_adapters: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its release is still live in the table, for the cohort to come back."""
+    plain.release(tiny_adapters[0], "legal")
+    register = plain.box.releases()
+    monkeypatch.setattr(doubts, "overdue", lambda release: f"{release.name} is overdue")
+    assert register.warnings == ["legal@1 is overdue"]
+    monkeypatch.delitem(plain.box.config.cohorts, "legal")
+    register._refresh()
+    assert register.warnings == []
 
 
 @pytest.fixture

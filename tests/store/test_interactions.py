@@ -208,12 +208,12 @@ def test_a_row_logged_late_is_found_by_its_moment(database: Database) -> None:
     assert [row.created for row in since] == [minute(7), minute(5), minute(9)]
 
 
-def test_a_clock_that_jumps_hides_no_row_from_since(database: Database) -> None:
-    """Whatever order moments come in, every row since one is listed, and no other."""
+def test_a_clock_that_jumps_hides_no_row(database: Database) -> None:
+    """Whatever order moments come in, every row since or until one is listed, and no other."""
     chance = random.Random(5)
     moments, now_ = [], 0
     for _ in range(300):
-        now_ = max(0, now_ + chance.choice((0, 0, 1, 1, 2, 60, -3, -90)))
+        now_ = max(0, now_ + chance.choice((0, 0, 1, 1, 2, 60, -3, -90, 300, -290)))
         moments.append(minute(now_))
 
     def fill(conn: sqlite3.Connection) -> None:
@@ -227,6 +227,8 @@ def test_a_clock_that_jumps_hides_no_row_from_since(database: Database) -> None:
             found = [row.seq - 1 for row in interactions.page(conn, limit=300, since=since)]
             ours = [row.seq - 1 for row in interactions.page(conn, limit=300, since=since, cohort="legal")]
             assert (found, ours) == (wanted, [n for n in wanted if n % 2 == 0])
+            wanted = [n for n in reversed(range(300)) if moments[n] <= since]
+            assert [row.seq - 1 for row in interactions.page(conn, limit=300, until=since)] == wanted
 
 
 FILTERS = {

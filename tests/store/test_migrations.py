@@ -19,7 +19,7 @@ from .samples import feedback, interaction
 TABLES = {
     *("interactions", "feedback", "releases", "release_events", "keys", "audit", "probe", "kinds", "moments"),
     *("examples", "routers", "slices", "slice_rows", "evaluations", "evaluation_results"),
-    *("reviews", "jobs"),
+    *("reviews", "jobs", "setback"),
 }
 
 
@@ -61,6 +61,20 @@ def test_a_log_from_before_the_kinds_is_listed_all_the_same(tmp_path: Path) -> N
         for since in moments:
             wanted = [seq for seq, created in reversed([*enumerate([*moments, "3"], 1)]) if created >= since]
             assert [row.seq for row in interactions.page(conn, limit=9, since=since)] == wanted
+    database.close()
+
+
+def test_a_clock_that_was_ahead_before_setbacks_were_kept_hides_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "appliance.db"
+    path.touch()
+    moments = [f"{year}-01-01T00:00:00.000000+00:00" for year in (2025, 2030, 2026, 2027)]
+    with closing(read_write(path)) as conn:
+        migrate(conn, path, stop_before="m016_setback")
+        for n, created in enumerate(moments):
+            interactions.insert(conn, interaction(f"req_{n}", created=created))
+    database = Database.open(path)
+    with database.read() as conn:
+        assert [row.seq for row in interactions.page(conn, limit=9, until=moments[2])] == [3, 1]
     database.close()
 
 
@@ -120,7 +134,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(database: Datab
     database.close()
     before = database.path.read_bytes()
     with pytest.raises(
-        DatabaseTooNew, match=r"m999_future.*m015_reviews.*install the newer version.*restore the backup"
+        DatabaseTooNew, match=r"m999_future.*m016_setback.*install the newer version.*restore the backup"
     ):
         Database.open(database.path)
     assert database.path.read_bytes() == before

@@ -87,9 +87,9 @@ def freeze(cohort: str, rows: Sequence[Row], judged: Iterable[Row], fault: Calla
     short = [row for row in rows if keep(row, fault(row))]
     newest = {row.asked: row for row in short}
     once = [row for row in short if keep(row, None if newest[row.asked] is row else "asked again by a newer row")]
-    exam = Asked(judged)
-    clean = [row for row in once if keep(row, "in an eval set, or nearly" if exam.has(row) else None)]
-    seen: dict[str, Asked] = defaultdict(Asked)
+    eval_rows = NearDuplicates(judged)
+    clean = [row for row in once if keep(row, "in an eval set, or nearly" if eval_rows.has(row) else None)]
+    seen: dict[str, NearDuplicates] = defaultdict(NearDuplicates)
     kept = []
     for row in clean:
         near = seen[normal(row.completion)]
@@ -99,7 +99,7 @@ def freeze(cohort: str, rows: Sequence[Row], judged: Iterable[Row], fault: Calla
     return _split(cohort, kept, dropped)
 
 
-class Asked:
+class NearDuplicates:
     """Rows to which others may be near: by the user's own words and by all that was asked, since a document in the
     conversation tells rows apart that ask the same of it, and an instruction makes rows alike that do not. A row that
     was asked word for word is one of them, whatever its own words are taken to be: of traffic nobody knows which part

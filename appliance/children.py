@@ -21,23 +21,23 @@ class ChildFailed(Exception):
     """The child did not end well; the message is its last words, or how it died."""
 
 
-class Leash:
+class Cancellation:
     """Ends a child from any thread, and one that is not there yet as soon as it is."""
 
     def __init__(self) -> None:
-        self.pulled = False
+        self.cancelled = False
         self._child: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
     def hold(self, child: subprocess.Popen[str]) -> None:
         with self._lock:
             self._child = child
-            if self.pulled:
+            if self.cancelled:
                 child.kill()
 
-    def pull(self) -> None:
+    def cancel(self) -> None:
         with self._lock:
-            self.pulled = True
+            self.cancelled = True
             if self._child is not None:
                 self._child.kill()
 
@@ -48,11 +48,11 @@ def run(
     cpu_seconds: int,
     memory_bytes: int,
     timeout_s: float,
-    leash: Leash | None = None,
+    cancellation: Cancellation | None = None,
 ) -> Generator[str, None, None]:
     """Yield the child's lines as they come. Raises ChildFailed when it fails, dies or outlives its time.
 
-    Closing the iterator, or pulling the leash, kills the child.
+    Closing the iterator, or cancelling, kills the child.
     """
     if _ended.is_set():
         raise ChildFailed("the appliance is stopping")
@@ -64,8 +64,8 @@ def run(
         _reading(child) as complaints,
         _alive(child, timeout_s) as overdue,
     ):
-        if leash is not None:
-            leash.hold(child)
+        if cancellation is not None:
+            cancellation.hold(child)
         last = ""
         assert child.stdout is not None  # noqa: S101 - asked for above
         for line in child.stdout:
@@ -74,7 +74,7 @@ def run(
         code = child.wait()
     if overdue.is_set():
         raise ChildFailed(f"it took longer than {timeout_s:.0f} s")
-    if leash is not None and leash.pulled:
+    if cancellation is not None and cancellation.cancelled:
         raise ChildFailed("it was cancelled")
     if code < 0:
         raise ChildFailed(f"it was ended by signal {-code} ({signal.Signals(-code).name})")

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-from appliance.children import Leash
+from appliance.children import Cancellation
 from appliance.errors import ApplianceError, Conflict, StoreUnavailable
 from appliance.store import audit, timestamps
 from appliance.store import jobs as rows
@@ -59,20 +59,20 @@ def _thing(doing: str) -> str:
 T = TypeVar("T")
 
 
-async def to_its_end(work: Callable[[Leash], T]) -> T:
+async def run_cancellable(work: Callable[[Cancellation], T]) -> T:
     """On a worker thread. A cancellation ends its child and waits for the thread: nothing goes on unseen."""
-    leash = Leash()
-    thread = asyncio.ensure_future(asyncio.to_thread(work, leash))
+    cancellation = Cancellation()
+    thread = asyncio.ensure_future(asyncio.to_thread(work, cancellation))
     try:
         return await asyncio.shield(thread)
     except asyncio.CancelledError:
-        leash.pull()
+        cancellation.cancel()
         await asyncio.wait([thread])
         thread.exception()  # that it was cancelled: known
         raise
 
 
-async def unbroken(work: Coroutine[None, None, T]) -> T:
+async def shielded(work: Coroutine[None, None, T]) -> T:
     """A step that is done or not, never half: a cancellation meanwhile comes too late."""
     task = asyncio.create_task(work)
     try:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from appliance.chat import Turn, conversation_text
 from appliance.engine.sampling import SEEDS, Sampling
 from appliance.errors import InvalidRequest
-from appliance.routing.placement import Asked
+from appliance.routing.placement import RoutingInput
 from appliance.wire.requests import ChatRequest, CompletionRequest, ResponseFormat
 
 Endpoint: TypeAlias = Literal["chat", "completions"]
@@ -49,10 +49,10 @@ class Question:
     probe_of: str | None = None
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> RoutingInput:
         """What routing reads."""
         raw = "\n".join(prompt for prompt in self.prompts if isinstance(prompt, str))
-        return Asked(self.model, conversation_text(self.turns) or raw, self.origin.metadata)
+        return RoutingInput(self.model, conversation_text(self.turns) or raw, self.origin.metadata)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class Comparison:
 
     async def slice_of(self, cohort: str) -> Slice:
         planning = self.planning(cohort)
-        return await asyncio.to_thread(planning.choose, await planning.exam())
+        return await asyncio.to_thread(planning.choose, await planning.eval_sets())
 
     # -- arms --------------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
 from appliance.config import load
 from appliance.evaluation.harness import answer_ids
-from appliance.evaluation.judgement import Exam
+from appliance.evaluation.judgement import EvalSets
 from appliance.http.box import Box
 from appliance.jobs import Progress
 from appliance.training import trainer
@@ -122,8 +122,8 @@ class Sown(Planning):
 
     candidate: Candidate
 
-    def choose(self, exam: Exam) -> Slice:
-        found = super().choose(exam)
+    def choose(self, sets: EvalSets) -> Slice:
+        found = super().choose(sets)
         return replace(found, train=self.candidate.rows(found.train, self))
 
     def recipe(self) -> Recipe:

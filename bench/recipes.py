@@ -36,7 +36,7 @@ from adapters.slice import Row, Slice
 from appliance.config import CohortSection, Config
 from appliance.evaluation import judgement
 from appliance.evaluation.harness import base_arm
-from appliance.evaluation.judgement import GUARD, Exam, Sat
+from appliance.evaluation.judgement import GUARD, ArmEvaluations, EvalSets
 from appliance.http.box import Box
 from appliance.jobs import Progress
 from appliance.store import examples
@@ -71,10 +71,10 @@ STEPS, ROUNDS = 24, 5
 class Found:
     """The base and, by recipe, what was trained and what it answered; `model` is the base's file."""
 
-    base: Sat
+    base: ArmEvaluations
     model: Path
     made: dict[str, Ablation] = field(default_factory=dict)
-    sat: dict[str, Sat] = field(default_factory=dict)
+    evaluated: dict[str, ArmEvaluations] = field(default_factory=dict)
 
 
 class Varied(Planning):
@@ -112,15 +112,15 @@ class Search:
     async def run(self) -> Found:
         await self.import_rows()
         planning = self.planning({})
-        exam = await planning.exam()
-        exam = Exam({COHORT: exam.cohorts[COHORT]}, exam.guard)
-        slice_ = await asyncio.to_thread(planning.choose, exam)
-        base = await self.sat(base_arm(self.serving.base.digest), exam)
+        sets = await planning.eval_sets()
+        sets = EvalSets({COHORT: sets.cohorts[COHORT]}, sets.guard)
+        slice_ = await asyncio.to_thread(planning.choose, sets)
+        base = await self.evaluated(base_arm(self.serving.base.digest), sets)
         found = Found(base, self.serving.base.path)
         try:
             for name, changes in RECIPES.items():
                 made = await self.trained(name, changes, slice_)
-                found.sat[name] = await self.sat(made.arm(self.serving, name, ""), exam)
+                found.evaluated[name] = await self.evaluated(made.arm(self.serving, name, ""), sets)
                 found.made[name] = made
         except asyncio.CancelledError:
             print("\nended: what there is", file=sys.stderr)
@@ -144,8 +144,8 @@ class Search:
         plan = ablation.of_a_part(self.planning(changes), chosen, 1.0, changes.get("seed", Recipe().seed))
         return await ablation.trained(self.serving, plan, self.box.home.jobs, Progress(), tell(name))
 
-    async def sat(self, arm: Any, exam: Exam) -> Sat:  # noqa: ANN401
-        return await judgement.sit(self.serving, arm, exam, [COHORT, GUARD], tell(arm.name))
+    async def evaluated(self, arm: Any, sets: EvalSets) -> ArmEvaluations:  # noqa: ANN401
+        return await judgement.evaluate_arm(self.serving, arm, sets, [COHORT, GUARD], tell(arm.name))
 
 
 def balanced(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -166,8 +166,8 @@ def report(found: Found, wanted: argparse.Namespace) -> None:
     print(f"\n{'of 100, with 95 %':22}{head}")
     rows = []
     for name, one in found.made.items():
-        mine = judgement.compared(COHORT, found.sat[name], found.sat[DEFAULT])
-        kept = statistics.fmean(judgement.compared(GUARD, found.sat[name], found.base).differences)
+        mine = judgement.compared(COHORT, found.evaluated[name], found.evaluated[DEFAULT])
+        kept = statistics.fmean(judgement.compared(GUARD, found.evaluated[name], found.base).differences)
         row = {
             "recipe": name,
             "score": told(scorecard.interval(mine.candidate)),

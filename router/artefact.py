@@ -23,7 +23,7 @@ from router.cohort import Cohort
 from router.encoder import Encoder
 from router.errors import RouterRefused
 from router.lexical import BUCKETS
-from router.text import Gate, Policy
+from router.text import CalibratedThreshold, Policy
 
 FORMAT = 1
 MODEL, TOKENIZER, ARRAYS, MANIFEST = "model.onnx", "tokenizer.json", "arrays.npz", "manifest.json"
@@ -115,8 +115,8 @@ def _try(loaded: FittedRouter, cohorts: Sequence[Cohort]) -> None:
 
 
 def _policy(stored: Mapping[str, Any]) -> Policy:
-    def gate(name: str) -> Gate:
-        return Gate(tuple(stored[name]["weights"]), stored[name]["bias"], stored[name]["threshold"])
+    def gate(name: str) -> CalibratedThreshold:
+        return CalibratedThreshold(tuple(stored[name]["weights"]), stored[name]["bias"], stored[name]["threshold"])
 
     return Policy(gate("semantic"), gate("classifier"), stored["prior_odds"], stored["session_odds"])
 

@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from router.calibration import calibration_error, threshold_for_outliers, threshold_for_risk
 from router.classifier import nearest
 from router.lexical import BUCKETS
-from router.text import Gate, Policy, log_odds
+from router.text import CalibratedThreshold, Policy, log_odds
 
 FOLDS = 4
 OUTLIERS = 0.06  # of held-back rows of no cohort, accepted at most
@@ -191,8 +191,8 @@ class _Scaled:
     weights: tuple[float, ...]
     bias: float
 
-    def gate(self, threshold: float) -> Gate:
-        return Gate(self.weights, self.bias, threshold)
+    def gate(self, threshold: float) -> CalibratedThreshold:
+        return CalibratedThreshold(self.weights, self.bias, threshold)
 
 
 def _gate(features: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> _Scaled:

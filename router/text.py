@@ -26,7 +26,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class CalibratedThreshold:
     """From a layer's scores to the probability that its best cohort is right (Platt 1999), and the least of it that
     is accepted."""
 
@@ -45,8 +45,8 @@ class Policy:
     """`semantic` judges (cosine, margin to the next); `classifier` the log-odds that it is this cohort, those that it
     is any, and the margin. The odds multiply a cohort's probability where metadata, or the session, speaks for it."""
 
-    semantic: Gate
-    classifier: Gate
+    semantic: CalibratedThreshold
+    classifier: CalibratedThreshold
     prior_odds: float = 2.0
     session_odds: float = 3.0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from appliance.jobs import Jobs, Progress, unbroken
+from appliance.jobs import Jobs, Progress, shielded
 from appliance.store.database import Database
 from appliance.store.jobs import Job
 
@@ -25,7 +25,7 @@ def stopped(database: Database, seconds: float) -> Job:
     """A job whose last step, of so many seconds, was under way when the process was told to end."""
 
     async def work(_progress: Progress) -> dict[str, Any]:
-        await unbroken(asyncio.sleep(seconds)) if seconds else await asyncio.sleep(60)
+        await shielded(asyncio.sleep(seconds)) if seconds else await asyncio.sleep(60)
         return {"release": "legal@1"}
 
     async def life() -> Job:

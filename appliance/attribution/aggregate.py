@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from adapters.slice import Asked, Row, Slice
-from appliance.evaluation.judgement import Exam
+from adapters.slice import NearDuplicates, Row, Slice
+from appliance.evaluation.judgement import EvalSets
 from appliance.evaluation.material import Material
 from appliance.serving import Serving
 from appliance.store.releases import Release
@@ -28,10 +28,10 @@ class Learned:
     instead: str = ""
 
 
-def asked(exam: Exam) -> Asked:
+def of_eval_rows(sets: EvalSets) -> NearDuplicates:
     """The rows of every eval set. Raises SetupError without the training packages."""
     try:
-        return Asked(exam.all())
+        return NearDuplicates(sets.all())
     except ModuleNotFoundError as error:
         raise without_tools(error) from error
 
@@ -44,11 +44,11 @@ class Aggregate:
         serving: Serving,
         material: Material,
         live: Mapping[str, Release | None],
-        exam: Exam,
-        judged: Asked,
+        sets: EvalSets,
+        judged: NearDuplicates,
     ) -> None:
         self.serving, self.material, self.live = serving, material, live
-        self.learned = {name: self._learned(name, exam, judged) for name in live}
+        self.learned = {name: self._learned(name, sets, judged) for name in live}
 
     def plan(self, cohort: str) -> Plan | str:
         """By the recipe of this cohort's release, each row under the prompt of its own cohort. Or why there is
@@ -79,20 +79,20 @@ class Aggregate:
             told.append(f"the aggregate lacks rows that are gone, or eval rows by now: {rows}")
         return told
 
-    def _learned(self, cohort: str, exam: Exam, judged: Asked) -> Learned:
+    def _learned(self, cohort: str, sets: EvalSets, judged: NearDuplicates) -> Learned:
         """What the live release was trained on, without what stands in an eval set since, or nearly; for a cohort
         without a release from here, what a retrain would take."""
         live, today = self.live[cohort], self._planning(cohort)
         if live is None:
-            return Learned(today.choose(exam))
+            return Learned(today.choose(sets))
         if "slice" not in live.manifest:
-            return Learned(today.choose(exam), instead=f"{live.name} was made elsewhere, from what is not known")
+            return Learned(today.choose(sets), instead=f"{live.name} was made elsewhere, from what is not known")
         slice_, gone = frozen(self.serving, self.material, live)
         train, validation = (_but(judged, rows) for rows in (slice_.train, slice_.validation))
         if not validation:  # a training chooses its best step by one at least
             train, validation = train[:-1], train[-1:]
         if not train:
-            return Learned(today.choose(exam), instead=f"those of {live.name} are gone, or eval rows by now")
+            return Learned(today.choose(sets), instead=f"those of {live.name} are gone, or eval rows by now")
         lost = len(slice_.train) - len(train) + sum(row.part == "train" for row in gone)
         return Learned(replace(slice_, train=train, validation=validation), lost)
 
@@ -100,7 +100,7 @@ class Aggregate:
         return Planning(self.serving, self.material, Wanted(cohort=cohort, key_id=""))
 
 
-def _but(judged: Asked, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+def _but(judged: NearDuplicates, rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(row for row in rows if not judged.has(row))
 
 
@@ -113,11 +113,11 @@ def _own(live: Release, began_from: list[Release]) -> list[str]:
     return told
 
 
-class Memory:
+class Contamination:
     """Rows that releases learned from, themselves or what they began from, and that stand in an eval set by now, or
     nearly: their answers there may be memory."""
 
-    def __init__(self, serving: Serving, material: Material, judged: Asked) -> None:
+    def __init__(self, serving: Serving, material: Material, judged: NearDuplicates) -> None:
         """`judged`: the rows of every eval set."""
         self._serving, self._material, self._judged = serving, material, judged
         self._found: dict[str, list[Row]] = {}  # by release
@@ -127,7 +127,7 @@ class Memory:
         told = {live.name: len(self._rows(live))}
         seen = {one.name: self._rows(one) for one in rivals}
         if any(seen.values()):
-            mine = Asked(own)
+            mine = NearDuplicates(own)
             told |= {name: sum(map(mine.has, rows)) for name, rows in seen.items()}
         counts = ", ".join(f"{count} of {name}" for name, count in told.items() if count)
         return [f"rows learned from are eval rows by now, or nearly: {counts}"] if counts else []

@@ -15,13 +15,13 @@ from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
 from adapters.gates import Compared
 from adapters.slice import Row
 from appliance.attribution import aggregate
-from appliance.attribution.aggregate import Aggregate, Memory
+from appliance.attribution.aggregate import Aggregate, Contamination
 from appliance.attribution.rivals import Rivals
 from appliance.errors import SetupError
 from appliance.evaluation import harness, judgement, scores
 from appliance.evaluation.harness import Report, base_arm, part
-from appliance.evaluation.judgement import Exam, Sat
-from appliance.evaluation.lineup import Standing, lineup
+from appliance.evaluation.judgement import ArmEvaluations, EvalSets
+from appliance.evaluation.lineup import Lineup, lineups
 from appliance.evaluation.material import Material
 from appliance.jobs import Progress
 from appliance.serving import Serving
@@ -33,12 +33,12 @@ NO_TOOLS = "whether releases learned from what are eval rows by now is not check
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all findings of a run stand on, as it was when the run began. `memory` is None without the training
+    """What all findings of a run stand on, as it was when the run began. `contamination` is None without the training
     packages."""
 
-    exam: Exam
-    lines: Mapping[str, Standing]
-    memory: Memory | None = None
+    sets: EvalSets
+    lines: Mapping[str, Lineup]
+    contamination: Contamination | None = None
     aggregate: Aggregate | None = None
 
     def releases(self, cohort: str, rivals: Sequence[str]) -> list[Release]:
@@ -49,7 +49,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Attributing:
+class AttributionRun:
     """One run. `jobs` is the folder of the aggregate; without `aggregate` none is trained."""
 
     serving: Serving
@@ -67,38 +67,38 @@ class Attributing:
         for number, cohort in enumerate(cohorts):
             tell = part(self.progress.tell, number / len(cohorts), 1 / len(cohorts))
             found.append(await self.one(cohort, ground, tell))
-        return {"cohorts": found, "mix": ground.exam.mix, "seconds": round(time.monotonic() - began, 1)}
+        return {"cohorts": found, "mix": ground.sets.counts, "seconds": round(time.monotonic() - began, 1)}
 
     def ground(self, cohorts: Sequence[str]) -> Ground:
         """Raises SetupError without the training packages, where an aggregate wants them."""
-        exam = judgement.prepared(self.material, list(self.serving.config.cohorts))
-        lines = lineup(self.serving)
+        sets = judgement.eval_sets(self.material, list(self.serving.config.cohorts))
+        lines = lineups(self.serving)
         if not any(lines[name].live for name in cohorts):
-            return Ground(exam, lines)
+            return Ground(sets, lines)
         try:
-            judged = aggregate.asked(exam)
+            judged = aggregate.of_eval_rows(sets)
         except SetupError:
             if self.aggregate:
                 raise
-            return Ground(exam, lines)
-        memory = Memory(self.serving, self.material, judged)
+            return Ground(sets, lines)
+        contamination = Contamination(self.serving, self.material, judged)
         if not self.aggregate:
-            return Ground(exam, lines, memory)
+            return Ground(sets, lines, contamination)
         live = {name: line.live for name, line in lines.items()}
-        return Ground(exam, lines, memory, Aggregate(self.serving, self.material, live, exam, judged))
+        return Ground(sets, lines, contamination, Aggregate(self.serving, self.material, live, sets, judged))
 
     async def one(self, cohort: str, ground: Ground, report: Report) -> dict[str, Any]:
-        release, exam = ground.lines[cohort].live, ground.exam
+        release, sets = ground.lines[cohort].live, ground.sets
         if release is None:
             says = f"{cohort} has no live release: the base answers already"
             return _told(cohort, None, Finding("undecided", says, ()), {})
-        if not exam.cohorts[cohort]:
+        if not sets.cohorts[cohort]:
             says = f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval"
             return _told(cohort, release.name, Finding("undecided", says, ()), {})
         others = Rivals(self.serving, ground.lines, self.jobs, self.progress)
-        rivals, left_out, owed = await others.asked(cohort, exam, ground.aggregate, part(report, 0.0, 0.6))
+        rivals, left_out, owed = await others.asked(cohort, sets, ground.aggregate, part(report, 0.0, 0.6))
         arm = judgement.release_arm(self.serving, release)
-        live, base = await judgement.beside_base(self.serving, arm, exam, part(report, 0.6, 0.25))
+        live, base = await judgement.beside_base(self.serving, arm, sets, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
         unasked = judgement.unasked(cohort, [live, *rivals.values()])
         change = "going back" if ground.lines[cohort].went_back else "the retrain"
@@ -108,7 +108,7 @@ class Attributing:
         breadth = await asyncio.to_thread(scores.by_task, live, base, None)
         whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
         tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name], unasked) for name in whole}
-        rows = [row for row in exam.cohorts[cohort] if row.digest not in unasked]
+        rows = [row for row in sets.cohorts[cohort] if row.digest not in unasked]
         forms = await self.forms(live, base, cohort, rows, part(report, 0.85, 0.15))
         told = [finding.says, *await asyncio.to_thread(self.cautions, cohort, ground, live, base, list(rivals))]
         if judgement.live_arm(self.serving, cohort) != arm:
@@ -120,8 +120,8 @@ class Attributing:
     def finding(
         self,
         cohort: str,
-        live: Sat,
-        rivals: dict[str, Sat],
+        live: ArmEvaluations,
+        rivals: dict[str, ArmEvaluations],
         unasked: dict[str, str],
         left_out: dict[str, str],
         *,
@@ -131,7 +131,7 @@ class Attributing:
         if len(unasked) == len(live.by_cohort[cohort].results):
             says = f"none of {cohort}'s eval rows can be asked: {next(iter(unasked.values()))}"
             return Finding("undecided", says, ())
-        compared = [judgement.compared(cohort, live, sat, name, unasked) for name, sat in rivals.items()]
+        compared = [judgement.compared(cohort, live, evaluated, name, unasked) for name, evaluated in rivals.items()]
         margin = self.serving.config.cohorts[cohort].gate.tolerance
         found = attribution.finding(cohort, compared, margin, left_out, owed=owed, change=change)
         if not unasked:
@@ -140,7 +140,9 @@ class Attributing:
         says = f"{len(unasked)} eval rows can be asked of none of these, and do not count: {why}"
         return replace(found, says=f"{found.says}; {says}")
 
-    def cautions(self, cohort: str, ground: Ground, live: Sat, base: Sat, rivals: Sequence[str]) -> list[str]:
+    def cautions(
+        self, cohort: str, ground: Ground, live: ArmEvaluations, base: ArmEvaluations, rivals: Sequence[str]
+    ) -> list[str]:
         """What the verdict does not show: breadth that was lost, and chances that were unequal."""
         evidence = judgement.evidence(cohort, live, base, None, None)
         losses = gates.losses(evidence, judgement.tolerances(self.serving.config.cohorts, cohort))
@@ -148,17 +150,17 @@ class Attributing:
         if ground.aggregate is not None and AGGREGATE in rivals:
             told += ground.aggregate.unequal(cohort)
         own, *others = ground.releases(cohort, rivals)
-        if ground.memory is not None:
-            return told + ground.memory.says(own, others, ground.exam.cohorts[cohort])
+        if ground.contamination is not None:
+            return told + ground.contamination.says(own, others, ground.sets.cohorts[cohort])
         return [*told, NO_TOOLS] if any("slice" in one.manifest for one in (own, *others)) else told
 
     # -- the same rows in another form -------------------------------------------------------------------------------
 
     async def forms(
-        self, live: Sat, base: Sat, cohort: str, rows: Sequence[Row], report: Report
+        self, live: ArmEvaluations, base: ArmEvaluations, cohort: str, rows: Sequence[Row], report: Report
     ) -> dict[str, dict[str, Any]]:
         """By form: the scores of the base and of the release so, and on the same rows as they stand."""
-        known = [{r.row: r.score for r in sat.by_cohort[cohort].results} for sat in (base, live)]
+        known = [{r.row: r.score for r in evaluated.by_cohort[cohort].results} for evaluated in (base, live)]
         found: dict[str, dict[str, Any]] = {}
         forms = {name: made for name, made in robustness.forms(rows).items() if made}
         for number, (name, asked) in enumerate(forms.items()):
@@ -180,7 +182,9 @@ class Attributing:
         return found
 
 
-def _by_task(cohort: str, live: Sat, other: Sat, unasked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _by_task(
+    cohort: str, live: ArmEvaluations, other: ArmEvaluations, unasked: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
     """Beside another arm, where a cohort has several tasks: what one of them gains may hide what another loses."""
     both = zip(live.by_cohort[cohort].results, other.by_cohort[cohort].results, strict=True)
     pairs = [(mine, theirs) for mine, theirs in both if mine.row not in unasked]

@@ -15,7 +15,7 @@ from adapters.slice import Slice
 from appliance.errors import ApplianceError, InvalidRequest, SetupError
 from appliance.evaluation import judgement
 from appliance.evaluation.harness import Report, base_arm, evaluate, part
-from appliance.evaluation.judgement import Exam
+from appliance.evaluation.judgement import EvalSets
 from appliance.jobs import Progress
 from appliance.training import ablation, trainer
 from appliance.training.planning import Planning
@@ -24,7 +24,7 @@ Done: TypeAlias = tuple[Point, dict[str, Any]]  # and what is told of its traini
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
+class CurveRun:
     """One run: as many rounds as `seeds`, each of all shares; none is begun when it would not end in `minutes`."""
 
     planning: Planning
@@ -37,17 +37,17 @@ class Drawing:
         """The curve as figures and words. Raises ApplianceError."""
         began = time.monotonic()
         planning = self.planning
-        exam = await planning.exam()
+        sets = await planning.eval_sets()
         await asyncio.to_thread(trainer.sweep, self.jobs)
-        slice_ = await asyncio.to_thread(planning.choose, exam)
-        self.check(slice_, exam)
-        base = await self.base(exam, part(self.progress.tell, 0.0, 0.05, "the base: "))
+        slice_ = await asyncio.to_thread(planning.choose, sets)
+        self.check(slice_, sets)
+        base = await self.base(sets, part(self.progress.tell, 0.0, 0.05, "the base: "))
         done: list[Done] = []
         untold = None
         for seed in range(1, self.seeds + 1):
             round_began = time.monotonic()
             tell = part(self.progress.tell, 0.05 + 0.95 * (seed - 1) / self.seeds, 0.95 / self.seeds)
-            made, untold = await self.round(slice_, exam, seed, tell)
+            made, untold = await self.round(slice_, sets, seed, tell)
             if untold is None or seed == 1:  # of a later seed all parts or none, so that levels have the same seeds
                 done += made
             took = sum(told["took"] for _, told in made)  # though it was found done
@@ -62,10 +62,10 @@ class Drawing:
         trainings = [told for _, told in done]
         return _told(planning.wanted.cohort, found, words, fmean(base), trainings, round(time.monotonic() - began, 1))
 
-    def check(self, slice_: Slice, exam: Exam) -> None:
+    def check(self, slice_: Slice, sets: EvalSets) -> None:
         """Raises InvalidRequest."""
         cohort = self.planning.wanted.cohort
-        if not exam.cohorts[cohort]:
+        if not sets.cohorts[cohort]:
             raise InvalidRequest(
                 f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval", param="cohort"
             )
@@ -75,17 +75,17 @@ class Drawing:
                 param="cohort",
             )
 
-    async def round(self, slice_: Slice, exam: Exam, seed: int, report: Report) -> tuple[list[Done], str | None]:
+    async def round(self, slice_: Slice, sets: EvalSets, seed: int, report: Report) -> tuple[list[Done], str | None]:
         """All parts of one seed; or those before the one that took too long or failed, and what to say of it."""
         done: list[Done] = []
         for number, share in enumerate(SHARES):
-            found = await self.point(slice_, exam, share, seed, part(report, number / len(SHARES), 1 / len(SHARES)))
+            found = await self.point(slice_, sets, share, seed, part(report, number / len(SHARES), 1 / len(SHARES)))
             if isinstance(found, str):
                 return done, found
             done.append(found)
         return done, None
 
-    async def point(self, slice_: Slice, exam: Exam, share: float, seed: int, report: Report) -> Done | str:
+    async def point(self, slice_: Slice, sets: EvalSets, share: float, seed: int, report: Report) -> Done | str:
         """One training, judged; or why it is no point of a curve."""
         planning, cohort = self.planning, self.planning.wanted.cohort
         plan = await asyncio.to_thread(ablation.of_a_part, planning, slice_, share, seed)
@@ -103,7 +103,7 @@ class Drawing:
                 f"of a curve: raise max_minutes in [cohorts.{cohort}.train]"
             )
         arm = made.arm(planning.serving, name, plan.system_prompt)
-        judged = await evaluate(planning.serving, arm, cohort, exam.cohorts[cohort], part(report, 0.8, 0.2))
+        judged = await evaluate(planning.serving, arm, cohort, sets.cohorts[cohort], part(report, 0.8, 0.2))
         told = {
             "share": share,
             "rows": made.rows,
@@ -115,10 +115,10 @@ class Drawing:
         }
         return Point(made.rows, seed, [result.score for result in judged.results]), told
 
-    async def base(self, exam: Exam, report: Report) -> list[float]:
+    async def base(self, sets: EvalSets, report: Report) -> list[float]:
         serving, cohort = self.planning.serving, self.planning.wanted.cohort
-        sat = await judgement.sit(serving, base_arm(serving.base.digest), exam, [cohort], report)
-        return [result.score for result in sat.by_cohort[cohort].results]
+        evaluated = await judgement.evaluate_arm(serving, base_arm(serving.base.digest), sets, [cohort], report)
+        return [result.score for result in evaluated.by_cohort[cohort].results]
 
 
 def _told(

@@ -13,8 +13,8 @@ from appliance.engine.sampling import NOT_FINITE
 from appliance.errors import ApplianceError, EngineFault, SetupError
 from appliance.evaluation import judgement
 from appliance.evaluation.harness import Arm, Report, part
-from appliance.evaluation.judgement import Exam, Sat
-from appliance.evaluation.lineup import Standing
+from appliance.evaluation.judgement import ArmEvaluations, EvalSets
+from appliance.evaluation.lineup import Lineup
 from appliance.jobs import Progress
 from appliance.serving import Serving
 from appliance.training import ablation
@@ -27,30 +27,30 @@ class Rivals:
     """`lines` is what is live in each cohort, `jobs` the folder of the aggregate."""
 
     serving: Serving
-    lines: Mapping[str, Standing]
+    lines: Mapping[str, Lineup]
     jobs: Path
     progress: Progress
 
     async def asked(
-        self, cohort: str, exam: Exam, whole: Aggregate | None, report: Report
-    ) -> tuple[dict[str, Sat], dict[str, str], bool]:
+        self, cohort: str, sets: EvalSets, whole: Aggregate | None, report: Report
+    ) -> tuple[dict[str, ArmEvaluations], dict[str, str], bool]:
         """Previous, aggregate and neighbours on the cohort's own rows; those that are left out, and why; and whether
         an aggregate was wanted and is not there."""
         one_for_all, owed = await self.one_for_all(cohort, whole, part(report, 0.0, 0.8))
         arms = {PREVIOUS: self.previous(cohort), AGGREGATE: one_for_all, **self.neighbours(cohort)}
-        found, left_out = await self.sat(cohort, exam, arms, part(report, 0.8, 0.2))
+        found, left_out = await self.evaluated(cohort, sets, arms, part(report, 0.8, 0.2))
         return found, left_out, owed or (isinstance(one_for_all, Arm) and AGGREGATE in left_out)
 
-    async def sat(
-        self, cohort: str, exam: Exam, arms: dict[str, Arm | str], report: Report
-    ) -> tuple[dict[str, Sat], dict[str, str]]:
+    async def evaluated(
+        self, cohort: str, sets: EvalSets, arms: dict[str, Arm | str], report: Report
+    ) -> tuple[dict[str, ArmEvaluations], dict[str, str]]:
         there = {name: arm for name, arm in arms.items() if isinstance(arm, Arm)}
         left_out = {name: why for name, why in arms.items() if isinstance(why, str)}
         found = {}
         for number, (name, arm) in enumerate(there.items()):
             tell = part(report, number / len(there), 1 / len(there))
             try:
-                found[name] = await judgement.sit(self.serving, arm, exam, [cohort], tell)
+                found[name] = await judgement.evaluate_arm(self.serving, arm, sets, [cohort], tell)
             except EngineFault as error:
                 if error.code not in _OWN_FAULTS:
                     raise

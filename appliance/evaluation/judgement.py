@@ -26,14 +26,14 @@ GUARD = "general"
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class EvalSets:
     """The eval rows of each cohort, and the guard set."""
 
     cohorts: Mapping[str, Sequence[Row]]
     guard: Sequence[Row]
 
     @property
-    def mix(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """How many rows of each cohort."""
         return {name: len(rows) for name, rows in self.cohorts.items()}
 
@@ -67,15 +67,15 @@ def _arm(serving: Serving, name: str, digest: str, system_prompt: str) -> Arm:
     return Arm(name, digest, serving.releases.folder / digest / ADAPTER, system_prompt)
 
 
-def prepared(material: Material, cohorts: Sequence[str]) -> Exam:
-    """The exam of these cohorts. Raises InvalidRequest, SetupError as `Exam.check`."""
-    exam = Exam({name: material.rows(name, "eval") for name in cohorts}, material.guard())
-    exam.check()
-    return exam
+def eval_sets(material: Material, cohorts: Sequence[str]) -> EvalSets:
+    """Of these cohorts. Raises InvalidRequest, SetupError as `EvalSets.check`."""
+    sets = EvalSets({name: material.rows(name, "eval") for name in cohorts}, material.guard())
+    sets.check()
+    return sets
 
 
 @dataclass(slots=True)
-class Sat:
+class ArmEvaluations:
     """What an arm gave: `rows` and evaluations by cohort, and by `general` its likelihood of the base's own answers;
     `without` names the cohorts that it was to be asked and that have no eval rows."""
 
@@ -85,15 +85,17 @@ class Sat:
     without: list[str] = field(default_factory=list)
 
 
-async def sit(serving: Serving, arm: Arm, exam: Exam, cohorts: Sequence[str], report: Report) -> Sat:
+async def evaluate_arm(
+    serving: Serving, arm: Arm, sets: EvalSets, cohorts: Sequence[str], report: Report
+) -> ArmEvaluations:
     """Ask the arm the eval rows of these cohorts, and the guard set if `general` is among them."""
-    found = Sat(arm)
+    found = ArmEvaluations(arm)
     for number, cohort in enumerate(cohorts):
         tell = part(report, number / len(cohorts), 1 / len(cohorts), f"{cohort}'s eval rows, ")
         if cohort != GUARD:
-            rows = exam.cohorts[cohort]
+            rows = sets.cohorts[cohort]
         else:
-            rows = await own_words(serving, exam.guard, arm.system_prompt, tell)
+            rows = await own_words(serving, sets.guard, arm.system_prompt, tell)
         if rows:
             found.rows[cohort] = rows
             found.by_cohort[cohort] = await harness.evaluate(serving, arm, cohort, rows, tell)
@@ -102,14 +104,16 @@ async def sit(serving: Serving, arm: Arm, exam: Exam, cohorts: Sequence[str], re
     return found
 
 
-async def beside_base(serving: Serving, arm: Arm, exam: Exam, report: Report) -> tuple[Sat, Sat]:
+async def beside_base(
+    serving: Serving, arm: Arm, sets: EvalSets, report: Report
+) -> tuple[ArmEvaluations, ArmEvaluations]:
     """The arm and the base on everything; the guard set under the arm's prompt for both."""
-    names = list(exam.cohorts)
-    base = await sit(serving, base_arm(serving.base.digest), exam, names, part(report, 0.0, 0.35))
+    names = list(sets.cohorts)
+    base = await evaluate_arm(serving, base_arm(serving.base.digest), sets, names, part(report, 0.0, 0.35))
     prompted = base_arm(serving.base.digest, arm.system_prompt)
-    guard = await sit(serving, prompted, exam, [GUARD], part(report, 0.35, 0.1))
+    guard = await evaluate_arm(serving, prompted, sets, [GUARD], part(report, 0.35, 0.1))
     base.by_cohort |= guard.by_cohort
-    return await sit(serving, arm, exam, [*names, GUARD], part(report, 0.45, 0.55)), base
+    return await evaluate_arm(serving, arm, sets, [*names, GUARD], part(report, 0.45, 0.55)), base
 
 
 async def own_words(serving: Serving, guard: Sequence[Row], system_prompt: str, report: Report) -> list[Row]:
@@ -172,9 +176,9 @@ async def leaks(
 
 def evidence(
     cohort: str,
-    candidate: Sat,
-    base: Sat,
-    previous: Sat | None,
+    candidate: ArmEvaluations,
+    base: ArmEvaluations,
+    previous: ArmEvaluations | None,
     leaked: Leaks | None,
     constant: Constant | None = None,
 ) -> Evidence:
@@ -206,7 +210,9 @@ def _beside_constant(mine: Evaluation, constant: Constant) -> list[Compared]:
     ]
 
 
-def compared(cohort: str, one: Sat, other: Sat, name: str = "", but: Container[str] = ()) -> Compared:
+def compared(
+    cohort: str, one: ArmEvaluations, other: ArmEvaluations, name: str = "", but: Container[str] = ()
+) -> Compared:
     """On the rows of a cohort, or on the guard set; without scores when one of the two was not asked them. `but`:
     digests of rows that do not count."""
     both = (one.by_cohort.get(cohort), other.by_cohort.get(cohort))
@@ -216,10 +222,10 @@ def compared(cohort: str, one: Sat, other: Sat, name: str = "", but: Container[s
     return Compared(name or cohort, *scores)
 
 
-def unasked(cohort: str, sats: Sequence[Sat]) -> dict[str, str]:
+def unasked(cohort: str, arms: Sequence[ArmEvaluations]) -> dict[str, str]:
     """The digests of the cohort's rows that none of these arms could be asked, each with the reason: that all of them
     scored nothing there shows nothing."""
-    rows = zip(*(sat.by_cohort[cohort].results for sat in sats), strict=True)
+    rows = zip(*(evaluated.by_cohort[cohort].results for evaluated in arms), strict=True)
     return {told[0].row: told[0].error for told in rows if told[0].error and all(one.error for one in told)}
 
 

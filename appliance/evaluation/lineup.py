@@ -10,7 +10,7 @@ from router.table import RouteTable
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Lineup:
     """`before` is None for the reason `without`."""
 
     live: Release | None = None
@@ -23,18 +23,18 @@ class Standing:
         return self.live is not None and self.before is not None and self.before.version > self.live.version
 
 
-def lineup(serving: Serving) -> dict[str, Standing]:
+def lineups(serving: Serving) -> dict[str, Lineup]:
     table = serving.releases.table
-    return {name: _standing(serving, table, name) for name in serving.config.cohorts}
+    return {name: _lineup(serving, table, name) for name in serving.config.cohorts}
 
 
-def _standing(serving: Serving, table: RouteTable, cohort: str) -> Standing:
+def _lineup(serving: Serving, table: RouteTable, cohort: str) -> Lineup:
     target, previous = table.live.get(cohort), table.named.get(f"{cohort}@previous")
     live = serving.releases.get(cohort, target.version) if target else None
     if previous is None:
-        return Standing(live)
+        return Lineup(live)
     if previous == target:
-        return Standing(live, without=f"{previous.name} answers in place of a newer one that cannot be served")
+        return Lineup(live, without=f"{previous.name} answers in place of a newer one that cannot be served")
     if fault := serving.releases.fault(previous):
-        return Standing(live, without=f"{previous.name} cannot be served: {fault}")
-    return Standing(live, serving.releases.get(cohort, previous.version))
+        return Lineup(live, without=f"{previous.name} cannot be served: {fault}")
+    return Lineup(live, serving.releases.get(cohort, previous.version))

@@ -27,7 +27,7 @@ def harvest(connection: Connection, cohort: str) -> None:
 
 
 async def harvest_all(database: Database, cohorts: Iterable[str]) -> None:
-    """The same for each of these cohorts. Before rows are chosen or an exam is drawn: a cohort with rows of its own
+    """The same for each of these cohorts. Before rows are chosen or eval rows are read: a cohort with rows of its own
     is not judged by the shipped ones. Raises StoreUnavailable."""
     for cohort in cohorts:
         await database.commit(partial(harvest, cohort=cohort))

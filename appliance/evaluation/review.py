@@ -11,7 +11,7 @@ from typing import Any
 from adapters import gates
 from appliance.evaluation import judgement, scores
 from appliance.evaluation.harness import Report, base_arm, part
-from appliance.evaluation.judgement import Exam, prepared
+from appliance.evaluation.judgement import EvalSets, eval_sets
 from appliance.evaluation.material import Material, harvest_all
 from appliance.serving import Serving
 from appliance.store import reviews
@@ -29,19 +29,19 @@ async def review(serving: Serving, material: Material, wanted: list[str], report
     """By cohort, in the form of a retrain's report, without a candidate: what is live stands in its place. A cohort
     without a live release is judged by the base's scores alone."""
     await harvest_all(serving.database, serving.config.cohorts)
-    exam = await asyncio.to_thread(prepared, material, list(serving.config.cohorts))
+    sets = await asyncio.to_thread(eval_sets, material, list(serving.config.cohorts))
     found = []
     for number, cohort in enumerate(wanted):
         tell = part(report, number / len(wanted), 1 / len(wanted))
-        found.append(await _one(serving, exam, cohort, tell))
-    return {"cohorts": found, "mix": exam.mix, "guard": len(exam.guard)}
+        found.append(await _one(serving, sets, cohort, tell))
+    return {"cohorts": found, "mix": sets.counts, "guard": len(sets.guard)}
 
 
-async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dict[str, Any]:
+async def _one(serving: Serving, sets: EvalSets, cohort: str, report: Report) -> dict[str, Any]:
     began = time.monotonic()
     arm = judgement.live_arm(serving, cohort)
     if arm is None:
-        base = await judgement.sit(serving, base_arm(serving.base.digest), exam, list(exam.cohorts), report)
+        base = await judgement.evaluate_arm(serving, base_arm(serving.base.digest), sets, list(sets.cohorts), report)
         told = await asyncio.to_thread(scores.by_task, base, None, None)
         own = {task: one for task, one in told.items() if one["cohort"] == cohort}
         reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}
@@ -53,8 +53,8 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
             "scores": own,
             "seconds": round(time.monotonic() - began, 1),
         }
-    sat, base = await judgement.beside_base(serving, arm, exam, report)
-    evidence = judgement.evidence(cohort, sat, base, None, None)
+    evaluated, base = await judgement.beside_base(serving, arm, sets, report)
+    evidence = judgement.evidence(cohort, evaluated, base, None, None)
     verdict = await asyncio.to_thread(gates.verdict, evidence, judgement.tolerances(serving.config.cohorts, cohort))
     put = partial(
         reviews.put,
@@ -69,6 +69,6 @@ async def _one(serving: Serving, exam: Exam, cohort: str, report: Report) -> dic
         "release": arm.name,
         "verdict": verdict.outcome,
         "reasons": [asdict(reason) for reason in verdict.reasons],
-        "scores": await asyncio.to_thread(scores.by_task, sat, base, None),
+        "scores": await asyncio.to_thread(scores.by_task, evaluated, base, None),
         "seconds": round(time.monotonic() - began, 1),
     }

@@ -1,4 +1,4 @@
-"""What came of an exam, by task: the figures that reports and manifests keep. Bootstraps take a second."""
+"""What came of an evaluation, by task: the figures that reports and manifests keep. Bootstraps take a second."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ from typing import Any
 from adapters import metrics, scorecard
 from adapters.metrics import LIKELIHOOD
 from adapters.slice import Row
-from appliance.evaluation.judgement import GUARD, Sat, score
+from appliance.evaluation.judgement import GUARD, ArmEvaluations, score
 from appliance.store.evaluations import Evaluation, Result
 
 
-def by_task(candidate: Sat, base: Sat | None, previous: Sat | None) -> dict[str, dict[str, Any]]:
+def by_task(
+    candidate: ArmEvaluations, base: ArmEvaluations | None, previous: ArmEvaluations | None
+) -> dict[str, dict[str, Any]]:
     """Metric, number of rows, every arm's mean, and the candidate's 95 % interval; `gain` against the base
     with its own. The guard set is `general`: geometric mean of the likelihood of a token."""
     found: dict[str, dict[str, Any]] = {}
-    for cohort, sat in candidate.by_cohort.items():
+    for cohort, evaluated in candidate.by_cohort.items():
         others = [(s.by_cohort.get(cohort) if s else None) for s in (base, previous)]
-        for task in dict.fromkeys(r.task for r in sat.results):
-            mine, theirs, before = (_of_task(cohort, e, task) for e in (sat, *others))
+        for task in dict.fromkeys(r.task for r in evaluated.results):
+            mine, theirs, before = (_of_task(cohort, e, task) for e in (evaluated, *others))
             name = task if task not in found else f"{cohort}/{task}"
             found[name] = {
                 "cohort": cohort,
-                "metric": LIKELIHOOD if cohort == GUARD else next(r.metric for r in sat.results if r.task == task),
+                "metric": LIKELIHOOD
+                if cohort == GUARD
+                else next(r.metric for r in evaluated.results if r.task == task),
                 "n": len(mine),
                 "base": _mean(cohort, theirs),
                 "previous": _mean(cohort, before),
                 "candidate": _mean(cohort, mine),
                 **_interval(cohort, mine),
                 **_gain(cohort, mine, theirs),
-                "errors": sum(r.error is not None for r in sat.results if r.task == task),
-                "beside": _beside(task, sat.results, candidate.rows[cohort]),
+                "errors": sum(r.error is not None for r in evaluated.results if r.task == task),
+                "beside": _beside(task, evaluated.results, candidate.rows[cohort]),
             }
     return found
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from fastapi import Path as PathParameter
 
-from appliance.attribution.attribute import Attributing
-from appliance.attribution.learning_curve import Drawing
+from appliance.attribution.attribute import AttributionRun
+from appliance.attribution.learning_curve import CurveRun
 from appliance.evaluation import blame, review
 from appliance.http.box import Box, Operates, TheBox, Views
 from appliance.http.failures import documented
@@ -73,7 +73,7 @@ async def begin_attribute(body: AttributeRequest, box: TheBox, caller: Operates)
     cohorts = review.cohorts(serving, body.cohort)
 
     async def work(progress: Progress) -> dict[str, Any]:
-        run = Attributing(serving, box.material(), box.home.jobs, progress, aggregate=body.aggregate)
+        run = AttributionRun(serving, box.material(), box.home.jobs, progress, aggregate=body.aggregate)
         return await run.attribute(cohorts)
 
     return await _begin(box, caller, "attribute", body, work)
@@ -85,7 +85,7 @@ async def begin_curve(body: CurveRequest, box: TheBox, caller: Operates) -> JobR
     planning = Planning(box.ready(), box.material(), Wanted(cohort=body.cohort, key_id=caller.key_id))
 
     async def work(progress: Progress) -> dict[str, Any]:
-        run = Drawing(
+        run = CurveRun(
             planning=planning, jobs=box.home.jobs, progress=progress, seeds=body.seeds, minutes=body.minutes
         )
         return await run.draw()
@@ -157,8 +157,8 @@ async def slice_of(cohort: str, box: TheBox, caller: Views) -> dict[str, Any]:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
     planning = Planning(box.ready(), box.material(), Wanted(cohort=cohort, key_id=caller.key_id))
     async with box.slicing:  # one at a time: it takes a worker thread, which requests need too
-        exam = await planning.exam()
-        return summary(await asyncio.to_thread(planning.choose, exam))
+        sets = await planning.eval_sets()
+        return summary(await asyncio.to_thread(planning.choose, sets))
 
 
 @router.get("/evaluations")

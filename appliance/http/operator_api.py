@@ -19,7 +19,7 @@ from appliance.http.standing import standing
 from appliance.http.status import status_of
 from appliance.http.strict import StrictRoute
 from appliance.releases.register import Releases, Switch
-from appliance.routing.placement import Asked, place
+from appliance.routing.placement import RoutingInput, place
 from appliance.store import audit, timestamps
 from appliance.store import keys as key_rows
 from appliance.store import releases as release_rows
@@ -62,7 +62,7 @@ async def route(body: RouteRequest, box: TheBox, caller: Views) -> RouteReply:
     """The dry run: where would this go? Decided by the function that decides live traffic."""
     text = body.text if body.text is not None else conversation_text([(m.role, m.text) for m in body.messages or []])
     metadata = {name.lower(): value for name, value in body.metadata.items()}
-    asked = Asked(body.model, text, metadata)
+    asked = RoutingInput(body.model, text, metadata)
     found = box.text_routers().current
     where = await asyncio.to_thread(place, asked, caller, box.base_id(), box.config.routing(), box.releases(), found)
     return RouteReply(**asdict(where.decision), release=where.release)

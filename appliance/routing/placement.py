@@ -48,7 +48,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RoutingInput:
     """What of a request decides where it goes: the model's name, the conversation's text, its metadata, and the
     cohort that the session's earlier requests went to."""
 
@@ -59,7 +59,7 @@ class Asked:
 
 
 def place(
-    asked: Asked,
+    asked: RoutingInput,
     caller: Caller,
     base_id: str,
     cohorts: tuple[Cohort, ...],

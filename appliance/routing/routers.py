@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance import children
-from appliance.children import Leash
+from appliance.children import Cancellation
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, InvalidRequest
-from appliance.jobs import to_its_end, unbroken
+from appliance.jobs import run_cancellable, shielded
 from appliance.routing import encoder_package, router_rows
 from appliance.routing.offline import Offline
 from appliance.routing.router_rows import Material, Row
@@ -105,7 +105,7 @@ class Routers:
         material = await asyncio.to_thread(self._material, wanted.more)
         job = {"encoder": str(encoder), "contrastive": wanted.contrastive}
         try:
-            digest = await to_its_end(lambda leash: self._child(material.train, job, tell, leash))
+            digest = await run_cancellable(lambda cancellation: self._child(material.train, job, tell, cancellation))
             tell(0.95, f"judging it on {len(material.judged)} rows kept apart")
             return await self._judge(digest, material.judged, key_id, force=wanted.force)
         except (RouterRefused, children.ChildFailed) as error:
@@ -116,7 +116,9 @@ class Routers:
         own, exam = [*more, *self._imported("train")], self._imported("eval")
         return router_rows.material(self._examples, [*self._config.cohorts], own, exam)
 
-    def _child(self, train: list[Row], job: dict[str, Any], tell: Callable[[float, str], None], leash: Leash) -> str:
+    def _child(
+        self, train: list[Row], job: dict[str, Any], tell: Callable[[float, str], None], cancellation: Cancellation
+    ) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._folder) as scratch:
             given, described = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"
@@ -127,7 +129,7 @@ class Routers:
             described.write_text(json.dumps({**job, **places, "classes": [*self._config.cohorts, BASE]}))
             digest = ""
             limits = {"cpu_seconds": FIT_SECONDS, "memory_bytes": FIT_MEMORY, "timeout_s": FIT_SECONDS}
-            for line in children.run("router.fit", str(described), **limits, leash=leash):
+            for line in children.run("router.fit", str(described), **limits, cancellation=cancellation):
                 told = children.told(line)
                 digest = told.get("digest", digest)
                 if "fraction" in told:
@@ -145,7 +147,7 @@ class Routers:
             old = await self.decisions(judged, before)
             refusals = await self.offline.once(lambda: regressions([row.cohort for row in judged], old, new))
         made = {"digest": digest, "key_id": key_id, "report": found, "refusals": refusals}
-        return await unbroken(self._enter(loaded, made, self.current if force else before))
+        return await shielded(self._enter(loaded, made, self.current if force else before))
 
     async def _enter(self, loaded: FittedRouter, made: dict[str, Any], compared: FittedRouter | None) -> Router:
         """In the table, and in force unless it was refused, or another is in force than the one `compared`."""

@@ -25,7 +25,7 @@ from appliance import base as base_model
 from appliance.errors import ApplianceError
 from appliance.evaluation.harness import Arm, Report, adapter_arm
 from appliance.evaluation.material import harvest_all
-from appliance.jobs import Progress, to_its_end
+from appliance.jobs import Progress, run_cancellable
 from appliance.serving import Serving
 from appliance.training import adapter_file, trainer
 from appliance.training.planning import Planning
@@ -139,7 +139,7 @@ async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, 
     began = time.monotonic()
     await trainer.followed(serving, plan, folder, progress, report)
     try:
-        parity = await to_its_end(lambda leash: trainer.check_parity(serving, plan, folder, leash))
+        parity = await run_cancellable(lambda cancellation: trainer.check_parity(serving, plan, folder, cancellation))
     except ParityFailed as error:
         raise ApplianceError(f"an adapter made to compare cannot be served: {error}") from error
     for name in adapter_file.PEFT:

@@ -15,7 +15,7 @@ from adapters.slice import Dropped, Row, Slice
 from appliance import base as base_model
 from appliance.errors import InvalidRequest, SetupError
 from appliance.evaluation import judgement
-from appliance.evaluation.judgement import Exam
+from appliance.evaluation.judgement import EvalSets
 from appliance.evaluation.material import Material, harvest_all
 from appliance.releases.register import Releases
 from appliance.serving import Serving
@@ -55,19 +55,19 @@ class Planning:
         self.section = serving.config.cohort(wanted.cohort)
         self._replayed: dict[tuple[str, ...], list[Row]] = {}
 
-    async def exam(self) -> Exam:
+    async def eval_sets(self) -> EvalSets:
         """Of all cohorts, after what feedback approved or withdrew was taken in. Raises InvalidRequest for a row that
         cannot be judged."""
         await harvest_all(self.serving.database, list(self.serving.config.cohorts))
         return await asyncio.to_thread(self._drawn)
 
-    def _drawn(self) -> Exam:
-        return judgement.prepared(self.material, list(self.serving.config.cohorts))
+    def _drawn(self) -> EvalSets:
+        return judgement.eval_sets(self.material, list(self.serving.config.cohorts))
 
-    async def freeze(self, exam: Exam) -> Slice:
+    async def freeze(self, sets: EvalSets) -> Slice:
         """Choose the rows, and write down which they are. Raises InvalidRequest."""
         cohort = self.wanted.cohort
-        found = await asyncio.to_thread(self.choose, exam)
+        found = await asyncio.to_thread(self.choose, sets)
         if not found.train:
             raise InvalidRequest(
                 f"{cohort} has no rows to train on: cohort import FILE.jsonl --cohort {cohort} --split train"
@@ -77,11 +77,11 @@ class Planning:
         await self.serving.database.commit(lambda connection: _record(connection, found))
         return found
 
-    def choose(self, exam: Exam) -> Slice:
+    def choose(self, sets: EvalSets) -> Slice:
         """What there is to train on, without what must not be. Raises SetupError without the training packages."""
         rows = self.material.rows(self.wanted.cohort, "train")
         try:
-            found = slices.freeze(self.wanted.cohort, rows, exam.all(), self._fault)
+            found = slices.freeze(self.wanted.cohort, rows, sets.all(), self._fault)
         except ModuleNotFoundError as error:
             raise without_tools(error) from error
         cut = tuple(Dropped(row, _CUT) for row in self.material.cut(self.wanted.cohort))
@@ -129,7 +129,7 @@ class Planning:
                 f"{release.name} was made elsewhere, or for another base: begin from one that was trained here",
                 param="warm",
             )
-        judged = slices.Asked(self._drawn().all())
+        judged = slices.NearDuplicates(self._drawn().all())
         learned = [
             frozen(self.serving, self.material, one)[0]
             for one in (release, *ancestors(self.serving.releases, release))
@@ -160,7 +160,7 @@ class Planning:
     def _replay(self, cohorts: Sequence[str]) -> list[Row]:
         lists = [self.material.rows(name, "train") for name in cohorts]
         turns = (rows[i] for i in range(max(map(len, lists), default=0)) for rows in lists if i < len(rows))
-        judged = slices.Asked(self._drawn().all())
+        judged = slices.NearDuplicates(self._drawn().all())
         return list(islice((row for row in turns if self._fault(row) is None and not judged.has(row)), REPLAYED))
 
     def passport(self, slice_: Slice, recipe: Recipe, warm: Release | None) -> dict[str, str]:

@@ -22,8 +22,8 @@ from appliance import base as base_model
 from appliance.errors import ApplianceError, Conflict
 from appliance.evaluation import judgement, scores
 from appliance.evaluation.harness import Arm, adapter_arm, part
-from appliance.evaluation.judgement import Exam, Sat
-from appliance.jobs import Progress, to_its_end, unbroken
+from appliance.evaluation.judgement import ArmEvaluations, EvalSets
+from appliance.jobs import Progress, run_cancellable, shielded
 from appliance.releases.admission import Made
 from appliance.store import timestamps
 from appliance.store.releases import Release
@@ -45,19 +45,21 @@ class Retraining:
         tell = self.progress.tell
         tell(0.0, "freezing the slice")
         await asyncio.to_thread(trainer.sweep, self.jobs)
-        exam = await self.planning.exam()
-        slice_ = await self.planning.freeze(exam)
+        sets = await self.planning.eval_sets()
+        slice_ = await self.planning.freeze(sets)
         plan = await asyncio.to_thread(self.planning.plan, slice_)
         folder = self.jobs / plan.digest(self.serving.base.digest)[:16]
         tell(0.02, f"training on {len(slice_.train)} rows")
         trained = await self.train(plan, folder)
         tell(0.55, "comparing what is served with what was trained")
         try:
-            parity = await to_its_end(lambda leash: trainer.check_parity(self.serving, plan, folder, leash))
+            parity = await run_cancellable(
+                lambda cancellation: trainer.check_parity(self.serving, plan, folder, cancellation)
+            )
         except ParityFailed as error:
             refused = self.refused(str(error), slice_)
-            return {**refused, "training": trained, "mix": exam.mix, "guard": len(exam.guard)}
-        return await self.judge(plan, folder, exam, {**trained, "parity": asdict(parity)})
+            return {**refused, "training": trained, "mix": sets.counts, "guard": len(sets.guard)}
+        return await self.judge(plan, folder, sets, {**trained, "parity": asdict(parity)})
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -66,26 +68,26 @@ class Retraining:
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
-    async def judge(self, plan: Plan, folder: Path, exam: Exam, trained: dict[str, Any]) -> dict[str, Any]:
+    async def judge(self, plan: Plan, folder: Path, sets: EvalSets, trained: dict[str, Any]) -> dict[str, Any]:
         adapter = folder / adapter_file.ADAPTER
         candidate = await asyncio.to_thread(self.candidate, adapter)
         before = judgement.live_arm(self.serving, self.wanted.cohort)
         live = self.serving.releases.live(self.wanted.cohort)
-        sat, base, previous = await self.compare(candidate, before, exam)
+        evaluated, base, previous = await self.compare(candidate, before, sets)
         planted = memorization.planted(plan.slice.digest, plan.recipe.planted)
         leaked = await judgement.leaks(
             self.serving, candidate, plan.slice.train, planted, plan.planted, part(self.progress.tell, 0.95, 0.03)
         )
-        common = await asyncio.to_thread(constant.of, plan.slice.train, exam.cohorts[self.wanted.cohort])
-        found = judgement.evidence(self.wanted.cohort, sat, base, previous, leaked, common)
+        common = await asyncio.to_thread(constant.of, plan.slice.train, sets.cohorts[self.wanted.cohort])
+        found = judgement.evidence(self.wanted.cohort, evaluated, base, previous, leaked, common)
         verdict = await asyncio.to_thread(
             gates.verdict, found, judgement.tolerances(self.planning.serving.config.cohorts, self.wanted.cohort)
         )
         report = {
             **self.report(verdict, plan.slice),
-            "scores": await asyncio.to_thread(scores.by_task, sat, base, previous),
-            "mix": exam.mix,
-            "guard": len(exam.guard),
+            "scores": await asyncio.to_thread(scores.by_task, evaluated, base, previous),
+            "mix": sets.counts,
+            "guard": len(sets.guard),
             "losses": self.progress.losses,
             "training": trained,
         }
@@ -96,7 +98,7 @@ class Retraining:
                     "another release went live meanwhile: begin it again; nothing is trained or asked twice"
                 )
             await asyncio.to_thread(base_model.check_unchanged, self.serving.base)
-            report |= await unbroken(self.release(candidate, plan, folder, report, live))
+            report |= await shielded(self.release(candidate, plan, folder, report, live))
             await asyncio.to_thread(trainer.remove, folder)
         return report | {"seconds": round(time.monotonic() - self.began, 1)}
 
@@ -104,13 +106,17 @@ class Retraining:
         prompt = self.section.system_prompt or ""
         return adapter_arm(self.serving, "candidate", adapter, file_digest(adapter), prompt)
 
-    async def compare(self, candidate: Arm, before: Arm | None, exam: Exam) -> tuple[Sat, Sat, Sat | None]:
+    async def compare(
+        self, candidate: Arm, before: Arm | None, sets: EvalSets
+    ) -> tuple[ArmEvaluations, ArmEvaluations, ArmEvaluations | None]:
         """The candidate and the base on everything, the release before on the cohort's own rows."""
-        sat, base = await judgement.beside_base(self.serving, candidate, exam, part(self.progress.tell, 0.57, 0.36))
+        evaluated, base = await judgement.beside_base(
+            self.serving, candidate, sets, part(self.progress.tell, 0.57, 0.36)
+        )
         if before is None:
-            return sat, base, None
+            return evaluated, base, None
         tell = part(self.progress.tell, 0.93, 0.02)
-        return sat, base, await judgement.sit(self.serving, before, exam, [self.wanted.cohort], tell)
+        return evaluated, base, await judgement.evaluate_arm(self.serving, before, sets, [self.wanted.cohort], tell)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -22,10 +22,10 @@ from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
 from appliance import base as base_model
 from appliance import children
-from appliance.children import Leash
+from appliance.children import Cancellation
 from appliance.errors import ApplianceError, BaseModelError, SetupError
 from appliance.evaluation.harness import Report, answer_ids
-from appliance.jobs import Progress, to_its_end
+from appliance.jobs import Progress, run_cancellable
 from appliance.releases.lanes import HEADROOM, free_memory
 from appliance.serving import Serving
 from appliance.training import adapter_file
@@ -127,11 +127,11 @@ async def followed(serving: Serving, plan: Plan, folder: Path, progress: Progres
         if "fraction" in told:
             report(told["fraction"], doing(told))
 
-    return await to_its_end(lambda leash: train(serving, plan, folder, watch, leash))
+    return await run_cancellable(lambda cancellation: train(serving, plan, folder, watch, cancellation))
 
 
 def train(
-    serving: Serving, plan: Plan, folder: Path, watch: Callable[[dict[str, Any]], None], leash: Leash
+    serving: Serving, plan: Plan, folder: Path, watch: Callable[[dict[str, Any]], None], cancellation: Cancellation
 ) -> dict[str, Any]:
     """Make `folder`/adapter.gguf; what is there of the same plan is used. Returns what the child told.
 
@@ -145,7 +145,7 @@ def train(
     if shutil.disk_usage(folder).free < ROOM:
         raise ApplianceError(f"training takes {ROOM >> 30} GB of disk under {folder}: free some, and begin again")
     try:
-        found = _trained(serving, plan, _write(serving, plan, folder), watch, leash)
+        found = _trained(serving, plan, _write(serving, plan, folder), watch, cancellation)
     finally:
         forget_texts(folder)
     try:
@@ -163,7 +163,7 @@ def train(
 
 
 def _trained(
-    serving: Serving, plan: Plan, job: Path, watch: Callable[[dict[str, Any]], None], leash: Leash
+    serving: Serving, plan: Plan, job: Path, watch: Callable[[dict[str, Any]], None], cancellation: Cancellation
 ) -> dict[str, Any]:
     """What the child told in the end."""
     found: dict[str, Any] = {}
@@ -174,7 +174,7 @@ def _trained(
         cpu_seconds=int(2 * 60 * plan.minutes * plan.threads) + 3600,
         memory_bytes=0 if serving.engine.model.on_gpu else MEMORY,
         timeout_s=2 * 60 * plan.minutes + 1800,
-        leash=leash,
+        cancellation=cancellation,
     )
     try:
         with closing(lines):
@@ -233,7 +233,7 @@ def probes(serving: Serving, plan: Plan) -> list[dict[str, Any]]:
     return [{**probe, "ids": probe["ids"][: probe["start"] + PROBE_TOKENS]} for probe in found]
 
 
-def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Parity:
+def check_parity(serving: Serving, plan: Plan, folder: Path, cancellation: Cancellation) -> Parity:
     """Compare with llama.cpp, in a child. Token ids are made anew, so another template or tokenizer shows.
 
     Raises ParityFailed, after which nothing of it is left, and ApplianceError when it could not be computed.
@@ -248,7 +248,7 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, leash: Leash) -> Pa
             cpu_seconds=3600,
             memory_bytes=4 * serving.base.path.stat().st_size + (8 << 30),
             timeout_s=3600,
-            leash=leash,
+            cancellation=cancellation,
         ):
             pass
         with np.load(folder / REFERENCE) as trained, np.load(out) as served:

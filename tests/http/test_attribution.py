@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from adapters import gates
-from adapters.slice import Asked, Row, Slice
+from adapters.slice import NearDuplicates, Row, Slice
 from appliance.attribution import aggregate, attribute, learning_curve
 from appliance.cli import report
 from appliance.errors import ApplianceError, EngineFault
 from appliance.evaluation import harness, judgement
 from appliance.evaluation.harness import Arm
-from appliance.evaluation.judgement import Sat
-from appliance.evaluation.lineup import Standing, lineup
+from appliance.evaluation.judgement import ArmEvaluations
+from appliance.evaluation.lineup import Lineup, lineups
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation
 from appliance.store.releases import Release
@@ -131,10 +131,10 @@ def together(
 ) -> aggregate.Aggregate:
     """As if legal's release were another one, and beside the eval rows that there are, these of other cohorts."""
     serving, material = learning.box.ready(), learning.box.material()
-    exam = judgement.prepared(material, list(serving.config.cohorts))
-    exam = replace(exam, cohorts={**exam.cohorts, **more})
-    live = {name: line.live and change(line.live) for name, line in lineup(serving).items()}
-    return aggregate.Aggregate(serving, material, live, exam, aggregate.asked(exam))
+    sets = judgement.eval_sets(material, list(serving.config.cohorts))
+    sets = replace(sets, cohorts={**sets.cohorts, **more})
+    live = {name: line.live and change(line.live) for name, line in lineups(serving).items()}
+    return aggregate.Aggregate(serving, material, live, sets, aggregate.of_eval_rows(sets))
 
 
 @pytest.mark.usefixtures("attributed")
@@ -186,10 +186,10 @@ def test_unequal_chances_are_said(learning: Running, monkeypatch: pytest.MonkeyP
     """Of the release's rows two are gone, of which one was learned from; and its own training was cut short."""
     gone = [SliceRow(part, "a" * 64, None, None, "imported") for part in ("train", "validation")]
     ended = {"training": {"ended": "its minutes are over"}}
-    line = lineup(learning.box.ready())
+    line = lineups(learning.box.ready())
     assert line["legal"].live is not None
     hurried = replace(line["legal"].live, manifest={**line["legal"].live.manifest, **ended})
-    monkeypatch.setattr(attribute, "lineup", lambda _: {**line, "legal": Standing(hurried)})
+    monkeypatch.setattr(attribute, "lineups", lambda _: {**line, "legal": Lineup(hurried)})
     monkeypatch.setattr(aggregate, "frozen", lambda *of: (frozen(*of)[0], gone))
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
     assert "; legal@1's own training ended with its minutes before its passes" in legal["says"]
@@ -200,7 +200,7 @@ def test_unequal_chances_are_said(learning: Running, monkeypatch: pytest.MonkeyP
 def test_rows_that_were_learned_from_are_named(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """They came into an eval set after the training."""
     learned = together(learning).learned["legal"].slice.train[:2]
-    monkeypatch.setattr(aggregate, "asked", lambda _: Asked(learned))
+    monkeypatch.setattr(aggregate, "of_eval_rows", lambda _: NearDuplicates(learned))
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]["cohorts"]
     assert legal["says"].endswith("; rows learned from are eval rows by now, or nearly: 2 of legal@1")
 
@@ -208,15 +208,17 @@ def test_rows_that_were_learned_from_are_named(learning: Running, monkeypatch: p
 @pytest.mark.usefixtures("attributed")
 def test_what_a_rival_learned_from_matters_among_the_rows_it_is_asked(learning: Running) -> None:
     """And what it began from knows, it knows."""
-    release, learned = lineup(learning.box.ready())["legal"].live, together(learning).learned["legal"].slice.train
+    release, learned = lineups(learning.box.ready())["legal"].live, together(learning).learned["legal"].slice.train
     assert release is not None
     child = replace(release, digest="c" * 64, version=2, parent=release.digest, manifest={})
-    memory = aggregate.Memory(learning.box.ready(), learning.box.material(), Asked(learned[:3]))
+    contamination = aggregate.Contamination(
+        learning.box.ready(), learning.box.material(), NearDuplicates(learned[:3])
+    )
     unlearned = replace(release, digest="d" * 64, version=3, manifest={})
     counts = "rows learned from are eval rows by now, or nearly: "
-    assert memory.says(unlearned, [child], learned[:1]) == [f"{counts}1 of legal@2"]
-    assert memory.says(child, [release], learned[1:3]) == [f"{counts}3 of legal@2, 2 of legal@1"]
-    assert memory.says(unlearned, [child], learned[10:]) == []
+    assert contamination.says(unlearned, [child], learned[:1]) == [f"{counts}1 of legal@2"]
+    assert contamination.says(child, [release], learned[1:3]) == [f"{counts}3 of legal@2, 2 of legal@1"]
+    assert contamination.says(unlearned, [child], learned[10:]) == []
 
 
 @pytest.mark.usefixtures("attributed")
@@ -250,14 +252,14 @@ def test_an_aggregate_that_cannot_be_made_is_left_out(learning: Running, monkeyp
 
 @pytest.mark.usefixtures("attributed")
 def test_an_aggregate_that_cannot_be_served_is_owed(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    sit = judgement.sit
+    evaluate_arm = judgement.evaluate_arm
 
-    async def refused(serving: Serving, arm: Arm, *more: Any) -> Sat:  # noqa: ANN401
+    async def refused(serving: Serving, arm: Arm, *more: Any) -> ArmEvaluations:  # noqa: ANN401
         if arm.name == "aggregate":
             raise EngineFault("no", code="adapter_refused")
-        return await sit(serving, arm, *more)
+        return await evaluate_arm(serving, arm, *more)
 
-    monkeypatch.setattr(judgement, "sit", refused)
+    monkeypatch.setattr(judgement, "evaluate_arm", refused)
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
     assert legal["left_out"]["aggregate"] == "aggregate cannot be served: no" and legal["verdict"] == "undecided"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.gguf_header import read
-from appliance.evaluation.judgement import Exam
+from appliance.evaluation.judgement import EvalSets
 from appliance.releases import doubts
 from appliance.store import reviews, timestamps
 from appliance.store.releases import Release
@@ -186,8 +186,8 @@ def test_a_parent_that_learned_what_judges_by_now_is_refused(
     assert first["release"] == "legal@1"
     serving = learning.box.ready()
     learned, _ = frozen(serving, learning.box.material(), serving.releases.get("legal", 1))
-    exam = Exam({"legal": learned.train[:1]}, [])
-    monkeypatch.setattr(Planning, "_drawn", lambda _self: exam)
+    sets = EvalSets({"legal": learned.train[:1]}, [])
+    monkeypatch.setattr(Planning, "_drawn", lambda _self: sets)
     job = finished(learning, begun(learning, "retrain", cohort="legal", warm=1))
     assert job["state"] == "failed" and "legal@1 has learned from 1 rows that stand in an eval set" in job["error"]
 

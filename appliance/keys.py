@@ -15,34 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from appliance.errors import Forbidden, SetupError, Unauthorised
+from appliance.store.keys import Key
 
 Scope: TypeAlias = Literal["infer", "feedback", "viewer", "operator"]
 ADMIN_ID = "admin"
 _PREFIX = "ck"
-
-
-class StoredKey(Protocol):
-    """A row of the table `keys`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def secret_sha256(self) -> str: ...
-    @property
-    def scopes(self) -> tuple[str, ...]: ...
-    @property
-    def cohorts(self) -> tuple[str, ...] | None: ...
-    @property
-    def tenant(self) -> str | None: ...
-    @property
-    def hints(self) -> bool: ...
-    @property
-    def expires(self) -> str | None: ...
-    @property
-    def revoked(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +56,9 @@ class Keys:
     def __init__(self, admin_secret: str, *, may_be_open: bool) -> None:
         """`may_be_open`: without keys, inference is for everybody; false wherever others than this machine reach."""
         self._admin, self._may_be_open = _digest(admin_secret), may_be_open
-        self._keys: dict[str, StoredKey] = {}
+        self._keys: dict[str, Key] = {}
 
-    def replace(self, keys: Sequence[StoredKey]) -> None:
+    def replace(self, keys: Sequence[Key]) -> None:
         self._keys = {key.id: key for key in keys}
 
     @property
@@ -113,7 +93,7 @@ class Keys:
         key = self._keys.get(key_id)
         return _caller(key) if key is not None else Caller(key_id, frozenset())
 
-    def _match(self, token: str) -> StoredKey | None:
+    def _match(self, token: str) -> Key | None:
         prefix, _, rest = token.partition("_")
         identity, _, secret = rest.partition("_")
         key = self._keys.get(identity) if prefix == _PREFIX else None
@@ -122,7 +102,7 @@ class Keys:
         return key if matches else None
 
     @staticmethod
-    def _admitted(key: StoredKey, now: datetime) -> Caller:
+    def _admitted(key: Key, now: datetime) -> Caller:
         if key.revoked is not None:
             raise Unauthorised("this key was revoked", code="key_revoked")
         if key.expires is not None and datetime.fromisoformat(key.expires) <= now:
@@ -130,7 +110,7 @@ class Keys:
         return _caller(key)
 
 
-def _caller(key: StoredKey) -> Caller:
+def _caller(key: Key) -> Caller:
     grant = None if key.cohorts is None else frozenset(key.cohorts)
     return Caller(key.id, frozenset(key.scopes), grant, key.tenant, key.hints)
 

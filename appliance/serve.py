@@ -18,12 +18,12 @@ import uvicorn
 
 from appliance import children
 from appliance.app import application, close, open_home, prepare, start_engine
-from appliance.base import Progress
 from appliance.config import Appliance, Config
 from appliance.errors import ApplianceError, ConfigError, SetupError
 from appliance.http.box import Box
 from appliance.http.connection import Connection
 from appliance.http.status import stuck
+from appliance.progress import Report
 
 UNTAKEN_SECONDS = 60
 Ready = Callable[[str], None]
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(config: Config, config_file: Path, home_path: Path, progress: Progress, ready: Ready) -> None:
+async def serve(config: Config, config_file: Path, home_path: Path, progress: Report, ready: Ready) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is told the URL. Raises SetupError when it cannot start."""
     listening = _listen(config.appliance)
     try:
@@ -54,7 +54,7 @@ async def serve(config: Config, config_file: Path, home_path: Path, progress: Pr
         listening.close()
 
 
-async def _run(box: Box, config_file: Path, listening: socket.socket, progress: Progress, ready: Ready) -> None:
+async def _run(box: Box, config_file: Path, listening: socket.socket, progress: Report, ready: Ready) -> None:
     """Listen at once, so that /ready can say how far the start is; then serve; then drain."""
     server = Server(_uvicorn_config(box))
     stops = _on_signals()
@@ -102,7 +102,7 @@ def _on_signals() -> asyncio.Queue[int]:
     return stops
 
 
-async def _start(box: Box, config_file: Path, progress: Progress) -> None:
+async def _start(box: Box, config_file: Path, progress: Report) -> None:
     await prepare(box, config_file, progress)
     await start_engine(box)
     box.database.check()
@@ -220,7 +220,7 @@ def _tell_systemd(message: str) -> None:
             _log.warning("systemd cannot be told %s: %s", message, error)
 
 
-def run(config: Config, config_file: Path, home_path: Path, progress: Progress, ready: Ready) -> None:
+def run(config: Config, config_file: Path, home_path: Path, progress: Report, ready: Ready) -> None:
     """Serve in this process. Raises ApplianceError."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

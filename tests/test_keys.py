@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,31 +12,19 @@ from hypothesis import strategies as st
 
 from appliance.errors import Forbidden, SetupError, Unauthorised
 from appliance.keys import ANONYMOUS, Caller, Keys, Scope, admin_secret, new_key
+from appliance.store.keys import Key
 
 ADMIN = "ck_admin_" + "0" * 64
 NOON = datetime(2027, 1, 31, 12, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A stored key."""
-
-    id: str
-    secret_sha256: str
-    scopes: tuple[str, ...] = ("infer", "feedback")
-    cohorts: tuple[str, ...] | None = None
-    tenant: str | None = None
-    hints: bool = True
-    expires: str | None = None
-    revoked: str | None = None
-
-
-def made() -> tuple[Row, str]:
+def made() -> tuple[Key, str]:
     identity, key, digest = new_key()
-    return Row(identity, digest), key
+    scopes = ("infer", "feedback")
+    return Key(id=identity, name="app", secret_sha256=digest, scopes=scopes, created="2026", hints=True), key
 
 
-def holding(*rows: Row, may_be_open: bool = True) -> Keys:
+def holding(*rows: Key, may_be_open: bool = True) -> Keys:
     keys = Keys(ADMIN, may_be_open=may_be_open)
     keys.replace(rows)
     return keys

@@ -19,11 +19,12 @@ from appliance.attribution.aggregate import Aggregate, Contamination
 from appliance.attribution.rivals import Rivals
 from appliance.errors import SetupError
 from appliance.evaluation import harness, judgement, scores
-from appliance.evaluation.harness import Report, base_arm, part
+from appliance.evaluation.harness import base_arm
 from appliance.evaluation.judgement import ArmEvaluations, EvalSets
 from appliance.evaluation.lineup import Lineup, lineups
 from appliance.evaluation.material import Material
 from appliance.jobs import Progress
+from appliance.progress import Report, part
 from appliance.serving import Serving
 from appliance.store.releases import Release
 from appliance.training import ablation

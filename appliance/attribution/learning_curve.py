@@ -14,9 +14,10 @@ from adapters.curve import SHARES, Curve, Point
 from adapters.slice import Slice
 from appliance.errors import ApplianceError, InvalidRequest, SetupError
 from appliance.evaluation import judgement
-from appliance.evaluation.harness import Report, base_arm, evaluate, part
+from appliance.evaluation.harness import base_arm, evaluate
 from appliance.evaluation.judgement import EvalSets
 from appliance.jobs import Progress
+from appliance.progress import Report, part
 from appliance.training import ablation, trainer
 from appliance.training.planning import Planning
 

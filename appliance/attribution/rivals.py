@@ -12,10 +12,11 @@ from appliance.attribution.aggregate import Aggregate
 from appliance.engine.sampling import NOT_FINITE
 from appliance.errors import ApplianceError, EngineFault, SetupError
 from appliance.evaluation import judgement
-from appliance.evaluation.harness import Arm, Report, part
+from appliance.evaluation.harness import Arm
 from appliance.evaluation.judgement import ArmEvaluations, EvalSets
 from appliance.evaluation.lineup import Lineup
 from appliance.jobs import Progress
+from appliance.progress import Report, part
 from appliance.serving import Serving
 from appliance.training import ablation
 

@@ -6,7 +6,7 @@ otherwise it opens the same application itself and speaks the same HTTP to it, w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,11 @@ import httpx
 
 from appliance.config import Config
 from appliance.errors import ApplianceError, SetupError
+from appliance.progress import Report
 from appliance.store.home import Home
 
 TIMEOUT_S = 300.0
 _TO_ITS_END = httpx.Timeout(TIMEOUT_S, read=None)  # a release is tried in a child, a log decided anew
-
-
-Progress = Callable[[float, str], None]
 
 
 class Refused(ApplianceError):
@@ -53,7 +51,7 @@ async def connect(
     config: Config,
     config_file: Path,
     home_path: Path,
-    progress: Progress,
+    progress: Report,
     *,
     needs_base: bool,
     needs_engine: bool = False,
@@ -97,7 +95,7 @@ def admin_key(home_path: Path) -> str:
 
 @asynccontextmanager
 async def _in_process(
-    config: Config, config_file: Path, home_path: Path, progress: Progress | None, needs_engine: bool
+    config: Config, config_file: Path, home_path: Path, progress: Report | None, needs_engine: bool
 ) -> AsyncIterator[httpx.AsyncClient]:
     from appliance import app  # here, since a client of a running appliance needs none of it
 

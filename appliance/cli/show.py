@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from appliance.progress import Report
 
 _UNBROKEN = 1000
 _MARKS = {"ok": "ok", "warning": "WARNING", "missing": "MISSING"}
@@ -33,7 +35,7 @@ def inert(text: object, limit: int = 80) -> Text:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[float, str], None]]:
+def progress() -> Iterator[Report]:
     """A bar on stderr, shown from the first report on."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -54,7 +56,7 @@ def progress() -> Iterator[Callable[[float, str], None]]:
         yield report
 
 
-def log_progress() -> Callable[[float, str], None]:
+def log_progress() -> Report:
     """Progress as lines on stderr, for a process whose stderr is a journal."""
 
     def report(fraction: float, doing: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
@@ -15,6 +14,7 @@ from appliance.engine.sampling import Sampling
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError
 from appliance.keys import Caller
+from appliance.progress import Report
 from appliance.question import Origin, Question
 from appliance.serving import Serving
 from appliance.store import feedback, interactions
@@ -66,7 +66,7 @@ def _better(before: float, again: float) -> bool:
     return again - before >= MARGIN or before < again == 1
 
 
-async def blame(serving: Serving, caller: Caller, limit: int, tell: Callable[[float, str], None]) -> dict[str, Any]:
+async def blame(serving: Serving, caller: Caller, limit: int, tell: Report) -> dict[str, Any]:
     """Of the newest complaints, one after the other; live traffic goes first. `tell` gets the share done, of 1, and
     what is done. Raises Unavailable."""
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -27,24 +27,19 @@ from appliance.engine.sequence import Ask, Finished, PromptScores
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError, ContextExceeded, EngineFault, InvalidRequest
 from appliance.evaluation import llm_judge
+from appliance.progress import Report
 from appliance.serving import Serving
 from appliance.store import evaluations, slices
 from appliance.store.database import Connection
 from appliance.store.evaluations import Evaluation, Key, Result
 from appliance.store.slices import SliceRow
 
-Report = Callable[[float, str], None]
 ENDED = "ended"
 ANSWER = "answer"  # the metric of rows whose answer is wanted and not judged
 LONGEST = 256  # tokens of an answer to a pattern
 _VERSIONS = [metadata.version(name) for name in ("cohort-appliance", "llama-cpp-python")]
 FAILED = -20.0  # nats a token, for a likelihood that there is none of
 _PARTITION = "evaluation"
-
-
-def part(report: Report, start: float, share: float, of: str = "") -> Report:
-    """A report for a share of the whole that begins at `start`; `of` says which part it is."""
-    return lambda done, doing: report(start + share * done, f"{of}{doing}")
 
 
 @dataclass(frozen=True, slots=True)

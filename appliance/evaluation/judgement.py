@@ -16,8 +16,9 @@ from adapters.slice import Row
 from appliance.config import CohortSection
 from appliance.errors import InvalidRequest, SetupError
 from appliance.evaluation import harness
-from appliance.evaluation.harness import ANSWER, ENDED, Arm, Report, base_arm, part
+from appliance.evaluation.harness import ANSWER, ENDED, Arm, base_arm
 from appliance.evaluation.material import Material
+from appliance.progress import Report, part
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation, Result
 from appliance.store.releases import Release

@@ -10,9 +10,10 @@ from typing import Any
 
 from adapters import gates
 from appliance.evaluation import judgement, scores
-from appliance.evaluation.harness import Report, base_arm, part
+from appliance.evaluation.harness import base_arm
 from appliance.evaluation.judgement import EvalSets, eval_sets
 from appliance.evaluation.material import Material, harvest_all
+from appliance.progress import Report, part
 from appliance.serving import Serving
 from appliance.store import reviews
 

@@ -46,11 +46,7 @@ async def begin_retrain(body: RetrainRequest, box: TheBox, caller: Operates) -> 
     """Train, judge and release an adapter of a cohort; what passes the gate goes live."""
     wanted = Wanted(**body.model_dump(), key_id=caller.key_id)
     planning = Planning(box.ready(), box.material(), wanted)
-
-    async def work(progress: Progress) -> dict[str, Any]:
-        return await Retraining(planning, box.home.jobs, progress).retrain()
-
-    return await _begin(box, caller, "retrain", body, work)
+    return await _begin(box, caller, "retrain", body, lambda p: Retraining(planning, box.home.jobs, p).retrain())
 
 
 @router.post("/evaluate", response_model=JobReply, status_code=202, responses=_BEGIN)
@@ -58,11 +54,8 @@ async def begin_evaluate(body: EvaluateRequest, box: TheBox, caller: Operates) -
     """Evaluate what is live, of one cohort or of all, on its own eval rows and on the others'."""
     serving = box.ready()
     cohorts = review.cohorts(serving, body.cohort)
-
-    async def work(progress: Progress) -> dict[str, Any]:
-        return await review.review(serving, box.material(), cohorts, progress.tell)
-
-    return await _begin(box, caller, "evaluate", body, work)
+    material = box.material()
+    return await _begin(box, caller, "evaluate", body, lambda p: review.review(serving, material, cohorts, p.tell))
 
 
 @router.post("/attribute", response_model=JobReply, status_code=202, responses=_BEGIN)
@@ -112,11 +105,7 @@ async def begin_fit(body: FitRequest, box: TheBox, caller: Operates) -> JobReply
 async def begin_blame(body: BlameRequest, box: TheBox, caller: Operates) -> JobReply:
     """Misroute or bad adapter? Requests that people rated -1 or corrected, asked again of the cohort they named."""
     serving = box.ready()
-
-    async def work(progress: Progress) -> dict[str, Any]:
-        return await blame.blame(serving, caller, body.limit, progress.tell)
-
-    return await _begin(box, caller, "blame", body, work)
+    return await _begin(box, caller, "blame", body, lambda p: blame.blame(serving, caller, body.limit, p.tell))
 
 
 @router.post("/rebuild", response_model=JobReply, status_code=202, responses=_BEGIN)

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from appliance.children import Cancellation
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, InvalidRequest
 from appliance.jobs import run_cancellable, shielded
+from appliance.progress import Report
 from appliance.routing import encoder_package, router_rows
 from appliance.routing.offline import Offline
 from appliance.routing.router_rows import Material, Row
@@ -98,7 +99,7 @@ class Routers:
 
     # -- a new one ------------------------------------------------------------------------------------------------
 
-    async def fit(self, wanted: Wanted, key_id: str, tell: Callable[[float, str], None]) -> Router:
+    async def fit(self, wanted: Wanted, key_id: str, tell: Report) -> Router:
         """Fit on the shipped and imported examples and `wanted.more`, judge, and put it in force unless it provably
         loses. `tell` gets the share done, of 1, and what is done. Raises ApplianceError."""
         encoder = await asyncio.to_thread(encoder_package.locate)
@@ -116,9 +117,7 @@ class Routers:
         own, exam = [*more, *self._imported("train")], self._imported("eval")
         return router_rows.material(self._examples, [*self._config.cohorts], own, exam)
 
-    def _child(
-        self, train: list[Row], job: dict[str, Any], tell: Callable[[float, str], None], cancellation: Cancellation
-    ) -> str:
+    def _child(self, train: list[Row], job: dict[str, Any], tell: Report, cancellation: Cancellation) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._folder) as scratch:
             given, described = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"

@@ -19,13 +19,14 @@ from typing import Any
 from adapters import curve
 from adapters.attribution import AGGREGATE
 from adapters.recipe import Recipe
-from adapters.registry import file_digest
+from adapters.registry import ADAPTER, file_digest
 from adapters.slice import Row, Slice
 from appliance import base as base_model
 from appliance.errors import ApplianceError
-from appliance.evaluation.harness import Arm, Report, adapter_arm
+from appliance.evaluation.harness import Arm, adapter_arm
 from appliance.evaluation.material import harvest_all
 from appliance.jobs import Progress, run_cancellable
+from appliance.progress import Report
 from appliance.serving import Serving
 from appliance.training import adapter_file, trainer
 from appliance.training.planning import Planning
@@ -111,7 +112,7 @@ async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, 
     told = json.loads((folder / trainer.RESULT).read_text())
     compared = json.loads((folder / COMPARED).read_text())
     seconds = max(told["seconds"], compared.get("seconds", 0.0))  # less, if a killed training was taken up
-    return Ablation(folder / adapter_file.ADAPTER, compared["digest"], len(plan.slice.train), told, seconds)
+    return Ablation(folder / ADAPTER, compared["digest"], len(plan.slice.train), told, seconds)
 
 
 def _whole(folder: Path, minutes: float) -> bool:
@@ -122,7 +123,7 @@ def _whole(folder: Path, minutes: float) -> bool:
         return False
     try:
         compared = json.loads((folder / COMPARED).read_text())
-        same = bool(compared["digest"] == file_digest(folder / adapter_file.ADAPTER))
+        same = bool(compared["digest"] == file_digest(folder / ADAPTER))
         same = same and not (cut_short(_ended(folder)) and compared["minutes"] < minutes)
     except (OSError, ValueError, KeyError):
         same = False
@@ -145,7 +146,7 @@ async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, 
     for name in adapter_file.PEFT:
         (folder / name).unlink(missing_ok=True)
     part = folder / f"{COMPARED}.part"
-    digest = await asyncio.to_thread(file_digest, folder / adapter_file.ADAPTER)
+    digest = await asyncio.to_thread(file_digest, folder / ADAPTER)
     made = {"digest": digest, "minutes": plan.minutes, "seconds": time.monotonic() - began}
     part.write_text(json.dumps({**made, **asdict(parity)}))
     part.replace(folder / COMPARED)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters.gguf_header import Header, read
+from adapters.registry import ADAPTER
 
-ADAPTER = "adapter.gguf"
 WEIGHTS, CONFIG = PEFT = ("adapter_model.safetensors", "adapter_config.json")
 _OWN = "cohort."
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.memorization import planted_rows
-from adapters.registry import file_digest
+from adapters.registry import ADAPTER, file_digest
 from appliance.errors import Conflict
 from appliance.evaluation.material import Material
 from appliance.jobs import Progress
@@ -19,7 +19,7 @@ from appliance.store import slices
 from appliance.store.database import Database
 from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
-from appliance.training import adapter_file, trainer
+from appliance.training import trainer
 from appliance.training.planning import ancestors, frozen, recipe_of
 from appliance.training.trainer import Plan
 
@@ -149,7 +149,7 @@ async def rebuild(
 
     made = await trainer.followed(serving, plan, folder, progress, progress.tell)
     then, now = release.manifest["training"]["libraries"], made["libraries"]
-    digest = await asyncio.to_thread(file_digest, folder / adapter_file.ADAPTER)
+    digest = await asyncio.to_thread(file_digest, folder / ADAPTER)
     await asyncio.to_thread(trainer.remove, folder)
     return {
         "cohort": cohort,

@@ -16,14 +16,15 @@ from typing import Any
 
 from adapters import constant, gates, memorization
 from adapters.gates import Verdict
-from adapters.registry import file_digest
+from adapters.registry import ADAPTER, file_digest
 from adapters.slice import Slice
 from appliance import base as base_model
 from appliance.errors import ApplianceError, Conflict
 from appliance.evaluation import judgement, scores
-from appliance.evaluation.harness import Arm, adapter_arm, part
+from appliance.evaluation.harness import Arm, adapter_arm
 from appliance.evaluation.judgement import ArmEvaluations, EvalSets
 from appliance.jobs import Progress, run_cancellable, shielded
+from appliance.progress import part
 from appliance.releases.admission import Made
 from appliance.store import timestamps
 from appliance.store.releases import Release
@@ -69,7 +70,7 @@ class Retraining:
     # -- judging ---------------------------------------------------------------------------------------------------
 
     async def judge(self, plan: Plan, folder: Path, sets: EvalSets, trained: dict[str, Any]) -> dict[str, Any]:
-        adapter = folder / adapter_file.ADAPTER
+        adapter = folder / ADAPTER
         candidate = await asyncio.to_thread(self.candidate, adapter)
         before = judgement.live_arm(self.serving, self.wanted.cohort)
         live = self.serving.releases.live(self.wanted.cohort)
@@ -164,7 +165,7 @@ class Retraining:
         while True:
             made = await asyncio.to_thread(self.made, plan, folder, report)
             try:
-                return await releases.add(folder / adapter_file.ADAPTER, cohort, self.wanted.key_id, made)
+                return await releases.add(folder / ADAPTER, cohort, self.wanted.key_id, made)
             except Conflict:
                 if made.facts["passport_given"]["version"] == str(releases.next_version(cohort)):
                     raise
@@ -172,7 +173,7 @@ class Retraining:
     def made(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Made:
         """Its file's passport says which version it becomes, though it was trained when another was to be next."""
         passport = {**plan.passport, "version": str(self.serving.releases.next_version(self.wanted.cohort))}
-        if adapter_file.passport(folder / adapter_file.ADAPTER) != passport:
+        if adapter_file.passport(folder / ADAPTER) != passport:
             adapter_file.stamp(folder, self.serving.base.header, passport)
         return Made(
             files=tuple(folder / name for name in adapter_file.PEFT),

@@ -19,17 +19,18 @@ import numpy as np
 from adapters import parity, registry
 from adapters.parity import Parity
 from adapters.recipe import Recipe
+from adapters.registry import ADAPTER
 from adapters.slice import Row, Slice
 from appliance import base as base_model
 from appliance import children
 from appliance.children import Cancellation
 from appliance.errors import ApplianceError, BaseModelError, SetupError
-from appliance.evaluation.harness import Report, answer_ids
+from appliance.evaluation.harness import answer_ids
 from appliance.jobs import Progress, run_cancellable
+from appliance.progress import Report
 from appliance.releases.lanes import HEADROOM, free_memory
 from appliance.serving import Serving
 from appliance.training import adapter_file
-from appliance.training.adapter_file import ADAPTER
 
 REFERENCE, RESULT, CHECKPOINT = "reference.npz", "result.json", "checkpoint.safetensors"
 ROWS, JOB, PROBED = "rows.jsonl", "job.json", "probes.json"  # people's texts, as token ids

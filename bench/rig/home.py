@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from appliance import app
 from appliance.config import Config
 from appliance.http.box import Box
+from appliance.progress import Report
 
 
 @asynccontextmanager
@@ -24,7 +25,7 @@ async def opened(config: Config, home: Path) -> AsyncIterator[Box]:
         await app.close(box)
 
 
-def tell(what: str) -> Callable[[float, str], None]:
+def tell(what: str) -> Report:
     """One line, over and over."""
 
     def show(part: float, doing: str) -> None:

@@ -25,7 +25,7 @@ def attribute(
     """
     asked = {"cohort": cohort, "aggregate": aggregate}
     found = call(
-        lambda o: job(o, "attribute", asked), as_json=as_json, shown=show_attribution.attributed, needs_engine=True
+        lambda o: job(o, "attribute", asked), as_json=as_json, shown=show_attribution.attributed, needs="engine"
     )
     write_page("attribution", found, html)
     verdicts = {one["verdict"] for one in found["cohorts"] if one["release"]}
@@ -41,5 +41,5 @@ def curve(
 ) -> None:
     """Train on 25, 50, 75 and 100 % of a cohort's rows: how many are enough, and what would more of them buy?"""
     asked = {"cohort": cohort, "seeds": seeds, "minutes": minutes}
-    found = call(lambda o: job(o, "curve", asked), as_json=as_json, shown=show_attribution.curve, needs_engine=True)
+    found = call(lambda o: job(o, "curve", asked), as_json=as_json, shown=show_attribution.curve, needs="engine")
     write_page("curve", found, html)

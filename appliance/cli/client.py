@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import httpx
 
@@ -20,6 +20,7 @@ from appliance.store.home import Home
 
 TIMEOUT_S = 300.0
 _TO_ITS_END = httpx.Timeout(TIMEOUT_S, read=None)  # a release is tried in a child, a log decided anew
+Needs: TypeAlias = Literal["store", "base", "engine"]  # where no appliance runs: how much of one is opened
 
 
 class Refused(ApplianceError):
@@ -53,11 +54,10 @@ async def connect(
     home_path: Path,
     progress: Report,
     *,
-    needs_base: bool,
-    needs_engine: bool = False,
+    needs: Needs = "base",
 ) -> AsyncIterator[Operator]:
-    """Raises SetupError when there is no way to the operator API. Without `needs_base` only log, keys, audit and
-    examples can be asked for, and no base has to be there; with `needs_engine` models can be asked, too."""
+    """Raises SetupError when there is no way to the operator API. Of the store alone, log, keys, audit and
+    examples can be asked for, and no base has to be there; with the engine models can be asked, too."""
     owner = Home(home_path).owner()
     if owner is not None and owner.url:
         headers = {"Authorization": f"Bearer {admin_key(home_path)}"}
@@ -78,7 +78,7 @@ async def connect(
                     "it may be starting or stopping; try again, or stop it"
                 ) from error
         return
-    async with _in_process(config, config_file, home_path, progress if needs_base else None, needs_engine) as client:
+    async with _in_process(config, config_file, home_path, progress, needs) as client:
         yield Operator(client)
 
 
@@ -95,15 +95,15 @@ def admin_key(home_path: Path) -> str:
 
 @asynccontextmanager
 async def _in_process(
-    config: Config, config_file: Path, home_path: Path, progress: Report | None, needs_engine: bool
+    config: Config, config_file: Path, home_path: Path, progress: Report, needs: Needs
 ) -> AsyncIterator[httpx.AsyncClient]:
     from appliance import app  # here, since a client of a running appliance needs none of it
 
     box = app.open_home(config, home_path, "")
     try:
-        if progress is not None:
+        if needs != "store":
             await app.prepare(box, config_file, progress)
-        if needs_engine:
+        if needs == "engine":
             await app.start_engine(box)
         transport = httpx.ASGITransport(app.application(box), raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {admin_key(box.home.path)}"}

@@ -12,7 +12,7 @@ import typer
 
 from appliance import config as configuration
 from appliance.cli import show
-from appliance.cli.client import Operator, connect
+from appliance.cli.client import Needs, Operator, connect
 from appliance.config import Config
 from appliance.errors import ApplianceError, SetupError
 
@@ -31,8 +31,7 @@ def call(
     *,
     as_json: bool,
     shown: Callable[[Any], None],
-    needs_base: bool = True,
-    needs_engine: bool = False,
+    needs: Needs = "base",
 ) -> Any:  # noqa: ANN401 - any JSON value
     """Do `work` through the operator API, print what it gives, and return it."""
 
@@ -40,8 +39,7 @@ def call(
         config, path = configured()
         with show.progress() as report:
             home = configuration.home_path()
-            needs = {"needs_base": needs_base, "needs_engine": needs_engine}
-            async with connect(config, path, home, report, **needs) as operator:
+            async with connect(config, path, home, report, needs=needs) as operator:
                 return await work(operator)
 
     result = asyncio.run(run())

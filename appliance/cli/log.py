@@ -57,13 +57,13 @@ def log_tail(
             wanted = [row for row in new if all(value in (None, row[name]) for name, value in kinds.items())]
             show.interactions(wanted, as_json=as_json)
 
-    call(tail, as_json=False, shown=lambda _: None, needs_base=False)
+    call(tail, as_json=False, shown=lambda _: None, needs="store")
 
 
 @log_cli.command("show")
 def log_show(request_id: str, as_json: Json = False) -> None:
     """One request: asked, decided, answered."""
-    call(lambda o: o.get(f"interactions/{request_id}"), as_json=as_json, shown=show.tree, needs_base=False)
+    call(lambda o: o.get(f"interactions/{request_id}"), as_json=as_json, shown=show.tree, needs="store")
 
 
 @log_cli.command("export")
@@ -86,7 +86,7 @@ def log_export(
             show.interactions(rows, as_json=True)
             last = rows[-1]["seq"]
 
-    call(export, as_json=False, shown=lambda _: None, needs_base=False)
+    call(export, as_json=False, shown=lambda _: None, needs="store")
 
 
 def feedback(
@@ -107,5 +107,5 @@ def feedback(
         lambda o: o.feedback(request_id=request_id, **said),
         as_json=as_json,
         shown=show.tree,
-        needs_base=False,
+        needs="store",
     )

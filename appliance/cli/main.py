@@ -181,14 +181,14 @@ def import_examples(
         lambda o: o.post("examples", path=path, cohort=cohort, split=split),
         as_json=as_json,
         shown=show.imported,
-        needs_base=False,
+        needs="store",
     )
 
 
 @cli.command()
 def examples(as_json: Json = False) -> None:
     """How many labelled examples there are of each cohort."""
-    call(lambda o: o.get("examples"), as_json=as_json, shown=show.examples, needs_base=False)
+    call(lambda o: o.get("examples"), as_json=as_json, shown=show.examples, needs="store")
 
 
 @cli.command()
@@ -214,7 +214,7 @@ def traffic(
     as_json: Json = False,
 ) -> None:
     """The last minutes as figures: requests, times, where they went."""
-    call(lambda o: o.get("traffic", minutes=minutes), as_json=as_json, shown=show.traffic, needs_base=False)
+    call(lambda o: o.get("traffic", minutes=minutes), as_json=as_json, shown=show.traffic, needs="store")
 
 
 @cli.command()
@@ -226,7 +226,7 @@ def system(as_json: Json = False) -> None:
 @cli.command()
 def audit(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, as_json: Json = False) -> None:
     """What operators did, newest first."""
-    call(lambda o: o.get("audit", limit=limit), as_json=as_json, shown=show.audit, needs_base=False)
+    call(lambda o: o.get("audit", limit=limit), as_json=as_json, shown=show.audit, needs="store")
 
 
 @cli.command()
@@ -271,20 +271,20 @@ def key_add(
         ),
         as_json=as_json,
         shown=show.new_key,
-        needs_base=False,
+        needs="store",
     )
 
 
 @key_cli.command("list")
 def key_list(as_json: Json = False) -> None:
     """The keys, without their secrets."""
-    call(lambda o: o.get("keys"), as_json=as_json, shown=show.keys, needs_base=False)
+    call(lambda o: o.get("keys"), as_json=as_json, shown=show.keys, needs="store")
 
 
 @key_cli.command("revoke")
 def key_revoke(identity: str, as_json: Json = False) -> None:
     """Refuse a key from now on."""
-    call(lambda o: o.delete(f"keys/{identity}"), as_json=as_json, shown=lambda k: show.keys([k]), needs_base=False)
+    call(lambda o: o.delete(f"keys/{identity}"), as_json=as_json, shown=lambda k: show.keys([k]), needs="store")
 
 
 def _pair(given: str) -> tuple[str, str]:

@@ -89,7 +89,7 @@ def blame(
                 one["answers"] = [row["answer"] for row in asked]
         return found
 
-    call(work, as_json=as_json, shown=show_router.blame, needs_engine=True)
+    call(work, as_json=as_json, shown=show_router.blame, needs="engine")
 
 
 @router_cli.command("list")

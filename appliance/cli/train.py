@@ -32,7 +32,7 @@ def retrain(
     Exit codes: 0 pass, 100 the gate failed, 101 insufficient evidence, 102 served is not what was trained.
     """
     asked = {"cohort": cohort, "minutes": minutes, "epochs": epochs, "warm": warm, "live": live, "force": force}
-    found = call(lambda o: job(o, "retrain", asked), as_json=as_json, shown=show_train.retrained, needs_engine=True)
+    found = call(lambda o: job(o, "retrain", asked), as_json=as_json, shown=show_train.retrained, needs="engine")
     raise typer.Exit(EXIT_CODES[found["verdict"]])
 
 
@@ -58,7 +58,7 @@ def evaluate(
     def shown(found: Any) -> None:  # noqa: ANN401
         show_train.reviewed(found if cohort is None else {**found, "cohorts": [found]})
 
-    found = call(work, as_json=as_json, shown=shown, needs_engine=True)
+    found = call(work, as_json=as_json, shown=shown, needs="engine")
     live = [one["verdict"] for one in found["cohorts"] if one["release"]] if cohort is None else [found["verdict"]]
     verdicts = live or ["insufficient"]
     raise typer.Exit(next((EXIT_CODES[v] for v in ("fail", "insufficient") if v in verdicts), 0))
@@ -67,7 +67,7 @@ def evaluate(
 @slice_cli.command("show")
 def slice_show(cohort: str, as_json: Json = False) -> None:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
-    call(lambda o: o.get(f"slices/{cohort}"), as_json=as_json, shown=show_train.slice_, needs_engine=True)
+    call(lambda o: o.get(f"slices/{cohort}"), as_json=as_json, shown=show_train.slice_, needs="engine")
 
 
 @job_cli.command("list")
@@ -112,7 +112,7 @@ def rebuild(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_js
     """Train a release again from its manifest and compare the bytes. Changes nothing."""
     cohort, version = named(release)
     asked = {"cohort": cohort, "version": version}
-    found = call(lambda o: job(o, "rebuild", asked), as_json=as_json, shown=show_train.rebuilt, needs_engine=True)
+    found = call(lambda o: job(o, "rebuild", asked), as_json=as_json, shown=show_train.rebuilt, needs="engine")
     if not found["same"]:
         raise typer.Exit(1)
 

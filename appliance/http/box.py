@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, cast
+from typing import Annotated, Literal, TypeAlias, TypeVar, cast
 
 from fastapi import Depends, Request
 
@@ -24,6 +24,7 @@ from appliance.store.database import Database
 from appliance.store.home import Home
 from appliance.vitals import Vitals
 
+T = TypeVar("T")
 Phase: TypeAlias = Literal["starting", "ready", "draining"]
 
 
@@ -55,20 +56,19 @@ class Box:
         return Material(self.database, self.examples)
 
     def ready(self) -> Serving:
-        """Raises Unavailable while starting."""
-        if self.serving is None:
-            raise Unavailable(f"the appliance is starting: {self.doing}", code="starting", retry_after=5)
-        return self.serving
+        """Raises Unavailable while starting, like the next two."""
+        return self._started(self.serving)
 
     def releases(self) -> Releases:
-        if self.register is None:
-            raise Unavailable(f"the appliance is starting: {self.doing}", code="starting", retry_after=5)
-        return self.register
+        return self._started(self.register)
 
     def text_routers(self) -> Routers:
-        if self.routers is None:
+        return self._started(self.routers)
+
+    def _started(self, part: T | None) -> T:
+        if part is None:
             raise Unavailable(f"the appliance is starting: {self.doing}", code="starting", retry_after=5)
-        return self.routers
+        return part
 
     def base_id(self) -> str:
         return self.base.id if self.base else "base"

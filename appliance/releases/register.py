@@ -272,8 +272,8 @@ class Releases:
         return registry.damage(self.folder / release.digest, release.adapter_digest)
 
     def _refresh(self) -> None:
-        """Read the register again. Worker threads read on meanwhile: names and prompts come before the table, so what is
-        in the table has both."""
+        """Read the register again. Worker threads read on meanwhile: names and prompts come before the table, so that
+        what is in the table has both."""
         cohorts = list(self._config.cohorts)
         with self._database.read() as connection:
             releases = rows.list_all(connection)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from appliance.asks import asks_for
+from appliance.asks import asks_for, check_size
 from appliance.config import AUTO
 from appliance.engine.sequence import Finished, Told
 from appliance.keys import Caller
@@ -52,6 +52,7 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
         where = await _place(serving, caller, question)
         record = Record(serving, caller, question, where, arrived)
         async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
+            check_size(serving, question)  # before the queue is asked: what never fits is not to be sent again
             serving.engine.room.check(where.decision.cohort)
             record.asks = await asyncio.to_thread(asks_for, serving, question, where, lane, caller.partition, arrived)
             with serving.engine.submit(record.asks) as run:

@@ -26,7 +26,6 @@ def asks_for(
     limit = serving.config.appliance.deadline_seconds
     deadline = arrived + min(limit, question.origin.timeout_s or limit)
     asks = []
-    _check_size(serving, question)
     constraint = _constraint(serving, question)
     for prompt in _prompts(serving, question, place):
         ask = Ask(
@@ -48,11 +47,15 @@ def asks_for(
     return asks
 
 
-def _check_size(serving: Serving, question: Question) -> None:
-    """Refuse by bytes what cannot fit by tokens: a megabyte of spaces takes seconds to tokenise."""
+def check_size(serving: Serving, question: Question) -> None:
+    """Refuse by bytes what cannot fit by tokens: a megabyte of spaces takes seconds to tokenise. Raises
+    ContextExceeded."""
     texts = [text for _, text in question.turns] + [p for p in question.prompts if isinstance(p, str)]
-    size, most = sum(len(text.encode()) for text in texts), MAX_BYTES_A_TOKEN * serving.context
-    if size > most * max(1, len(question.prompts)):
+    most = MAX_BYTES_A_TOKEN * serving.context * max(1, len(question.prompts))
+    size = sum(map(len, texts))  # characters, at no cost
+    if size <= most:
+        size = sum(len(text.encode()) for text in texts)
+    if size > most:
         raise _too_long(f"has {size} bytes, which is", serving, question)
 
 

@@ -128,7 +128,7 @@ def _format(wanted: ResponseFormat | None) -> ResponseFormat | None:
 def _sampling(request: ChatRequest | CompletionRequest, n_vocab: int) -> Sampling:
     seed = secrets.randbelow(SEEDS) if request.seed is None else request.seed % SEEDS
     return Sampling(
-        temperature=1.0 if request.temperature is None else request.temperature,
+        temperature=_temperature(request.temperature),
         top_k=request.top_k or 0,
         top_p=1.0 if request.top_p is None else request.top_p,
         min_p=request.min_p or 0.0,
@@ -138,6 +138,13 @@ def _sampling(request: ChatRequest | CompletionRequest, n_vocab: int) -> Samplin
         seed=seed,
         logit_bias=_biases(request.logit_bias or {}, n_vocab),
     )
+
+
+def _temperature(wanted: float | None) -> float:
+    """By less than a hundred-thousandth logits overflow: it is as good as none."""
+    if wanted is None:
+        return 1.0
+    return wanted if wanted >= 1e-5 else 0.0
 
 
 def _biases(given: Mapping[str, float], n_vocab: int) -> dict[int, float]:

@@ -58,6 +58,24 @@ def test_idle_spare_lanes_make_room_when_memory_is_short(
     asyncio.run(main())
 
 
+def test_a_load_that_nobody_waits_for_is_done_all_the_same(tiny_base: Path, folder: Path) -> None:
+    """Of a lane half made nobody would know, and its memory be lost."""
+
+    async def main() -> None:
+        async with serving(tiny_base) as engine, asyncio.timeout(30):
+            register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            async with held_up(engine):
+                loading = asyncio.create_task(register.attach(A, 1.0, spare=True))
+                await asyncio.sleep(0.05)
+                loading.cancel()
+                await asyncio.sleep(0.05)
+            with pytest.raises(asyncio.CancelledError):
+                await loading
+            assert lanes(engine) == {"base", "a"} and "a" in register._resident
+
+    asyncio.run(main())
+
+
 def test_live_and_held_lanes_stay_however_short_memory_is(
     tiny_base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,7 +229,8 @@ class Lane:
         if code == 1 and self._memory.evict_one():
             return False
         if code == 1 and len(self.running) > 1:
-            self._park(self.running[-1])
+            if not self._park_background():
+                self._park(self.running[-1])
             return False
         raise EngineFault(f"llama_decode answered {code}")
 

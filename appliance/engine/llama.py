@@ -246,9 +246,11 @@ class Context:
         """Let `target`, which is empty, share the first `length` cells of `source`: metadata only."""
         C.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
-    def snapshot(self, seq: int) -> bytes:
-        """The cells of `seq` as bytes."""
+    def snapshot(self, seq: int, most: int) -> bytes | None:
+        """The cells of `seq` as bytes; None when they are more than `most`."""
         size = C.llama_state_seq_get_size(self._ctx, seq)
+        if size > most:
+            return None
         buffer = (ctypes.c_uint8 * size)()
         written = C.llama_state_seq_get_data(self._ctx, buffer, size, seq)
         return bytes(memoryview(buffer)[:written])

@@ -69,7 +69,9 @@ class Memory:
             sequence.slot = best.slot
         else:
             sequence.slot = self._slots.pop()
-        sequence.n_past = sequence.reused = self._fill(best, held, sequence)
+        sequence.n_past = self._fill(best, held, sequence)
+        if not sequence.admitted:  # one that was parked finds what it computed itself
+            sequence.reused = sequence.n_past
         self._active.append(sequence)
 
     def leave(self, sequence: Sequence, *, keep: bool) -> None:
@@ -141,8 +143,10 @@ class Memory:
 
     def _save(self, resident: Resident) -> None:
         """Copy it to RAM, where that is worth it."""
-        if self._snapshots.wants(len(resident.tokens)):
-            blob = self._context.snapshot(resident.slot)
+        if not self._snapshots.wants(len(resident.tokens)):
+            return
+        blob = self._context.snapshot(resident.slot, self._snapshots.cap)
+        if blob is not None:
             self._snapshots.keep(Snapshot(self._key, resident.partition, resident.tokens, blob))
 
     def _release(self, slot: int) -> None:

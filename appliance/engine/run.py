@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from collections.abc import Sequence as Items
+from copy import copy
 
 from appliance.engine.sequence import Ask, Event, Failed, Finished, Sequence, Told
 
@@ -43,7 +44,7 @@ class Run:
             while open_ends:
                 index, event = await self._events.get()
                 if isinstance(event, Failed):
-                    raise event.error
+                    raise copy(event.error)  # a fault of a lane ends many, and each notes its own headers
                 open_ends -= isinstance(event, Finished)
                 yield index, event
         finally:

@@ -12,13 +12,21 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from appliance.config import is_loopback
-from appliance.errors import ApplianceError, Forbidden, InvalidRequest, PayloadTooLarge, UnsupportedMedia
+from appliance.errors import (
+    ApplianceError,
+    Forbidden,
+    InvalidRequest,
+    PayloadTooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
 from appliance.http.failures import as_response
 from appliance.http.streams import ClientGone
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 BODY_SECONDS = 30
+ARRIVING = 64 << 20  # bytes of bodies that have not come whole yet, of all connections together
 _HOST_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789.-_:[]")
 Refused = Callable[[ApplianceError], None]
 
@@ -38,6 +46,7 @@ class Edge:
         refused: Refused,
     ) -> None:
         self._app, self._max_body, self._any_host, self._refused = app, max_body, any_host, refused
+        self._arriving = 0
         self._hosts = {host.lower() for host in hosts}
         self._origins = set(origins)
 
@@ -52,10 +61,29 @@ class Edge:
             await as_response(error)(scope, receive, send)
             return
         try:
-            await self._app(scope, await _whole_body(receive, self._max_body), send)
+            await self._app(scope, await self._whole_body(receive), send)
         except ApplianceError as error:
             self._refused(error)
             await as_response(error)(scope, receive, send)
+
+    async def _whole_body(self, receive: Receive) -> Receive:
+        """Take the body in, counting: a chunked one announces no length, and who has no key yet may send one too.
+        Raises PayloadTooLarge, InvalidRequest, Unavailable, ClientGone."""
+        body, more = b"", True
+        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+        try:
+            while more:
+                message = await _next(receive, deadline)
+                body += message.get("body", b"")
+                self._arriving += len(message.get("body", b""))
+                more = message.get("more_body", False)
+                if len(body) > self._max_body:
+                    raise _too_large(self._max_body)
+                if more and self._arriving > max(ARRIVING, self._max_body):
+                    raise Unavailable("too many bodies arrive at once", code="overloaded", retry_after=5)
+        finally:
+            self._arriving -= len(body)
+        return _replaying(body, receive)
 
     def _check(self, headers: Headers, method: str) -> None:
         if len(headers) > MAX_HEADERS or sum(len(n) + len(v) for n, v in headers.raw) > MAX_HEADER_BYTES:
@@ -89,25 +117,15 @@ def _host_name(host: str) -> str:
         return ""
 
 
-async def _whole_body(receive: Receive, most: int) -> Receive:
-    """Take the body in, counting: a chunked one announces no length. Raises PayloadTooLarge, InvalidRequest,
-    ClientGone."""
-    body = b""
-    more = True
-    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
-    while more:
-        try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
-        except TimeoutError:
-            raise InvalidRequest(f"the body did not arrive within {BODY_SECONDS} s", code="body_timeout") from None
-        if message["type"] == "http.disconnect":
-            raise ClientGone("the client went away in the middle of its request")
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > most:
-            raise _too_large(most)
-    return _replaying(body, receive)
+async def _next(receive: Receive, deadline: float) -> Message:
+    try:
+        async with asyncio.timeout_at(deadline):
+            message = await receive()
+    except TimeoutError:
+        raise InvalidRequest(f"the body did not arrive within {BODY_SECONDS} s", code="body_timeout") from None
+    if message["type"] == "http.disconnect":
+        raise ClientGone("the client went away in the middle of its request")
+    return message
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

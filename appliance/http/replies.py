@@ -83,7 +83,7 @@ def timings(finished: Sequence[Finished], choices: int) -> Timings:
         cache_n=cached,
         prompt_n=prompt_n,
         prompt_ms=round(prompt_ms, 3),
-        prompt_per_token_ms=round(prompt_ms / prompt_n, 3),
+        prompt_per_token_ms=round(prompt_ms / max(prompt_n, 1), 3),
         prompt_per_second=round(prompt_n / max(prompt_ms, 1e-3) * 1e3, 3),
         predicted_n=predicted_n,
         predicted_ms=round(predicted_ms, 3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -50,26 +50,35 @@ class Lanes:
         made = adapter is not None and not self._touch(key)
         try:
             if made and adapter is not None:
-                async with self._changing:
-                    await self._make_room(Target(key[:12], 0, key), self._lane_bytes + _size(adapter), spare=True)
-                    await self._engine.attach(key, adapter, Share(key))
+                await _to_its_end(self._try(key, adapter))
             with self._engine.hold(key):
                 yield
         finally:
             if made:
-                async with self._changing:
-                    if key not in self._resident:
-                        await self._engine.detach(key)
+                await _to_its_end(self._forget(key))
+
+    async def _try(self, key: str, adapter: Path) -> None:
+        async with self._changing:
+            await self._make_room(Target(key[:12], 0, key), self._lane_bytes + _size(adapter), spare=True)
+            await self._engine.attach(key, adapter, Share(key))
+
+    async def _forget(self, key: str) -> None:
+        async with self._changing:
+            if key not in self._resident:
+                await self._engine.detach(key)
 
     async def attach(self, target: Target, weight: float, *, spare: bool) -> None:
         """Make the release resident; a `spare` one within the bound on spare lanes. Raises as `hold`."""
         if not self._touch(target.digest):
-            async with self._changing:
-                if not self._touch(target.digest):
-                    adapter = self._folder / target.digest / ADAPTER
-                    await self._make_room(target, self._lane_bytes + _size(adapter), spare=spare)
-                    await self._engine.attach(target.digest, adapter, Share(target.cohort, weight))
-                    self._resident[target.digest] = None
+            await _to_its_end(self._attach(target, weight, spare=spare))
+
+    async def _attach(self, target: Target, weight: float, *, spare: bool) -> None:
+        async with self._changing:
+            if not self._touch(target.digest):
+                adapter = self._folder / target.digest / ADAPTER
+                await self._make_room(target, self._lane_bytes + _size(adapter), spare=spare)
+                await self._engine.attach(target.digest, adapter, Share(target.cohort, weight))
+                self._resident[target.digest] = None
 
     def _touch(self, digest: str) -> bool:
         """Whether it is resident; then it is the most recently used."""
@@ -104,6 +113,18 @@ class Lanes:
                 code="out_of_memory",
                 retry_after=30,
             )
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """A cancellation meanwhile waits: of a lane half made, or half gone, nobody would know."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody waits to hear it
+        raise
 
 
 def _size(adapter: Path) -> int:

@@ -85,7 +85,7 @@ class KeyRequest(Request):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     scopes: list[Literal["infer", "feedback", "viewer", "operator"]] = ["infer", "feedback"]
     cohorts: list[str] | None = None
-    tenant: Annotated[str, Field(max_length=64)] | None = None
+    tenant: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     hints: bool = True
     expires: str | None = None
 

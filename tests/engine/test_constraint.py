@@ -66,6 +66,32 @@ def nested(depth: int) -> Schema:
     return schema
 
 
+MEETING: dict[str, Schema] = {
+    "allOf": {"allOf": [{"type": "string", "pattern": f".*a{n}.*"} for n in range(16)]},
+    "a chain": {
+        "$defs": {f"d{n}": {"type": "string", "pattern": f".*a{n}.*", "$ref": f"#/$defs/d{n + 1}"} for n in range(16)}
+        | {"d16": {"type": "string"}},
+        "$ref": "#/$defs/d0",
+    },
+    "names": {"type": "object", "patternProperties": {f"^a{n}$": {"type": "string"} for n in range(400)}},
+    "named patterns": {
+        "type": "object",
+        "patternProperties": {f"a{n}": {"type": "string", "pattern": f".*b{n}.*"} for n in range(16)},
+    },
+}
+
+
+@pytest.mark.parametrize("schema", MEETING.values(), ids=MEETING)
+def test_what_takes_hours_to_compile_is_refused(constraints: Constraints, schema: Schema) -> None:
+    """Nothing could stop the thread that compiles it."""
+    assert "patterns beside" in (told := refusal(constraints, schema).message) or "patternProperties" in told
+
+
+def test_patterns_that_do_not_meet_may_be_many(constraints: Constraints) -> None:
+    properties = {f"p{n}": {"type": "string", "pattern": f"^a{n}$"} for n in range(40)}
+    assert constraints.json_schema({"type": "object", "properties": properties}, "p")
+
+
 # -- answers ----------------------------------------------------------------------------------------------------
 
 

@@ -147,6 +147,33 @@ def test_a_prompt_parked_half_way_is_scored_once(make_lane: MakeLane, model: Mod
     assert long.finished.answer_tokens == 760
 
 
+def test_a_parked_answer_that_finds_its_prompt_again_was_computed_once(make_lane: MakeLane, model: Model) -> None:
+    """Equal prompts in a full memory: what one was given of another's cells at the first time counts, no more."""
+    lane = make_lane(LaneShape(context=1024, sequences=4, batch=64, outputs=8, threads=1))
+    asks = [ask(model, PROMPTS[0] * 4, 380, ignore_end=True, logprobs=None) for _ in range(4)]
+    together = [submit(lane, asked)[1] for asked in asks]
+    parked = 0
+    while lane.running or lane.waiting:
+        step(lane)
+        parked += any(sequence.generated for sequence in lane.waiting)
+    assert parked
+    assert all(answer.finished.reused_tokens < answer.finished.prompt_tokens for answer in together)
+
+
+def test_background_gives_its_cells_before_an_answer_does(make_lane: MakeLane, model: Model) -> None:
+    lane = make_lane(LaneShape(context=1024, sequences=3, kept=0, batch=64, outputs=8, threads=1))
+    for text in PROMPTS[:2]:
+        submit(lane, ask(model, text, 500, background=True, ignore_end=True))
+    for _ in range(100):
+        step(lane)
+    sequence, answer = submit(lane, ask(model, PROMPTS[2], 900, ignore_end=True))
+    while lane.has_work(background=False):
+        step(lane)
+        assert not (sequence in lane.waiting and sequence.generated)
+    assert answer.finished.answer_tokens == 900
+    drain(lane)
+
+
 # -- who goes first ---------------------------------------------------------------------------------------------
 
 

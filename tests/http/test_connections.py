@@ -113,6 +113,19 @@ def test_hundreds_that_do_not_arrive_keep_nobody_waiting(served: Running, monkey
         until(lambda: all(ended(connection) for connection in slow))
 
 
+def test_many_bodies_that_do_not_end_are_refused_together(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has looked at a key yet: what has come of them may not fill the memory."""
+    monkeypatch.setattr("appliance.http.edge.ARRIVING", 0)
+    room = served.box.config.appliance.max_body_bytes
+    with ExitStack() as stack:
+        half = [stack.enter_context(connect(served)) for _ in range(3)]
+        for connection in half:
+            connection.sendall(head(f"Content-Length: {room}") + b" " * (room // 2))
+        until(lambda: any(ended(connection) for connection in half))
+        with served.http() as client:
+            assert client.post(CHAT, json=chat(max_tokens=1)).status_code == 200
+
+
 def test_a_body_that_takes_too_long_is_told_so(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("appliance.http.edge.BODY_SECONDS", 0.2)
     answer = exchange(served, head("Content-Length: 100") + b"{")

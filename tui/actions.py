@@ -75,7 +75,9 @@ class Actions(Asking):
         version = max(earlier)
         says = f"router@{version} decides about every new request instead of router@{live}."
         told = f"router@{version} is in force"
-        self._confirmed(says, "router", "router/switch", {"version": version}, lambda _: told)
+        self._confirmed(
+            says, "router", "router/switch", {"version": version, "live": f"router@{live}"}, lambda _: told
+        )
 
     # -- jobs --------------------------------------------------------------------------------------------------------
 

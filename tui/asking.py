@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from textual.worker import Worker
 
 from tui import inert
-from tui.client import ApplianceGone, Client, KeyWanted, Refused
+from tui.client import ApplianceGone, Client, Forbidden, KeyWanted, Refused
 from tui.messages import Done, Fetched, Lost, Trouble, WantsKey
 from tui.screens.confirm import Ask
 from tui.widgets.pane import Front, Work
@@ -41,6 +41,7 @@ class Asking(App[None]):
         self._asked_for_key: str | None = None
         self._says, self._told = ("○ asking", ""), inert.line("")
         self.changing = 0
+        self.warned = False  # that a change is under way, to who wants to leave
 
     @property
     def front(self) -> Front | None:
@@ -96,7 +97,7 @@ class Asking(App[None]):
             self.post_message(Lost(str(error)))
         except TimeoutError:
             self.post_message(Lost(f"{self.client.url} has not answered for {LOOK_S:.0f} s"))
-        except KeyWanted as error:
+        except (KeyWanted, Forbidden) as error:  # one that may not look is of no use here
             self.post_message(WantsKey(str(error)))
         except Refused as error:
             self.post_message(Trouble(str(error)))
@@ -125,6 +126,7 @@ class Asking(App[None]):
             self.post_message(Done(f"look whether it was done: {_unreadable(error)}", refused=True))
         finally:
             self.changing -= 1
+            self.warned = self.warned and self.changing > 0
             self._state()
 
     def drawn(self, draw: Callable[[], None]) -> None:

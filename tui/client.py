@@ -28,8 +28,12 @@ class Refused(Exception):
     """The appliance said no; the message is its own."""
 
 
+class Forbidden(Refused):
+    """The key may not."""
+
+
 class Client:
-    """JSON in, JSON out. Raises ApplianceGone, KeyWanted and Refused; nothing else of the network's."""
+    """JSON in, JSON out. Raises ApplianceGone, KeyWanted, Refused and Forbidden; nothing else of the network's."""
 
     def __init__(self, url: str, key: str, authorities: Path | None = None, *, local: bool = False) -> None:
         """`authorities`: a PEM file by which the appliance's certificate is judged, instead of the system's; `local`:
@@ -107,4 +111,4 @@ def _json(reply: httpx.Response) -> Any:  # noqa: ANN401
         return body
     error = body.get("error") if isinstance(body, dict) else None
     said = str(error.get("message", reply.reason_phrase) if isinstance(error, dict) else error or reply.reason_phrase)
-    raise KeyWanted(said) if reply.status_code == 401 else Refused(said)
+    raise {401: KeyWanted, 403: Forbidden}.get(reply.status_code, Refused)(said)

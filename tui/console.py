@@ -49,7 +49,6 @@ class Console(Begin):
 
     def __init__(self, client: Client, every_s: float = EVERY_S) -> None:
         super().__init__(client, every_s)
-        self._quitting = False
 
     def compose(self) -> ComposeResult:
         yield Static(id="state")
@@ -103,8 +102,8 @@ class Console(Begin):
 
     async def action_quit(self) -> None:
         """Asks once more while a change is under way: whether it was done would not be seen."""
-        if self.changing and not self._quitting:
-            self._quitting = True
+        if self.changing and not self.warned:
+            self.warned = True
             self.notify("a change is under way; q once more leaves it to the appliance", severity="warning")
             return
         self.exit()

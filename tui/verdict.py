@@ -28,7 +28,7 @@ def verdict(kind: str, result: dict[str, Any]) -> list[Line]:
         return _fitted(result)
     found = result.get("cohorts", [result] if "cohort" in result else None)
     if found is None:  # of a kind that this console does not know
-        return [(json.dumps(result), False)]
+        return [(json.dumps(result, ensure_ascii=False), False)]
     return [line for one in found for line in _judged(one)]
 
 
@@ -77,7 +77,8 @@ def scores(cohort: str, found: Mapping[str, dict[str, Any]]) -> list[str]:
         gained = (
             "{mean:+.1f} ({low:+.1f}/{high:+.1f})".format(**{n: 100 * v for n, v in gain.items()}) if gain else ""
         )
-        lines.append(_columns(name, str(one["n"]), f"{this} ({low}-{high})", base, before, gained))
+        this += f" ({low}-{high})" if one["candidate"] is not None else ""
+        lines.append(_columns(name, str(one["n"]), this, base, before, gained))
     return lines
 
 

@@ -28,7 +28,10 @@ def times(*values: float | None) -> str:
     if not known:
         return NONE
     seconds = max(known) >= 1000
-    told = (NONE if value is None else f"{value / 1000:.1f}" if seconds else f"{value:.0f}" for value in values)
+    digits = 1 if min(known) >= 100 else 2
+    told = (
+        NONE if value is None else f"{value / 1000:.{digits}f}" if seconds else f"{value:.0f}" for value in values
+    )
     return f"{', '.join(told)} {'s' if seconds else 'ms'}"
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from appliance.cli import show_attribution
-from appliance.cli.command import Json, call, job, write_page
+from appliance.cli.command import Json, call, check_files, job, write_page
 
 UNDECIDED = 101
 
@@ -23,6 +23,7 @@ def attribute(
 
     Exit codes: 0 every cohort with a live release is decided, 101 one is not, or there is none.
     """
+    check_files(html, drawn=html is not None)
     asked = {"cohort": cohort, "aggregate": aggregate}
     found = call(
         lambda o: job(o, "attribute", asked), as_json=as_json, shown=show_attribution.attributed, needs="engine"
@@ -40,6 +41,7 @@ def curve(
     as_json: Json = False,
 ) -> None:
     """Train on 25, 50, 75 and 100 % of a cohort's rows: how many are enough, and what would more of them buy?"""
+    check_files(html, drawn=html is not None)
     asked = {"cohort": cohort, "seeds": seeds, "minutes": minutes}
     found = call(lambda o: job(o, "curve", asked), as_json=as_json, shown=show_attribution.curve, needs="engine")
     write_page("curve", found, html)

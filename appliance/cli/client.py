@@ -100,6 +100,7 @@ async def _in_process(
     from appliance import app  # here, since a client of a running appliance needs none of it
 
     box = app.open_home(config, home_path, "")
+    box.phase, box.doing = "closed", "no appliance serves this home: cohort serve"
     try:
         if needs != "store":
             await app.prepare(box, config_file, progress)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,13 +69,19 @@ async def job(operator: Operator, kind: str, asked: dict[str, Any]) -> Any:  # n
     return begun["result"]
 
 
+def check_files(*files: Path | None, drawn: bool) -> None:
+    """Before the long work whose report they get. Raises SetupError."""
+    for file in filter(None, files):
+        if not file.parent.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise SetupError(f"{file} cannot be written: look whether its folder is there, and whose it is")
+    if drawn and importlib.util.find_spec("matplotlib") is None:
+        raise SetupError("drawing wants matplotlib: make train-tools")
+
+
 def write_page(page: str, found: dict[str, Any], html: Path | None) -> None:
-    """A report as an HTML file, if wanted. Raises SetupError without matplotlib."""
+    """A report as an HTML file, if wanted, once `check_files` has been asked."""
     if html is None:
         return
     from appliance.cli import report
 
-    try:
-        html.write_text(report.PAGES[page](found), encoding="utf-8")
-    except ImportError as error:
-        raise SetupError(f"drawing wants matplotlib ({error}): make train-tools") from error
+    html.write_text(report.PAGES[page](found), encoding="utf-8")

@@ -26,8 +26,9 @@ def breadth(one: dict[str, Any]) -> str:
 def _tasks(tasks: dict[str, Any], base: str, mine: str, of: str) -> str:
     figure, axes = _rows([f"{task} ({s['cohort']})" for task, s in tasks.items()])
     for place, s in enumerate(tasks.values()):
-        _span(axes, s["low"], s["high"], place)
-        axes.plot(s["candidate"], place, "o", color=_MINE, label=mine if place == 0 else None)
+        if s["candidate"] is not None:
+            _span(axes, s["low"], s["high"], place)
+            axes.plot(s["candidate"], place, "o", color=_MINE, label=mine if place == 0 else None)
         if s["base"] is not None:
             axes.plot(s["base"], place, "x", color=_OTHER, label=base if place == 0 else None)
     axes.set(xlim=(-0.02, 1.02), xlabel=f"score, 0 to 1, with its 95 % interval: {of}")

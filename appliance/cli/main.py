@@ -284,7 +284,14 @@ def key_list(as_json: Json = False) -> None:
 @key_cli.command("revoke")
 def key_revoke(identity: str, as_json: Json = False) -> None:
     """Refuse a key from now on."""
-    call(lambda o: o.delete(f"keys/{identity}"), as_json=as_json, shown=lambda k: show.keys([k]), needs="store")
+
+    async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
+        revoked = await operator.delete(f"keys/{identity}")
+        if all(key["revoked"] for key in await operator.get("keys")):
+            typer.echo("no key is left: inference is open to whoever reaches the port of this machine", err=True)
+        return revoked
+
+    call(work, as_json=as_json, shown=lambda key: show.keys([key]), needs="store")
 
 
 def _pair(given: str) -> tuple[str, str]:

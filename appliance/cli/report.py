@@ -19,14 +19,16 @@ table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{padding:.2rem .5re
 text-align:right}td:first-child,th:first-child{text-align:left}.no{font-weight:bold}svg{max-width:100%;height:auto}
 </style><h1>{{ title }}</h1>
 {% if mix %}<p>Eval rows: {% for name, n in mix.items() %}{{ name }} {{ n }}{{ ", " if not loop.last }}{% endfor %}.
-</p>{% endif %}{% block body %}{% endblock %}</html>
+</p>{% endif %}{% if at %}<p>{{ at[:16] | replace("T", " ") }} UTC, on {{ base.id }} as {{ base.format }} (sha256
+{{ base.digest[:12] }}), version {{ version }}.</p>{% endif %}{% block body %}{% endblock %}</html>
 """
 _EVALUATION = """{% extends "shell" %}{% block body %}
 {% for one in cohorts %}<h2>{{ one.cohort }}: {{ one.release or "no live release" }}, {{ one.verdict }}</h2>
 {% if one.scores %}{{ drawn(drawings.scores, one) }}{% endif %}
 <table><tr><th>task<th>of<th>metric<th>rows<th>base<th>this one<th>95 %<th>beside</tr>
 {% for task, s in one.scores.items() %}<tr><td>{{ task }}<td>{{ s.cohort }}<td>{{ s.metric }}<td>{{ s.n }}
-<td>{{ points(s.base) }}<td>{{ points(s.candidate) }}<td>{{ points(s.low) }} to {{ points(s.high) }}
+<td>{{ points(s.base) }}<td>{{ points(s.candidate) }}
+<td>{% if s.low is not none %}{{ points(s.low) }} to {{ points(s.high) }}{% endif %}
 <td>{% for name, value in s.beside.items() %}{{ name }} {{ points(value) }} {% endfor %}</tr>{% endfor %}
 </table>
 <ul>{% for r in one.reasons %}<li{% if not r.passed %} class="no"{% endif %}>{{ "ok" if r.passed else "NO" }}:
@@ -105,11 +107,12 @@ PAGES: Final[Mapping[str, Callable[[dict[str, Any]], str]]] = {
 def junit(found: dict[str, Any]) -> str:
     """A suite for each cohort, a case for each check of its gate."""
     root = ElementTree.Element("testsuites", name="cohort eval")
+    at = found["at"][:19]
     for one in found["cohorts"]:
         failed = [r for r in one["reasons"] if not r["passed"]]
-        suite = ElementTree.SubElement(
-            root, "testsuite", name=one["cohort"], tests=str(len(one["reasons"])), failures=str(len(failed))
-        )
+        counted = {"tests": len(one["reasons"]), "failures": len(failed), "time": one["seconds"]}
+        told = {"name": one["cohort"], "timestamp": at, **{name: str(value) for name, value in counted.items()}}
+        suite = ElementTree.SubElement(root, "testsuite", told)
         counts = Counter(reason["check"] for reason in one["reasons"])
         for reason in one["reasons"]:
             of = reason["says"].partition(":")[0]  # the slice, of which there are several for some checks

@@ -36,24 +36,35 @@ def inert(text: object, limit: int = 80) -> Text:
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """A bar on stderr, shown from the first report on."""
+    """A bar on stderr, shown from the first report on; stdout stays where it goes."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task: list[Any] = []
-        said, shown = "", 0.0
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    task: list[Any] = []
+    said, shown = "", 0.0
 
-        def report(fraction: float, doing: str) -> None:
-            nonlocal said, shown
-            if not task:
-                task.append(bar.add_task(doing, total=1.0))
-            bar.update(task[0], completed=fraction, description=doing)
-            told = doing.partition(":")[0]  # what follows changes with every step
-            if not console.is_terminal and (told != said or fraction >= shown + 0.05):
-                print(f"{fraction:4.0%} {doing}", file=sys.stderr)  # noqa: T201
-                said, shown = told, fraction
+    def report(fraction: float, doing: str) -> None:
+        nonlocal said, shown
+        if not task:
+            bar.start()
+            task.append(bar.add_task(doing, total=1.0))
+        bar.update(task[0], completed=fraction, description=doing)
+        told = doing.partition(":")[0]  # what follows changes with every step
+        if not console.is_terminal and (told != said or fraction >= shown + 0.05):
+            print(f"{fraction:4.0%} {doing}", file=sys.stderr)  # noqa: T201
+            said, shown = told, fraction
 
+    try:
         yield report
+    finally:
+        bar.stop()
 
 
 def log_progress() -> Report:
@@ -155,9 +166,13 @@ def findings(rows: Sequence[Any]) -> None:
 
 def interactions(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        for row in rows:
-            print(json.dumps(row))  # noqa: T201
-        sys.stdout.flush()
+        try:
+            for row in rows:
+                print(json.dumps(row))  # noqa: T201
+            sys.stdout.flush()
+        except BrokenPipeError:  # head, or less, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+            raise SystemExit(0) from None
         return
     for row in rows:
         asked = row["messages"][-1]["content"] if row["messages"] else ""
@@ -198,7 +213,10 @@ def _ms(value: float | None) -> str:
 def audit(rows: list[dict[str, Any]]) -> None:
     table(
         ("when", "key", "action", "object", "after"),
-        [(r["created"][:19], r["key_id"], r["action"], r["object"], json.dumps(r["after"])) for r in rows],
+        [
+            (r["created"][:19], r["key_id"], r["action"], r["object"], json.dumps(r["after"], ensure_ascii=False))
+            for r in rows
+        ],
     )
 
 

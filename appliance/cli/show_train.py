@@ -64,7 +64,9 @@ def _judged(found: dict[str, Any]) -> None:
             s["n"],
             _points(s["base"]),
             _points(s["previous"]),
-            f"{_points(s['candidate'])} ({_points(s['low'])}-{_points(s['high'])})",
+            "-"
+            if s["candidate"] is None
+            else f"{_points(s['candidate'])} ({_points(s['low'])}-{_points(s['high'])})",
             " ".join(f"{name} {_points(value)}" for name, value in s["beside"].items()),
         )
         for task, s in found["scores"].items()
@@ -74,6 +76,12 @@ def _judged(found: dict[str, Any]) -> None:
     for reason in found["reasons"]:
         out().print(inert(f"{'ok  ' if reason['passed'] else 'NO  '} {reason['check']}: {reason['says']}", 200))
     out().print(f"verdict for {found['cohort']}: {_VERDICTS[found['verdict']]}")
+
+
+def _within(score: dict[str, Any]) -> str:
+    if score["candidate"] is None:
+        return "-"
+    return f"{_points(score['candidate'])} ({_points(score['low'])}-{_points(score['high'])})"
 
 
 def slice_(found: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from appliance.cli import show, show_train
 from appliance.cli.client import Operator
-from appliance.cli.command import Json, call, job, write_page
+from appliance.cli.command import Json, call, check_files, job, write_page
 
 EXIT_CODES = {"pass": 0, "fail": 100, "insufficient": 101, "parity": 102}
 
@@ -47,20 +47,22 @@ def evaluate(
 
     Exit codes as of retrain: the worst verdict of the cohorts. A cohort without a live release counts if it is named.
     """
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
+    check_files(html, junit, *_kept(report), drawn=html is not None or report is not None)
+    whole: dict[str, Any] = {}
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
-        found = await job(operator, "evaluate", {"cohort": cohort})
-        _write(found, html, junit)
-        if report is not None:
-            _keep(found, report)
-        return found if cohort is None else {**found.pop("cohorts")[0], **found}
+        whole.update(await job(operator, "evaluate", {"cohort": cohort}))
+        about = {name: value for name, value in whole.items() if name != "cohorts"}
+        return whole if cohort is None else {**whole["cohorts"][0], **about}
 
-    def shown(found: Any) -> None:  # noqa: ANN401
-        show_train.reviewed(found if cohort is None else {**found, "cohorts": [found]})
-
-    found = call(work, as_json=as_json, shown=shown, needs="engine")
-    live = [one["verdict"] for one in found["cohorts"] if one["release"]] if cohort is None else [found["verdict"]]
-    verdicts = live or ["insufficient"]
+    call(work, as_json=as_json, shown=lambda _: show_train.reviewed(whole), needs="engine")
+    _write(whole, html, junit)
+    if report is not None:
+        _keep(whole, report)
+    named = [one["verdict"] for one in whole["cohorts"] if one["release"] or cohort is not None]
+    verdicts = named or ["insufficient"]
     raise typer.Exit(next((EXIT_CODES[v] for v in ("fail", "insufficient") if v in verdicts), 0))
 
 
@@ -124,11 +126,15 @@ def named(release: str) -> tuple[str, int]:
     return cohort, int(version)
 
 
+def _kept(folder: Path | None) -> list[Path]:
+    return [folder / f"evaluation.{ending}" for ending in ("json", "html", "xml")] if folder is not None else []
+
+
 def _keep(found: dict[str, Any], folder: Path) -> None:
-    """The report in every form, as `evaluation` with its ending."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    _write(found, folder / "evaluation.html", folder / "evaluation.xml")
+    """The report in every form."""
+    plain, html, junit = _kept(folder)
+    plain.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _write(found, html, junit)
     typer.echo(f"written: evaluation.json, .xml and .html in {folder}", err=True)
 
 

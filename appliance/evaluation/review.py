@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import asdict
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 from adapters import gates
@@ -15,7 +16,7 @@ from appliance.evaluation.judgement import EvalSets, eval_sets
 from appliance.evaluation.material import Material, harvest_all
 from appliance.progress import Report, part
 from appliance.serving import Serving
-from appliance.store import reviews
+from appliance.store import reviews, timestamps
 
 
 def cohorts(serving: Serving, wanted: str | None) -> list[str]:
@@ -35,7 +36,13 @@ async def review(serving: Serving, material: Material, wanted: list[str], report
     for number, cohort in enumerate(wanted):
         tell = part(report, number / len(wanted), 1 / len(wanted))
         found.append(await _one(serving, sets, cohort, tell))
-    return {"cohorts": found, "mix": sets.counts, "guard": len(sets.guard)}
+    return {"cohorts": found, "mix": sets.counts, "guard": len(sets.guard), **_when(serving)}
+
+
+def _when(serving: Serving) -> dict[str, Any]:
+    """What an evaluation holds for: another base, or other weights, give other scores."""
+    base = {"id": serving.base.id, "digest": serving.base.digest, "format": serving.base.format}
+    return {"at": timestamps.now(), "base": base, "version": metadata.version("cohort-appliance")}
 
 
 async def _one(serving: Serving, sets: EvalSets, cohort: str, report: Report) -> dict[str, Any]:
@@ -44,7 +51,8 @@ async def _one(serving: Serving, sets: EvalSets, cohort: str, report: Report) ->
     if arm is None:
         base = await judgement.evaluate_arm(serving, base_arm(serving.base.digest), sets, list(sets.cohorts), report)
         told = await asyncio.to_thread(scores.by_task, base, None, None)
-        own = {task: one for task, one in told.items() if one["cohort"] == cohort}
+        nobody = {"candidate": None, "low": None, "high": None}
+        own = {t: {**one, "base": one["candidate"], **nobody} for t, one in told.items() if one["cohort"] == cohort}
         reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}
         return {
             "cohort": cohort,

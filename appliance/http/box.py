@@ -25,7 +25,7 @@ from appliance.store.home import Home
 from appliance.vitals import Vitals
 
 T = TypeVar("T")
-Phase: TypeAlias = Literal["starting", "ready", "draining"]
+Phase: TypeAlias = Literal["starting", "ready", "draining", "closed"]
 
 
 @dataclass(slots=True)
@@ -47,6 +47,7 @@ class Box:
     examples: Path = Path("examples")
     jobs: Jobs = field(init=False)
     slicing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    searching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, lambda kind, state: self.vitals.jobs.labels(kind, state).inc())

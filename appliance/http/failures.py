@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from appliance.errors import ApplianceError, InvalidRequest, NotFound
-from appliance.wire import examples, operator, requests
+from appliance.wire import examples, jobs, operator, requests, router
 from appliance.wire.replies import ErrorBody, ErrorReply
 
 ANYWHERE = (400, 403, 413, 500)  # statuses that any request may get: most are the edge's
@@ -124,6 +124,6 @@ def _path(fault: dict[str, Any], known: Sequence[str]) -> list[str]:
 
 
 def _field_names() -> list[str]:
-    named = (value for module in (requests, operator, examples) for value in vars(module).values())
+    named = (value for module in (requests, operator, examples, jobs, router) for value in vars(module).values())
     models = [model for model in named if isinstance(model, type) and issubclass(model, BaseModel)]
     return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})

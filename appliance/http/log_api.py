@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from appliance.errors import NotFound
+from appliance.http import streams
 from appliance.http.box import TheBox, Views
 from appliance.http.failures import documented
 from appliance.http.strict import StrictRoute
 from appliance.store import interactions, timestamps
+from appliance.store.database import Connection
 from appliance.store.interactions import Filters, Status
 
 router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["operation"], responses=documented(503))
@@ -49,20 +50,25 @@ class LogQuery(BaseModel):
 
 
 @router.get("/interactions")
-async def log(box: TheBox, _caller: Views, query: Annotated[LogQuery, Query()]) -> Response:
-    """The log: newest first (`before` pages on, filters narrow), or unfiltered and oldest first from `after` on."""
+async def log(request: Request, box: TheBox, _caller: Views, query: Annotated[LogQuery, Query()]) -> Response:
+    """The log: newest first (`before` pages on, filters narrow), or unfiltered and oldest first from `after` on. One
+    search for a text runs at a time, for as long as its caller waits."""
 
-    def read() -> bytes:
-        with box.database.read() as connection:
-            if query.after is not None:  # the filters are the newest-first listing's
-                found = interactions.follow(connection, query.after, query.limit)
-            else:
-                found = interactions.page(connection, limit=query.limit, before_seq=query.before, **query.filters())
+    def read(connection: Connection) -> bytes:
+        if query.after is not None:  # the filters are the newest-first listing's
+            found = interactions.follow(connection, query.after, query.limit)
+        else:
+            found = interactions.page(connection, limit=query.limit, before_seq=query.before, **query.filters())
         rows = [row.brief() for row in found] if query.brief else found
+        # JSON here and not by FastAPI, which would hold up the event loop, and every answer, for a tenth of a second.
         return json.dumps([row.columns() for row in rows]).encode()
 
-    # JSON here and not by FastAPI, which would hold up the event loop, and every answer, for a tenth of a second.
-    return Response(await asyncio.to_thread(read), media_type="application/json")
+    async def searched() -> bytes:
+        async with box.searching:  # it may read the whole log, on a worker thread, which requests need too
+            return await box.database.search(read)
+
+    found = box.database.search(read) if query.text is None else streams.until_gone(request, searched())
+    return Response(await found, media_type="application/json")
 
 
 @router.get("/interactions/{request_id}", responses=documented(404))

@@ -36,7 +36,7 @@ async def routers(box: TheBox, _caller: Views) -> list[RouterEntry]:
 @router.post("/router/switch", response_model=RouterEntry, responses=documented(404, 409, 415))
 async def switch(body: RouterSwitchRequest, box: TheBox, caller: Operates) -> RouterEntry:
     """Put an earlier router in force; without a version, the one before."""
-    return entry(await box.text_routers().switch(body.version, caller.key_id))
+    return entry(await box.text_routers().switch(body.version, caller.key_id, body.live))
 
 
 @router.post("/router/eval", responses=documented(409, 415))

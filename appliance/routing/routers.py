@@ -167,9 +167,9 @@ class Routers:
                 self.current, self.fault = loaded, None
         return router
 
-    async def switch(self, version: int | None, key_id: str) -> Router:
+    async def switch(self, version: int | None, key_id: str, expected: str | None = None) -> Router:
         """Put an earlier router in force: that version, or the newest older one that once was. Raises NotFound,
-        Conflict when there is none or its files are damaged."""
+        Conflict when there is none, its files are damaged, or another than the `expected` one is in force."""
         router = self._before() if version is None else self.get(version)
         try:
             loaded = await self.load(router)
@@ -178,6 +178,10 @@ class Routers:
 
         def change(connection: Connection) -> Router:
             before = rows.live(connection)
+            if expected is not None and (before is None or before.name != expected):
+                raise Conflict(
+                    f"{before.name if before else 'no router'} is in force by now: look again", param="live"
+                )
             now = rows.switch(connection, router.version)
             _audit(connection, key_id, "router.switch", before, now)
             return now

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
@@ -76,6 +76,27 @@ class Database:
         except sqlite3.DatabaseError as error:
             if reason := disk_fault(error):
                 raise StoreUnavailable(reason, retry_after=RETRY_S) from error
+            raise
+
+    async def search(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` reads on a worker thread, which may take long: it ends when its waiter is cancelled."""
+        held: list[sqlite3.Connection] = []
+
+        def run() -> T:
+            with self.read() as connection:
+                held.append(connection)
+                return work(connection)
+
+        thread = asyncio.ensure_future(asyncio.to_thread(run))
+        try:
+            return await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            while not thread.done():  # an interrupt ends what runs, not what is about to
+                for connection in held:
+                    with suppress(sqlite3.ProgrammingError):  # it is closed, and the thread at its end
+                        connection.interrupt()
+                await asyncio.wait([thread], timeout=0.05)
+            thread.exception()  # that it was interrupted: known
             raise
 
     def probe(self) -> Future[None]:

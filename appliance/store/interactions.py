@@ -61,6 +61,7 @@ class Interaction:
     use: Literal["for", "against"] | None = None
     correction: str | None = None
     right_cohort: str | None = None
+    comment: str | None = None
     reviewed: bool = False
     seq: int = 0
 
@@ -79,12 +80,13 @@ class Interaction:
             alternatives=[text[:BRIEF] for text in self.alternatives],
             sampling={name: value for name, value in self.sampling.items() if name != "response_format"},
             correction=self.correction and self.correction[:BRIEF],
+            comment=self.comment and self.comment[:BRIEF],
         )
 
 
 _COLUMNS = tuple(column.name for column in fields(Interaction))
 
-_SAID = ("rating", "use", "correction", "right_cohort", "reviewed", "seq")  # set by the database
+_SAID = ("rating", "use", "correction", "right_cohort", "comment", "reviewed", "seq")  # set by the database
 _INSERT = sql.insert("interactions", [name for name in _COLUMNS if name not in _SAID]) + " RETURNING seq"
 
 # Constants only go into the texts here; what a caller gives is bound.
@@ -92,7 +94,8 @@ _INSERT = sql.insert("interactions", [name for name in _COLUMNS if name not in _
 # Rows with what people said last of them; "none" takes back what they said on `use`.
 _ROWS = f"""
 SELECT interactions.*, nullif({last("use", "interactions.id")}, 'none') AS use,
-    {last("correction", "interactions.id")} AS correction, {last("cohort", "interactions.id")} AS right_cohort
+    {last("correction", "interactions.id")} AS correction, {last("cohort", "interactions.id")} AS right_cohort,
+    {last("comment", "interactions.id")} AS comment
 FROM interactions
 """  # noqa: S608
 

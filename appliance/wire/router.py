@@ -42,7 +42,10 @@ class RouterEntry(Reply):
 
 
 class RouterSwitchRequest(Request):
+    """`live`: the router that is in force as far as the caller knows, like router@3: if another is, a 409."""
+
     version: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    live: str | None = None
 
 
 class RouterEvalRequest(Request):

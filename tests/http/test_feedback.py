@@ -43,9 +43,16 @@ def test_the_log_tells_it_and_the_queue_loses_it(served: Running, client: httpx.
 
     (fresh,) = queued("false")
     assert queued("true") == []
-    given: Json = {"rating": -1, "use": "for", "correction": "No.", "cohort": "finance"}
+    given: Json = {
+        "rating": -1,
+        "use": "for",
+        "correction": "No.",
+        "cohort": "finance",
+        "comment": "It was repealed.",
+    }
     assert client.post(FEEDBACK, json={"request_id": asked, **given}).is_success
-    told = {"rating": -1, "use": "for", "correction": "No.", "right_cohort": "finance", "reviewed": True}
+    told = {**given, "right_cohort": "finance", "reviewed": True}
+    del told["cohort"]
     assert {**fresh, **told} == served.operated("GET", f"/interactions/{asked}")
     assert queued("true") == [{**fresh, **told}] and queued("false") == []
     assert fresh["cohort"] == "legal" and {fresh[name] for name in told} == {None, False}

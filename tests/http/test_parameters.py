@@ -111,6 +111,16 @@ def test_unknown_fields_get_the_nearest_name(client: httpx.Client, field: str, n
     assert repr(near) in error["message"]
 
 
+def test_the_fields_of_jobs_are_named(served: Running) -> None:
+    for path, body, param in (
+        ("/retrain", {"cohort": "legal", "epochs": 2000}, "epochs"),
+        ("/curve", {"cohort": "legal", "seeds": 0}, "seeds"),
+        ("/router/replay", {"threshold": 2}, "threshold"),
+    ):
+        error = served.operator("POST", path, body).json()["error"]
+        assert error["param"] == param and error["message"].startswith(f"{param}: ")
+
+
 def test_ignored_fields_are_accepted(client: httpx.Client) -> None:
     alone = client.post(CHAT, json=chat()).json()["choices"]
     values: Json = {"user": "u", "store": True, "service_tier": "auto", "parallel_tool_calls": True}

@@ -103,6 +103,8 @@ def test_a_refusal_a_fit_and_the_way_back(
     assert fresh.operator("POST", "/router/switch", {}).status_code == 409
     assert fresh.operated("POST", "/router/switch", {"version": 5})["state"] == "live"
     assert fresh.operator("POST", "/router/switch", {"version": 9}).status_code == 404
+    late = fresh.operator("POST", "/router/switch", {"version": 4, "live": "router@4"})
+    assert late.status_code == 409 and "router@5 is in force by now" in late.text
     assert ready(fresh)["router"] == "router@5"
     refusals_and_switches_are_audited(fresh, refused)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -201,7 +203,8 @@ def test_a_route_is_told(desk: Desk) -> None:
 def test_the_status(desk: Desk) -> None:
     status = desk.json("status")
     assert status["base"]["format"] == "as_is"
-    assert status["phase"] == ("ready" if desk.served else "starting")
+    assert status["phase"] == ("ready" if desk.served else "closed")
+    assert desk.served or status["doing"] == "no appliance serves this home: cohort serve"
     assert status["alarms"] == []
     assert json.loads(desk.text("status"))["base"] == status["base"]
     assert desk.json("base", "import") == status["base"]
@@ -226,6 +229,53 @@ def test_keys(desk: Desk) -> None:
     for key in desk.json("key", "list"):
         if not key["revoked"]:
             desk.text("key", "revoke", key["id"])
+
+
+def test_the_last_key_that_is_revoked_opens_the_box(desk: Desk) -> None:
+    first, second = (desk.json("key", "add", name)["id"] for name in ("one", "two"))
+    for key, says in ((first, ""), (second, "no key is left: inference is open to whoever reaches the port")):
+        done = desk.premises.cohort("key", "revoke", key)
+        assert done.returncode == 0 and done.stderr.startswith(says) and bool(done.stderr) is bool(says)
+
+
+def test_what_is_printed_goes_to_stdout_though_stderr_is_a_terminal(desk: Desk) -> None:
+    """As in `cohort log export > all.jsonl` at a prompt."""
+    ours, terminal = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*COHORT, "log", "export"],
+            env=desk.premises.environ(),
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            timeout=60,
+            check=True,
+        )
+    finally:
+        os.close(terminal)
+        os.close(ours)
+    assert [json.loads(line)["messages"][-1]["content"] for line in done.stdout.splitlines()] == [
+        "an ordinary question",
+        HOSTILE,
+    ]
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(desk: Desk) -> None:
+    command = " ".join([*COHORT, "log", "export", "|", "head", "-c", "1"])
+    done = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", command],
+        env=desk.premises.environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{", "")
+
+
+@pytest.mark.parametrize("wanted", ["--html", "--junit"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(desk: Desk, wanted: str) -> None:
+    assert "/nowhere/report cannot be written" in desk.fails("eval", wanted, "/nowhere/report")
+    assert desk.json("job", "list") == []
 
 
 def test_the_log(desk: Desk, tmp_path: Path) -> None:

@@ -197,6 +197,10 @@ def test_what_is_live_as_html_and_for_ci(learning: Premises, tmp_path: Path) -> 
     report = json.loads(done.stdout)
     assert {one["cohort"] for one in report["cohorts"]} == set(learning.cohorts)
     assert "<svg" in html.read_text() and "legal: no live release" in html.read_text()
+    assert f"on {report['base']['id']} as {report['base']['format']}" in html.read_text() and report["version"]
+    assert f'timestamp="{report["at"][:19]}"' in junit.read_text()
+    ((score,),) = [one["scores"].values() for one in report["cohorts"] if one["cohort"] == "legal"]
+    assert score["candidate"] is None and score["base"] is not None, "nothing stands in the base's place"
     assert 'failures="1"' in junit.read_text()
     folder = tmp_path / "new" / "folder"
     named = learning.cohort("eval", "legal", "--report", str(folder))

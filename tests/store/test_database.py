@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -159,3 +161,26 @@ def test_reading_a_vanished_file_is_the_store_failing(database: Database) -> Non
     database.path.rename(database.path.with_suffix(".gone"))
     with pytest.raises(StoreUnavailable, match="cannot be opened"), database.read():
         pass
+
+
+def test_a_search_that_nobody_waits_for_ends(database: Database) -> None:
+    """Else it would read on, on a thread that requests need."""
+    begun, ended = threading.Event(), threading.Event()
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n"
+
+    def read(conn: sqlite3.Connection) -> None:
+        begun.set()
+        try:
+            conn.execute(endless).fetchone()
+        finally:
+            ended.set()
+
+    async def search() -> None:
+        searching = asyncio.create_task(database.search(read))
+        await asyncio.to_thread(begun.wait)
+        searching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await searching
+        assert ended.is_set()
+
+    asyncio.run(search())

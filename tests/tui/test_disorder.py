@@ -14,10 +14,10 @@ from textual.widgets import Input, Static
 from tests.tui.canned import ROUTER, Canned, Json, all_jobs, interaction
 from tests.tui.test_keyboard import opened, pressed, said
 from tests.tui.test_screens import settled
-from tui.client import ApplianceGone, KeyWanted, together
+from tui.client import ApplianceGone, Forbidden, KeyWanted, together
 from tui.console import Console
 from tui.screens.cohort import CohortScreen
-from tui.screens.confirm import Choose, Confirm
+from tui.screens.confirm import Ask, Choose, Confirm
 from tui.screens.interactions import PAGE, Interactions
 from tui.widgets.rows import Rows
 
@@ -357,9 +357,49 @@ def test_leaving_while_a_change_is_under_way_is_asked_once_more() -> None:
             assert pilot.app.is_running and "under way" in toasts(pilot)[0]
             let.set()
             await settled(pilot)
-            assert "under way" not in said(pilot, "#state")
+            assert "under way" not in said(pilot, "#state") and not pilot.app.warned  # type: ignore[attr-defined]
 
     asyncio.run(run())
+
+
+def test_nobody_judges_a_request_that_is_not_there_yet() -> None:
+    """The next one's text takes its time; what was before it is gone from the screen."""
+    client, let = Canned(), asyncio.Event()
+    right = client.get
+
+    async def get(path: str, /, **params: object) -> Any:  # noqa: ANN401
+        if path == f"interactions/{interaction(1)['id']}":
+            await let.wait()
+        return await right(path, **params)
+
+    async def use(pilot: Pilot[None]) -> None:
+        await pressed(pilot, "4", "enter")
+        client.get = get  # type: ignore[method-assign]
+        await pilot.press("n")
+        await pilot.pause()
+        assert interaction(1)["id"] in said(pilot, "#which") and said(pilot, "#request") == "asking ..."
+        await pilot.press("f", "c", "w")
+        assert client.told == [] and len(pilot.app.screen_stack) == 2
+        let.set()
+        await settled(pilot)
+        await pressed(pilot, "f")
+        assert client.told == [(interaction(1)["id"], {"use": "for"})]
+
+    opened(client, use)
+
+
+def test_a_key_that_may_not_look_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an application's."""
+
+    async def refused(_self: Canned, _path: str, /, **_params: object) -> None:
+        raise Forbidden('this key lacks the scope "viewer"')
+
+    monkeypatch.setattr(Canned, "get", refused)
+
+    async def use(pilot: Pilot[None]) -> None:
+        assert isinstance(pilot.app.screen, Ask)
+
+    opened(Canned(), use)
 
 
 def test_two_quick_enters_open_one_screen() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui import inert, words
-from tui.screens.routes import prompt
+from tui.screens.routes import confusion, prompt
 from tui.search import BadSearch, filters
 from tui.verdict import verdict
 
@@ -38,6 +38,16 @@ def test_a_megabyte_is_cut() -> None:
     assert inert.plain("one\ntwo") == "one ↵ two" and inert.block("one\ntwo").plain == "one\ntwo"
 
 
+@pytest.mark.parametrize(("names", "width"), [(5, 54), (9, 78), (9, 60), (3, 120)])
+def test_every_column_of_the_confusion_is_in_sight(names: int, width: int) -> None:
+    cohorts = [f"cohort{n}" for n in range(names)]
+    went = {one: dict.fromkeys(cohorts, 118) for one in cohorts}
+    table = confusion({"version": 1, "report": {"confusion": went}}, width)
+    _title, *lines = table.plain.split("\n")
+    assert len(lines) == names + 1 and max(map(len, lines)) <= width
+    assert all(line.count("118") == names for line in lines[1:])
+
+
 @pytest.mark.parametrize(
     ("shown", "wanted"),
     [
@@ -45,7 +55,8 @@ def test_a_megabyte_is_cut() -> None:
         (words.milliseconds(140.4), "140 ms"),
         (words.milliseconds(12_345), "12.3 s"),
         (words.times(140.0, 420.0, 999.4), "140, 420, 999 ms"),
-        (words.times(140.0, 1420.0, None), "0.1, 1.4, - s"),
+        (words.times(40.0, 1420.0, None), "0.04, 1.42, - s"),
+        (words.times(900.0, 11420.0), "0.9, 11.4 s"),
         (words.times(None, None), "-"),
         (words.size(188_000_000), "188.0 MB"),
         (words.size(12), "12 B"),

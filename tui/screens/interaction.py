@@ -71,6 +71,9 @@ class InteractionScreen(Screen[None]):
         chosen = self._queue.chosen
         self._shown = chosen["id"] if chosen else ""
         self.query_one("#which", Static).update(inert.line(f"Request {self._shown}", 60, "bold"))
+        if self._data.get("id") != self._shown:  # or what is said would be of what is not seen
+            self._data = {}
+            self.query_one("#request", Static).update("asking ...")
         self.query_one(VerticalScroll).scroll_home(animate=False)
         self._operator.refresh_now()
 
@@ -92,14 +95,23 @@ class InteractionScreen(Screen[None]):
         self._turn()
 
     def action_say(self, what: str, value: object) -> None:
-        self._queue.action_say(what, value)
-        self._turn()
+        if self._seen():
+            self._queue.action_say(what, value)
+            self._turn()
 
     def action_correct(self) -> None:
-        self._queue.correct(self._turn)
+        if self._seen():
+            self._queue.correct(self._turn)
 
     def action_belongs(self) -> None:
-        self._queue.belongs(self._turn)
+        if self._seen():
+            self._queue.belongs(self._turn)
+
+    def _seen(self) -> bool:
+        """Nobody judges what is not there yet."""
+        if not self._data:
+            self.app.bell()
+        return bool(self._data)
 
 
 def told(one: dict[str, Any]) -> Text:
@@ -125,6 +137,12 @@ def told(one: dict[str, Any]) -> Text:
     if one.get("sampling"):
         _line(text, "asked for", ", ".join(f"{name} {value}" for name, value in one["sampling"].items()))
     _line(text, "people", _people(one))
+    _texts(text, one)
+    return text
+
+
+def _texts(text: Text, one: dict[str, Any]) -> None:
+    """What was asked and answered, and what people said of it."""
     for message in one["messages"]:
         text.append(f"\n{inert.plain(message['role'], 20)}\n", "bold")
         text.append(inert.block(message["content"]))
@@ -133,10 +151,10 @@ def told(one: dict[str, Any]) -> Text:
     for number, other in enumerate(one.get("alternatives", ()), 2):
         text.append(f"\n\nanswer, choice {number}\n", "bold")
         text.append(inert.block(other))
-    if one["correction"]:
-        text.append("\n\ncorrection\n", "bold")
-        text.append(inert.block(one["correction"]))
-    return text
+    for said in ("correction", "comment"):
+        if one.get(said):
+            text.append(f"\n\n{said}\n", "bold")
+            text.append(inert.block(one[said]))
 
 
 def _people(one: dict[str, Any]) -> str:

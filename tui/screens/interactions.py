@@ -241,11 +241,12 @@ class Interactions(Pane):
 
 
 def said(one: Request) -> str:
-    """What people said last of it, in signs: + - rating, + use, corrected, the cohort it belongs to."""
+    """What people said last of it, in signs: + - rating, use, corrected, commented, the cohort it belongs to."""
     rating = {1: "+", -1: "-", 0: "0"}.get(one["rating"], "")
     use = {"for": "for", "against": "never"}.get(one["use"] or "", "")
     right = f"→{one['right_cohort']}" if one["right_cohort"] else ""
-    return " ".join(filter(None, (rating, use, "✎" if one["correction"] else "", right)))
+    signs = ("✎" if one["correction"] else "", "…" if one.get("comment") else "")
+    return " ".join(filter(None, (rating, use, *signs, right)))
 
 
 def row(one: Request) -> list[Cell]:

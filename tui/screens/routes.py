@@ -17,6 +17,8 @@ from tui.client import Client, together
 from tui.widgets.pane import Data, Pane
 from tui.widgets.rows import Cell, Rows
 
+_BRIEF = 300  # so much a list has of a text
+
 NEWEST = 100
 
 
@@ -66,7 +68,8 @@ class Routes(Pane):
             histogram(data["traffic"]["confidence"], router, data["traffic"]["seconds"])
         )
         live = next((one for one in data["routers"] if one["state"] == "live"), None)
-        self.query_one("#confusion", Static).update(confusion(live))
+        table = self.query_one("#confusion", Static)
+        table.update(confusion(live, table.size.width))
 
     def action_back(self) -> None:
         self.console.switch_router(self._routers)
@@ -113,7 +116,7 @@ def asked(one: dict[str, Any]) -> str:
     """The last thing that was said to the model."""
     messages = one["messages"]
     content = messages[-1]["content"] if messages else ""
-    return content if isinstance(content, str) else f"{len(content)} token ids"
+    return content if isinstance(content, str) else f"{len(content)}{'+' if len(content) >= _BRIEF else ''} token ids"
 
 
 def tried(found: RouteReply, metadata: dict[str, str]) -> Text:
@@ -149,17 +152,18 @@ def histogram(counts: list[int], router: dict[str, Any] | None, seconds: float) 
     return Text("\n".join([*lines, scale]), no_wrap=True)
 
 
-def confusion(router: dict[str, Any] | None) -> Text:
-    """Of the router in force, on the rows it was judged by."""
+def confusion(router: dict[str, Any] | None, width: int) -> Text:
+    """Of the router in force, on the rows it was judged by; its columns share the width that there is."""
     if router is None:
         return Text("no text router: cohort router fit, or o on the jobs screen")
     found = router["report"].get("confusion", {})
     names = sorted({name for row in found.values() for name in row} | set(found))
+    cell = max(4, min(9, (width - 9) // max(len(names), 1)))
     short = {name: inert.plain(name, 7) for name in names}
     lines = [f"router@{router['version']}: where rows of each cohort (left) went (above)"]
-    lines.append(" " * 9 + "".join(f"{short[name]:>9}" for name in names))
+    lines.append(" " * 9 + "".join(f"{inert.plain(name, cell - 1):>{cell}}" for name in names))
     for name in names:
         cells = [found.get(name, {}).get(to, 0) for to in names]
         if any(cells):
-            lines.append(f"{short[name]:<9}" + "".join(f"{n or '.':>9}" for n in cells))
+            lines.append(f"{short[name]:<9}" + "".join(f"{n or '.':>{cell}}" for n in cells))
     return Text("\n".join(lines), no_wrap=True)

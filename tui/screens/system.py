@@ -41,7 +41,9 @@ class System(Pane):
         self.query_one("#warnings", Static).update(found)
         self.query_one("#machine", Static).update(told(machine, data["status"]))
         self.query_one(Rows).show([(str(one["seq"]), row(one)) for one in data["audit"]])
-        self.query_one("#config", Static).update(inert.block(json.dumps(machine.config, indent=1)))
+        self.query_one("#config", Static).update(
+            inert.block(json.dumps(machine.config, indent=1, ensure_ascii=False))
+        )
 
 
 def told(machine: Machine, status: dict[str, Any]) -> Text:
@@ -65,6 +67,6 @@ def row(one: dict[str, Any]) -> list[Cell]:
         one["key_id"] or words.NONE,
         one["action"],
         one["object"],
-        inert.line(json.dumps(one["before"]), 60),
-        inert.line(json.dumps(one["after"]), 100),
+        inert.line(json.dumps(one["before"], ensure_ascii=False), 60),
+        inert.line(json.dumps(one["after"], ensure_ascii=False), 100),
     ]

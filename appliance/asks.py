@@ -56,7 +56,7 @@ def check_size(serving: Serving, question: Question) -> None:
     if size <= most:
         size = sum(len(text.encode()) for text in texts)
     if size > most:
-        raise _too_long(f"has {size} bytes, which is", serving, question)
+        raise _too_long(f"has at least {size} bytes, which is", serving, question)
 
 
 def _prompts(serving: Serving, question: Question, place: Place) -> list[Sequence[int]]:

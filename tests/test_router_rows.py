@@ -62,16 +62,16 @@ def test_of_many_rows_no_more_are_held_back_than_tell(shipped: Path) -> None:
 
 
 def test_with_own_rows_to_judge_by_all_others_are_learned(shipped: Path) -> None:
-    exam = rows("legal", 3, start=900)
-    found = material(shipped, COHORTS, rows("legal", 100), exam)
-    assert of("legal", found.judged) == exam and len(of("legal", found.train)) == 100
+    eval_rows = rows("legal", 3, start=900)
+    found = material(shipped, COHORTS, rows("legal", 100), eval_rows)
+    assert of("legal", found.judged) == eval_rows and len(of("legal", found.train)) == 100
 
 
 def test_a_row_is_never_both_learned_and_judged_by(shipped: Path) -> None:
     """Nor one whose text is another one's prompt."""
     learned = rows("legal", 100)
-    exam = [learned[0], Row("legal", learned[1].text, "another"), Row("legal", "new", "new")]
-    assert of("legal", material(shipped, COHORTS, learned, exam).judged) == exam[2:]
+    eval_rows = [learned[0], Row("legal", learned[1].text, "another"), Row("legal", "new", "new")]
+    assert of("legal", material(shipped, COHORTS, learned, eval_rows).judged) == eval_rows[2:]
 
 
 def test_rows_too_few_to_part_with_any_leave_their_cohort_unjudged(shipped: Path) -> None:

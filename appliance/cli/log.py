@@ -82,7 +82,7 @@ def log_export(
 
     async def export(operator: Operator) -> None:
         last = 0
-        while rows := await operator.get("interactions", after=last, limit=1000):
+        while rows := await operator.get("interactions", after=last, limit=250):
             show.interactions(rows, as_json=True)
             last = rows[-1]["seq"]
 

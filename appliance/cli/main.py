@@ -288,7 +288,9 @@ def key_revoke(identity: str, as_json: Json = False) -> None:
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
         revoked = await operator.delete(f"keys/{identity}")
         if all(key["revoked"] for key in await operator.get("keys")):
-            typer.echo("no key is left: inference is open to whoever reaches the port of this machine", err=True)
+            is_open = (await operator.get("status"))["open_without_keys"]
+            then = "inference is open to whoever reaches the port" if is_open else "nobody is answered any more"
+            typer.echo(f"no key is left: {then}", err=True)
         return revoked
 
     call(work, as_json=as_json, shown=lambda key: show.keys([key]), needs="store")

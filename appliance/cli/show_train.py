@@ -64,9 +64,7 @@ def _judged(found: dict[str, Any]) -> None:
             s["n"],
             _points(s["base"]),
             _points(s["previous"]),
-            "-"
-            if s["candidate"] is None
-            else f"{_points(s['candidate'])} ({_points(s['low'])}-{_points(s['high'])})",
+            _within(s),
             " ".join(f"{name} {_points(value)}" for name, value in s["beside"].items()),
         )
         for task, s in found["scores"].items()

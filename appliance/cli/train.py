@@ -54,13 +54,13 @@ def evaluate(
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
         whole.update(await job(operator, "evaluate", {"cohort": cohort}))
+        _write(whole, html, junit)
+        if report is not None:
+            _keep(whole, report)
         about = {name: value for name, value in whole.items() if name != "cohorts"}
         return whole if cohort is None else {**whole["cohorts"][0], **about}
 
     call(work, as_json=as_json, shown=lambda _: show_train.reviewed(whole), needs="engine")
-    _write(whole, html, junit)
-    if report is not None:
-        _keep(whole, report)
     named = [one["verdict"] for one in whole["cohorts"] if one["release"] or cohort is not None]
     verdicts = named or ["insufficient"]
     raise typer.Exit(next((EXIT_CODES[v] for v in ("fail", "insufficient") if v in verdicts), 0))

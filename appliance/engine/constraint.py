@@ -31,6 +31,7 @@ MAX_PATTERN = 512  # characters of a regular expression
 MAX_MEETING = 8  # patterns where several may have to hold of one text: 8 take 4 ms to compile, 12 380, 16 hours
 MAX_NAMED = 64  # patternProperties: 64 take 15 ms to compile, 320 six seconds
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_NOTES = {"title", "description", "default", "examples", "$defs", "definitions", "$schema", "$id", "$comment"}
 _REPEAT = re.compile(r"\{(\d*),?(\d*)\}")
 # Small models fill a free choice of white space with white space for ever.
 # `lenient` would ignore what cannot be enforced; as overrides these win over the schema's own "x-guidance".
@@ -119,13 +120,19 @@ def _check_meeting(nodes: list[dict[str, Any]], param: str) -> None:
     named = [node["patternProperties"] for node in nodes if isinstance(node.get("patternProperties"), dict)]
     if sum(map(len, named)) > MAX_NAMED:
         raise InvalidRequest(f"{param} has more than {MAX_NAMED} patternProperties", param=param)
-    meet = named or any("allOf" in node or ("$ref" in node and len(node) > 1) for node in nodes)
+    meet = named or any(map(_meets, nodes))
     if meet and sum(isinstance(node.get("pattern"), str) for node in nodes) > MAX_MEETING:
         raise InvalidRequest(
-            f"{param} has more than {MAX_MEETING} patterns beside allOf, patternProperties or a $ref with other "
-            "keys: several might have to hold of one text",
+            f"{param} has more than {MAX_MEETING} patterns where several may have to hold of one text: beside allOf, "
+            "patternProperties, or $ref, anyOf or oneOf with other keys",
             param=param,
         )
+
+
+def _meets(node: dict[str, Any]) -> bool:
+    """Several schemas have to hold of what it describes."""
+    beside = node.keys() & {"$ref", "anyOf", "oneOf"}
+    return "allOf" in node or bool(beside and len(node.keys() - _NOTES) > 1)
 
 
 def _check_counts(node: dict[str, Any], param: str) -> None:

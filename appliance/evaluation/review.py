@@ -49,19 +49,7 @@ async def _one(serving: Serving, sets: EvalSets, cohort: str, report: Report) ->
     began = time.monotonic()
     arm = judgement.live_arm(serving, cohort)
     if arm is None:
-        base = await judgement.evaluate_arm(serving, base_arm(serving.base.digest), sets, list(sets.cohorts), report)
-        told = await asyncio.to_thread(scores.by_task, base, None, None)
-        nobody = {"candidate": None, "low": None, "high": None}
-        own = {t: {**one, "base": one["candidate"], **nobody} for t, one in told.items() if one["cohort"] == cohort}
-        reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}
-        return {
-            "cohort": cohort,
-            "release": None,
-            "verdict": "insufficient",
-            "reasons": [reason],
-            "scores": own,
-            "seconds": round(time.monotonic() - began, 1),
-        }
+        return await _without_release(serving, sets, cohort, report, began)
     evaluated, base = await judgement.beside_base(serving, arm, sets, report)
     evidence = judgement.evidence(cohort, evaluated, base, None, None)
     verdict = await asyncio.to_thread(gates.verdict, evidence, judgement.tolerances(serving.config.cohorts, cohort))
@@ -79,5 +67,24 @@ async def _one(serving: Serving, sets: EvalSets, cohort: str, report: Report) ->
         "verdict": verdict.outcome,
         "reasons": [asdict(reason) for reason in verdict.reasons],
         "scores": await asyncio.to_thread(scores.by_task, evaluated, base, None),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+async def _without_release(
+    serving: Serving, sets: EvalSets, cohort: str, report: Report, began: float
+) -> dict[str, Any]:
+    """The base, which answers for it."""
+    base = await judgement.evaluate_arm(serving, base_arm(serving.base.digest), sets, list(sets.cohorts), report)
+    told = await asyncio.to_thread(scores.by_task, base, None, None)
+    nobody = {"candidate": None, "low": None, "high": None}
+    own = {t: {**one, "base": one["candidate"], **nobody} for t, one in told.items() if one["cohort"] == cohort}
+    reason = {"check": "enough_rows", "passed": False, "says": f"{cohort} has no live release: the base answers"}
+    return {
+        "cohort": cohort,
+        "release": None,
+        "verdict": "insufficient",
+        "reasons": [reason],
+        "scores": own,
         "seconds": round(time.monotonic() - began, 1),
     }

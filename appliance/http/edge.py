@@ -80,7 +80,7 @@ class Edge:
                 if len(body) > self._max_body:
                     raise _too_large(self._max_body)
                 if more and self._arriving > max(ARRIVING, self._max_body):
-                    raise Unavailable("too many bodies arrive at once", code="overloaded", retry_after=5)
+                    raise Unavailable("too many bodies arrive at once", code="too_many_bodies", retry_after=5)
         finally:
             self._arriving -= len(body)
         return _replaying(body, receive)

@@ -46,5 +46,6 @@ def _router(box: TheBox) -> str:
 async def metrics(box: TheBox) -> Response:
     """Prometheus text."""
     box.show_live()
-    box.vitals.alarms.set(len(alarms(box)))
+    with suppress(StoreUnavailable):  # which is an alarm of its own
+        box.vitals.alarms.set(len(alarms(box)))
     return Response(box.vitals.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -50,35 +50,33 @@ class Lanes:
         made = adapter is not None and not self._touch(key)
         try:
             if made and adapter is not None:
-                await _to_its_end(self._try(key, adapter))
+                await self._attach(Target(key[:12], 0, key), adapter, Share(key), spare=True)
             with self._engine.hold(key):
                 yield
         finally:
             if made:
-                await _to_its_end(self._forget(key))
-
-    async def _try(self, key: str, adapter: Path) -> None:
-        async with self._changing:
-            await self._make_room(Target(key[:12], 0, key), self._lane_bytes + _size(adapter), spare=True)
-            await self._engine.attach(key, adapter, Share(key))
-
-    async def _forget(self, key: str) -> None:
-        async with self._changing:
-            if key not in self._resident:
-                await self._engine.detach(key)
+                async with self._changing:
+                    if key not in self._resident:
+                        await _to_its_end(self._engine.detach(key))
 
     async def attach(self, target: Target, weight: float, *, spare: bool) -> None:
         """Make the release resident; a `spare` one within the bound on spare lanes. Raises as `hold`."""
         if not self._touch(target.digest):
-            await _to_its_end(self._attach(target, weight, spare=spare))
+            share = Share(target.cohort, weight)
+            await self._attach(target, self._folder / target.digest / ADAPTER, share, spare=spare, stays=True)
 
-    async def _attach(self, target: Target, weight: float, *, spare: bool) -> None:
+    async def _attach(self, target: Target, adapter: Path, share: Share, *, spare: bool, stays: bool = False) -> None:
+        """One at a time. Who is cancelled while waiting for the turn is gone; later, what was begun is done first."""
+
+        async def load() -> None:
+            await self._make_room(target, self._lane_bytes + _size(adapter), spare=spare)
+            await self._engine.attach(target.digest, adapter, share)
+            if stays:
+                self._resident[target.digest] = None
+
         async with self._changing:
             if not self._touch(target.digest):
-                adapter = self._folder / target.digest / ADAPTER
-                await self._make_room(target, self._lane_bytes + _size(adapter), spare=spare)
-                await self._engine.attach(target.digest, adapter, Share(target.cohort, weight))
-                self._resident[target.digest] = None
+                await _to_its_end(load())
 
     def _touch(self, digest: str) -> bool:
         """Whether it is resident; then it is the most recently used."""
@@ -121,9 +119,10 @@ async def _to_its_end(work: Coroutine[None, None, None]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # nobody waits to hear it
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        task.exception()  # nobody waits to hear it
         raise
 
 

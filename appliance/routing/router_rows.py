@@ -101,27 +101,27 @@ class Material:
     judged: list[Row]
 
 
-def material(folder: Path, cohorts: Sequence[str], own: Sequence[Row], exam: Sequence[Row]) -> Material:
+def material(folder: Path, cohorts: Sequence[str], own: Sequence[Row], eval_rows: Sequence[Row]) -> Material:
     """`own` rows to learn from, and the shipped examples in `folder` of cohorts that have none: those only show how
-    it works. A cohort is judged by its rows of the `exam`, else by a part of its own that is held back, so by its own
-    kind; or by the shipped ones if they stand in. Of no cohort the shipped ones always count, since noise, chat and
-    other languages are the same everywhere, and all own ones are learned from: of them there are never enough. Raises
-    InvalidRequest for a damaged file."""
+    it works. A cohort is judged by its rows of the `eval_rows`, else by a part of its own that is held back, so by
+    its own kind; or by the shipped ones if they stand in. Of no cohort the shipped ones always count, since noise,
+    chat and other languages are the same everywhere, and all own ones are learned from: of them there are never
+    enough. Raises InvalidRequest for a damaged file."""
     replaced = {row.cohort for row in own if not row.beside} - {BASE}
     stand_in = [name for name in (*cohorts, BASE) if name not in replaced]
-    held = _held_back(own, {BASE, *(row.cohort for row in exam)})
+    held = _held_back(own, {BASE, *(row.cohort for row in eval_rows)})
     train = [row for row in own if row.text not in held.get(row.cohort, ())]
     kept = [row for row in own if row.text in held.get(row.cohort, ())]
     train += shipped(folder, stand_in, "train")
-    return Material(train, apart([*exam, *kept, *shipped(folder, stand_in, "eval")], train))
+    return Material(train, apart([*eval_rows, *kept, *shipped(folder, stand_in, "eval")], train))
 
 
-def _held_back(own: Iterable[Row], examined: Container[str]) -> dict[str, set[str]]:
-    """Texts by cohort, of those not `examined` otherwise, unless too few were left to fit on. By their digests, so
+def _held_back(own: Iterable[Row], judged_by: Container[str]) -> dict[str, set[str]]:
+    """Texts by cohort, of those not `judged_by` otherwise, unless too few were left to fit on. By their digests, so
     that the next fit holds the same ones back: the router in force has not seen them either."""
     texts: dict[str, set[str]] = {}
     for row in own:
-        if row.cohort not in examined:
+        if row.cohort not in judged_by:
             texts.setdefault(row.cohort, set()).add(row.text)
     drawn = {cohort: _drawn(found) for cohort, found in texts.items()}
     return {cohort: held for cohort, held in drawn.items() if len(texts[cohort]) - len(held) >= FEWEST_TEXTS}

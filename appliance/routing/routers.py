@@ -114,8 +114,8 @@ class Routers:
 
     def _material(self, more: Sequence[Row] = ()) -> Material:
         """What to fit on, and what to judge by. Raises InvalidRequest."""
-        own, exam = [*more, *self._imported("train")], self._imported("eval")
-        return router_rows.material(self._examples, [*self._config.cohorts], own, exam)
+        own, eval_rows = [*more, *self._imported("train")], self._imported("eval")
+        return router_rows.material(self._examples, [*self._config.cohorts], own, eval_rows)
 
     def _child(self, train: list[Row], job: dict[str, Any], tell: Report, cancellation: Cancellation) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""

@@ -93,6 +93,15 @@ def test_a_long_prompt_does_not_stop_those_who_decode(make_lane: MakeLane, model
 # -- a full memory ----------------------------------------------------------------------------------------------
 
 
+def drain_with_parking(lane: Lane) -> None:
+    """To the end; asserts that an answer was parked on the way."""
+    parked = 0
+    while lane.running or lane.waiting:
+        step(lane)
+        parked += any(sequence.generated for sequence in lane.waiting)
+    assert parked
+
+
 def full_lane(
     make_lane: MakeLane, model: Model, sampling: Sampling, alternatives: int
 ) -> list[tuple[Answer, Answer]]:
@@ -104,11 +113,7 @@ def full_lane(
     asks = [ask(model, text, 380, sampling=sampling, ignore_end=True, logprobs=alternatives) for text in PROMPTS[:6]]
     cold = [solo(lane, asked) for asked in asks]
     together = [submit(lane, asked)[1] for asked in asks]
-    parked = 0
-    while lane.running or lane.waiting:
-        step(lane)
-        parked += any(sequence.generated for sequence in lane.waiting)
-    assert parked
+    drain_with_parking(lane)
     assert [answer.finished.answer_tokens for answer in together] == [380] * 6
     return list(zip(together, cold, strict=True))
 
@@ -152,11 +157,7 @@ def test_a_parked_answer_that_finds_its_prompt_again_was_computed_once(make_lane
     lane = make_lane(LaneShape(context=1024, sequences=4, batch=64, outputs=8, threads=1))
     asks = [ask(model, PROMPTS[0] * 4, 380, ignore_end=True, logprobs=None) for _ in range(4)]
     together = [submit(lane, asked)[1] for asked in asks]
-    parked = 0
-    while lane.running or lane.waiting:
-        step(lane)
-        parked += any(sequence.generated for sequence in lane.waiting)
-    assert parked
+    drain_with_parking(lane)
     assert all(answer.finished.reused_tokens < answer.finished.prompt_tokens for answer in together)
 
 

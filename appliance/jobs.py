@@ -18,6 +18,7 @@ from appliance.store.jobs import Job, State
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
+_MOMENT_S = 1.0
 _POINTS = 500  # of the loss curve that are kept
 _LINES = 50  # of the log of a job that are kept
 _ENDED = 20  # jobs whose progress is kept once they have ended
@@ -94,7 +95,7 @@ class Jobs:
         self._task: asyncio.Task[None] | None = None
         self._current: tuple[str, Progress] | None = None
         self._past: dict[str, Progress] = {}
-        self._closing = False
+        self._ending = self._closing = False
 
     async def open(self) -> None:
         """Say of those that ran when the process ended that they were interrupted."""
@@ -102,6 +103,8 @@ class Jobs:
 
     async def start(self, kind: str, cohort: str, key_id: str, asked: dict[str, Any], work: Work) -> Job:
         """Begin it. Raises Conflict while another is under way."""
+        if self._task is not None and self._ending:  # its row may say so already, and who read that begins the next
+            await asyncio.wait([self._task], timeout=_MOMENT_S)
         if self._current is not None:
             raise Conflict(f"job {self._current[0]} is under way, and one runs at a time: wait for it, or cancel it")
         identity = f"job_{secrets.token_hex(6)}"
@@ -138,10 +141,11 @@ class Jobs:
             _log.exception("job %s failed", identity)
             error = f"unforeseen: {failure!r}"
         self._ended(kind, state)
+        self._ending = True
         try:
             await self._end(identity, state, result, error)
         finally:
-            self._current = None
+            self._current, self._ending = None, False
             self._past[identity] = progress
             for old in list(self._past)[:-_ENDED]:
                 del self._past[old]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from appliance.jobs import Jobs, Progress, shielded
-from appliance.store.database import Database
+from appliance.store.database import Connection, Database
 from appliance.store.jobs import Job
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -19,6 +21,35 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database.open(tmp_path / "appliance.db")
     yield opened
     opened.close()
+
+
+def test_who_reads_that_a_job_has_ended_may_begin_the_next(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is written a moment before its task is over."""
+    commit = Database.commit
+
+    async def slowly(self: Database, change: Callable[[Connection], T]) -> T:
+        found = await commit(self, change)
+        await asyncio.sleep(0.2)
+        return found
+
+    async def work(_progress: Progress) -> dict[str, Any]:
+        return {}
+
+    async def life() -> list[str]:
+        jobs = Jobs(database, lambda _kind, _state: None)
+        first = await jobs.start("evaluate", "legal", "admin", {}, work)
+        monkeypatch.setattr(Database, "commit", slowly)
+        while jobs.get(first.id).state == "running":
+            await asyncio.sleep(0.005)
+        assert jobs.progress(first.id) is not None, "its task is not over"
+        next_ones = [jobs.start("evaluate", "legal", "admin", {}, work) for _ in range(2)]
+        told = await asyncio.gather(*next_ones, return_exceptions=True)
+        await jobs.close()
+        return [type(one).__name__ for one in told]
+
+    assert asyncio.run(life()) == ["Job", "Conflict"], "one of them"
 
 
 def stopped(database: Database, seconds: float) -> Job:

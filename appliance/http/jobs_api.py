@@ -181,10 +181,10 @@ async def _begin(box: Box, caller: Caller, kind: str, body: Request, work: Work)
 def _reply(box: Box, job: Job, *, listed: bool = False) -> JobReply:
     """In a list without what an ended one left."""
     running = box.jobs.progress(job.id)
-    if running is not None:
+    if running is not None and job.state == "running":
         return JobReply(**asdict(job), **asdict(running))
     told = Progress(float(job.state == "done"), job.state)
     if not listed:
-        past = box.jobs.past(job.id) or told
+        past = running or box.jobs.past(job.id) or told
         told.losses, told.log = (job.result or {}).get("losses") or past.losses, past.log
     return JobReply(**asdict(job), **asdict(told))

@@ -7,7 +7,8 @@ gains over each of them on the same rows, task by task, cohort by cohort and in 
 and judged by the code that retrains and attributes; nothing is released. All of it is kept by content under --home,
 so a run that was ended goes on; the whole takes hours on two cores. Ctrl-C ends it and shows what there is. Wants
 `make train-tools`. Prints tables with 95 % intervals over rows, which do not hold what another seed would change,
-then one JSON line. Without the data it says so and ends well.
+then one JSON line. `--cohort NAME` compares that one's adapter alone, without the aggregate. Without the data it says
+so and ends well.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("COHORT_BENCH_DATA"))
     parser.add_argument("--home", type=Path, default=Path("var/bench-cohorts"))
     parser.add_argument("--rows", type=int, default=100, help="test rows of each task, by a stable hash")
+    parser.add_argument("--cohort", choices=TASKS, help="only this one, without the aggregate of all")
     parser.add_argument("--epochs", type=int, default=Recipe().epochs, help="passes; the default is a retrain's")
     parser.add_argument("--rate", type=float, default=Recipe().learning_rate, help="the learning rate; the same")
     wanted = parser.parse_args()
@@ -91,7 +93,8 @@ def _digest(data: Path) -> str:
 class Comparison:
     def __init__(self, box: Box, wanted: argparse.Namespace) -> None:
         self.box, self.serving, self.wanted = box, box.ready(), wanted
-        self.found: Report = {task: {} for tasks in TASKS.values() for task in tasks}
+        self.cohorts = [wanted.cohort] if wanted.cohort else list(TASKS)  # to compare; the rows of all are imported
+        self.found: Report = {task: {} for cohort in self.cohorts for task in TASKS[cohort]}
         self.scores: dict[tuple[str, str], list[float]] = {}  # of each row, by task and arm
         self.training: dict[str, Any] = {}
 
@@ -99,10 +102,10 @@ class Comparison:
         for cohort, tasks in TASKS.items():
             for task, metric in tasks.items():
                 await self.import_rows(cohort, task, metric)
-        tests = {task: self.tests(cohort, task) for cohort, tasks in TASKS.items() for task in tasks}
-        slices = {cohort: await self.slice_of(cohort) for cohort in TASKS}
-        for cohort, tasks in TASKS.items():
-            for task in (task for task, metric in tasks.items() if metric == "label"):
+        tests = {task: self.tests(cohort, task) for cohort in self.cohorts for task in TASKS[cohort]}
+        slices = {cohort: await self.slice_of(cohort) for cohort in self.cohorts}
+        for cohort in self.cohorts:
+            for task in (task for task, metric in TASKS[cohort].items() if metric == "label"):
                 scored = await asyncio.to_thread(reference, slices[cohort], task, tests[task])
                 self.keep("TF-IDF", task, scored)
         try:
@@ -114,16 +117,17 @@ class Comparison:
     async def arms(self, slices: dict[str, Slice], tests: dict[str, list[Row]]) -> None:
         """The aggregate first: each of the others is judged beside it as soon as it is there."""
         bare = base_arm(self.serving.base.digest)
-        any_cohort = self.planning("legal")
-        plan = ablation.of_all(any_cohort, list(slices.values()), any_cohort.recipe(), dict.fromkeys(TASKS, ""))
-        together = await self.adapter("aggregate", plan)
-        for cohort in TASKS:
-            await self.on_all("aggregate", together, cohort, tests)
-        for cohort in TASKS:
+        if len(self.cohorts) > 1:
+            any_cohort = self.planning("legal")
+            plan = ablation.of_all(any_cohort, list(slices.values()), any_cohort.recipe(), dict.fromkeys(TASKS, ""))
+            together = await self.adapter("aggregate", plan)
+            for cohort in self.cohorts:
+                await self.on_all("aggregate", together, cohort, tests)
+        for cohort in self.cohorts:
             own = await self.adapter(cohort, ablation.of_a_part(self.planning(cohort), slices[cohort], 1.0, 1))
             await self.on_all("cohort", own, cohort, tests)
-        for cohort, tasks in TASKS.items():
-            for task in tasks:
+        for cohort in self.cohorts:
+            for task in TASKS[cohort]:
                 await self.judged("base", bare, cohort, task, tests[task])
                 await self.judged("few-shot base", self.few_shot(slices[cohort], task), cohort, task, tests[task])
 
@@ -145,9 +149,9 @@ class Comparison:
         return found
 
     def all_gains(self) -> Gains:
-        parts = {task: [task] for tasks in TASKS.values() for task in tasks}
-        parts |= {f"all of {cohort}": list(tasks) for cohort, tasks in TASKS.items()}
-        parts["all"] = [task for tasks in TASKS.values() for task in tasks]
+        parts = {task: [task] for task in self.found}
+        parts |= {f"all of {cohort}": list(TASKS[cohort]) for cohort in self.cohorts}
+        parts["all"] = list(self.found)
         return {name: self.gains(tasks) for name, tasks in parts.items()}
 
     async def on_all(self, name: str, made: Ablation, cohort: str, tests: dict[str, list[Row]]) -> None:

@@ -175,7 +175,7 @@ def losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     if guard:
         given.append(_Loss("guard_loss", guard, -math.log(1 - tolerances.guard)))
     judged = [one for one in given if one.compared.candidate and not one.compared.unsound]
-    proven = scorecard.proven([scorecard.doubt(one.compared.differences, -one.most) for one in judged])
+    proven = scorecard.proven([one.doubt for one in judged])
     level = scorecard.LEVEL / max(len(judged), 1)
     found = [] if guard else [_UNGUARDED]
     found += [reason for one in given if one not in judged and (reason := one.not_judged())]
@@ -189,6 +189,10 @@ class _Loss:
     check: Check
     compared: Compared
     most: float
+
+    @property
+    def doubt(self) -> float:
+        return scorecard.doubt(self.compared.differences, -self.most, bounded=self.check != "guard_loss")
 
     def not_judged(self) -> Reason | None:
         """Its own missing rows are told by `enough_rows`."""
@@ -207,19 +211,20 @@ class _Loss:
         else:
             against = "the release before" if self.check == "previous_loss" else "the base"
             told = f"{change.points} against {against}"
-        more = ", a proven loss" if lost else self._power(level, tolerances.rows)
+        more = ", a proven loss" if lost else self._power(level)
         return Reason(self.check, not lost, f"{self.compared.name}: {told}{more}")
 
-    def _power(self, level: float, rows: int) -> str:
-        """What no proof of a loss is worth where there are few rows."""
-        n = len(self.compared.candidate)
+    def _power(self, level: float) -> str:
+        """What it is worth that no loss is proven, unless that as little is lost as may be is proven itself."""
+        differences = self.compared.differences
+        n = len(differences)
         if 0.5**n > level:
             return f"; too few rows ({n}) to prove any loss"
-        if n >= rows or self.check == "guard_loss":
+        if self.check == "guard_loss" or scorecard.doubt([-d for d in differences], self.most) <= scorecard.LEVEL:
             return ""
         least = scorecard.smallest_loss(n, -self.most, level)
-        what = "any loss" if least is None else f"a loss of less than {100 * least:.0f} points"
-        return f"; too few rows ({n}) to prove {what}"
+        what = "no loss at all" if least is None else f"no loss of less than {100 * least:.0f} points"
+        return f"; {n} rows prove {what}"
 
 
 def _json(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:

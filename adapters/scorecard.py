@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -20,6 +20,7 @@ Scores = npt.NDArray[np.float64]
 RESAMPLES = 5000
 LEVEL = 0.05  # of all proofs
 _SEED = 20_261_122
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +63,47 @@ def macro_f1(given: Sequence[str], wanted: Sequence[str]) -> float:
     return fmean(2 * hits[label] / (said[label] + asked[label]) for label in asked)
 
 
-def doubt(differences: Sequence[float], beyond: float) -> float:
+def doubt(differences: Sequence[float], beyond: float, *, bounded: bool = True) -> float:
     """The one-sided bootstrap p-value against "the mean is at least `beyond`": small proves a mean below it.
 
-    Resampling few rows proves too much, so it is never smaller than an exact test allows: that as many rows that
-    differ at all have one sign; and of a mean below a `beyond` above nought, that as many rows show nothing where a
-    share of `beyond` would differ by a whole point. Where one is not a number, nothing is proven.
+    Resampling rows proves too much where few of them differ, or all by as little, so it is never smaller than what
+    chance does at the edge of the claim (`_by_chance`). `bounded`: differences lie between -1 and 1, as those of
+    scores do. Where one is not a number, nothing is proven.
     """
     given = np.asarray(differences, np.float64)
     if not np.isfinite(given).all():
         return 1.0
-    floor = (1 - beyond) ** len(given) if beyond > 0 else 0.5 ** int(np.count_nonzero(given))
-    return max(float((np.sum(means(given) >= beyond) + 1) / (RESAMPLES + 1)), floor)
+    resampled = float((np.sum(means(given) >= beyond) + 1) / (RESAMPLES + 1))
+    return max(resampled, *_by_chance(given, beyond, bounded))
+
+
+def _by_chance(given: Scores, beyond: float, bounded: bool) -> Iterator[float]:
+    """How often rows of a mean of `beyond` look like these. Where it is above zero: that so few differ by a whole
+    point, of a share of `beyond`, and of that beside as many the other way as there are. Else that as many as differ
+    have one sign. And that all are as these in the mean, and the few that make up for it by a whole point each were
+    not drawn."""
+    n = len(given)
+    if beyond > 0:
+        above, below = (float(np.abs(part).sum()) for part in (given[given > 0], given[given < 0]))
+        yield _at_most(math.ceil(max(0.0, above - below) - _ROUNDING), n, beyond)
+        yield _at_most(math.ceil(above - _ROUNDING), n, beyond + below / n)
+    else:
+        yield 0.5 ** int(np.count_nonzero(given))
+    if bounded and (mean := float(given.mean())) < beyond < 1:
+        yield ((1 - beyond) / (1 - mean)) ** n
+
+
+def _at_most(k: int, n: int, p: float) -> float:
+    """Of a binomial variable."""
+    if k >= n or p <= 0:
+        return 1.0
+    if p >= 1:
+        return 0.0
+    logs = (
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p)
+        for i in range(k + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, logs)))
 
 
 def fewest(beyond: float, differ: float, level: float) -> float:

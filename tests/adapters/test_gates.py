@@ -141,16 +141,17 @@ def test_a_cohort_without_eval_rows_is_named() -> None:
     ("n", "told"),
     [
         (3, "too few rows (3) to prove any loss"),
-        (20, "too few rows (20) to prove a loss of less than 30 points"),
-        (49, "too few rows (49) to prove a loss of less than "),
-        (50, "against the base"),
+        (20, "; 20 rows prove no loss of less than 30 points"),
+        (84, "; 84 rows prove no loss of less than "),
+        (148, "; 148 rows prove no loss of less than "),
+        (149, "(+0.0 to +0.0) against the base"),
     ],
 )
 def test_few_rows_of_another_cohort_say_what_they_could_prove(n: int, told: str) -> None:
     same = [float(number % 2) for number in range(n)]
     found = verdict(replace(clean(), others=[Compared("coding", same, same)]), RULES)
     (says,) = (reason.says for reason in found.reasons if reason.check == "cohort_loss")
-    assert found.outcome == "pass" and told in says and ("too few" in says) is (n < 50)
+    assert found.outcome == "pass" and told in says and ("; " in says) is (n < 149)
 
 
 def test_what_few_rows_are_said_to_prove_they_do_prove() -> None:
@@ -161,6 +162,16 @@ def test_what_few_rows_are_said_to_prove_they_do_prove() -> None:
         assert doubt([-1.0] * lost + [0.0] * (n - lost), -0.02) <= level
         assert doubt([-1.0] * (lost - 1) + [0.0] * (n - lost + 1), -0.02) > level
     assert smallest_loss(4, -0.02, 0.05) is None and smallest_loss(100, -1.0, 0.05) is None
+
+
+def test_nothing_is_proven_that_chance_does_as_often() -> None:
+    one_lost, one_each = [1.0] + [0.0] * 182, [1.0, -1.0] + [0.0] * 147
+    assert doubt(one_lost, 0.02) == pytest.approx(0.98**183 + 183 * 0.02 * 0.98**182), "binomial"
+    assert doubt([0.0] * 149, 0.02) <= 0.05 < doubt(one_each, 0.02)
+    little, rarely = [-0.02] * 84, 0.02 / 1.02
+    assert doubt(little, 0.0) == pytest.approx((1 - rarely) ** 84), "one row in fifty-one that loses a point is not drawn"
+    assert doubt(little, 0.0, bounded=False) < 0.001
+    assert doubt([1.0] * 600, 0.02) == doubt([1.0] * 600, 1.0) == 1.0
 
 
 def test_a_guard_of_few_prompts_says_so() -> None:

@@ -46,7 +46,7 @@ def test_it_trains_judges_and_releases(learning: Running, first: Json) -> None:
     assert checks(first, passed=True) >= {"beats_base", "guard_loss", "cohort_loss", "memorisation", "enough_rows"}
     losses = {r["says"].partition(":")[0]: r["says"] for r in first["reasons"] if r["check"] == "cohort_loss"}
     assert losses.keys() == {"support", "healthcare", "finance", "coding"}, "a line for each, asked or not"
-    assert "too few rows (20)" in losses["support"] and "not checked" in losses["coding"]
+    assert "20 rows prove no loss" in losses["support"] and "not checked" in losses["coding"]
     assert "cannot be beaten" in reason(first, "beats_constant"), "learned and asked is one answer alone"
     score = first["scores"]["yes"]
     assert (score["metric"], score["n"], score["base"], score["previous"]) == ("regex", 60, 0.0, None)

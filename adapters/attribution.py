@@ -18,8 +18,12 @@ from adapters.gates import Compared
 from adapters.scorecard import Interval
 
 Answer: TypeAlias = Literal["keep", "base", "merge", "undecided"]
-BASE, AGGREGATE, PREVIOUS = "base", "aggregate", "previous"
+BASE, AGGREGATE, PREVIOUS, PROMPTED = "base", "aggregate", "previous", "prompted base"
+_BESIDE = (PREVIOUS, PROMPTED)  # told beside the verdict: neither takes the adapter's place
 _POWER = 0.8
+_ONE_TRAINING = (
+    "a merge is of one training each; another seed moved one task by up to 29 points in 20 trainings of one recipe"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,17 @@ class Against:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`neighbour`: with whom to merge; None of a merge is with all."""
+    """`says` is the verdict in a sentence, `notes` what else is known, and what it does not hold for. `neighbour`:
+    with whom to merge; None of a merge is with all."""
 
     answer: Answer
     says: str
     against: tuple[Against, ...]
     neighbour: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def noted(self, *notes: str) -> Finding:
+        return replace(self, notes=(*self.notes, *notes))
 
 
 def finding(
@@ -61,16 +70,22 @@ def finding(
     change: str = "the retrain",
 ) -> Finding:
     """`rivals`: the cohort's adapter (`candidate`) on the cohort's eval rows beside each other arm: `base`,
-    `previous`, `aggregate`, and neighbours by their names. `left_out`: arms that are not among them, and why; the
-    verdict says it, for it holds without them. `owed`: the aggregate is left out though it was asked for, so that
-    whether it would do is open. `change`: what made the release before another one."""
+    `previous`, `prompted base` (under the release's system prompt), `aggregate`, and neighbours by their names.
+    `left_out`: arms that are not among them, and why, which is noted: the verdict holds without them. `owed`: the
+    aggregate is left out though it was asked for, so that whether it would do is open. `change`: what made the
+    release before another one."""
     found = _rolled_back_first(cohort, _finding(cohort, rivals, margin, owed), rivals, margin)
-    told = [found.says, *(_changed(change, one) for one in found.against if one.arm == PREVIOUS)]
+    by_name = {one.arm: one for one in found.against}
+    if PREVIOUS in by_name:
+        found = found.noted(_changed(change, by_name[PREVIOUS]))
+    if PROMPTED in by_name:
+        found = found.noted(_prompted(by_name[PROMPTED]))
+    if found.answer == "merge":
+        found = found.noted(_ONE_TRAINING)
     reasons: dict[str, list[str]] = {}
     for arm, why in (left_out or {}).items():
         reasons.setdefault(why, []).append(arm)
-    told += [f"no {', '.join(arms)}: {why}" for why, arms in reasons.items()]
-    return replace(found, says="; ".join(told))
+    return found.noted(*(f"no {', '.join(arms)}: {why}" for why, arms in reasons.items()))
 
 
 def _finding(cohort: str, rivals: Sequence[Compared], margin: float, owed: bool) -> Finding:
@@ -81,15 +96,16 @@ def _finding(cohort: str, rivals: Sequence[Compared], margin: float, owed: bool)
         return Finding("undecided", f"{cohort} has no eval rows: import some", found)
     if base.better:
         return _among(cohort, base, by_name, found, owed)
-    beyond = [one for one in _beyond_the_base(rivals) if base.replaceable or by_name[one.name].replaceable]
-    if beyond:
+    beyond_base = _beyond_the_base(rivals)
+    if beyond := [one for one in beyond_base if base.replaceable or by_name[one.name].replaceable]:
         return _merged_beyond(cohort, base, max(beyond, key=_mean), found)
     if base.replaceable:
         why = "it does better" if base.worse else "less than the margin would be lost"
         return Finding("base", f"collapse {cohort} into the base: {why} ({_told(base)})", found)
-    ahead = [f"{_name(one)} does better: {_told(one)}" for one in found if one.worse and one.arm != PREVIOUS]
-    open_ = f"whether {cohort}'s adapter beats the base is not settled: {_need(base)}"
-    return Finding("undecided", "; ".join([open_, *ahead]), found)
+    ahead = [f"{_name(one)} does better: {_told(one)}" for one in found if one.worse and one.arm not in _BESIDE]
+    proven = [f"{_name(by_name[one.name])} is proven to beat the base on these rows" for one in beyond_base]
+    says = f"whether {cohort}'s adapter beats the base is not settled: {_need(base)}"
+    return Finding("undecided", says, found).noted(*ahead, *proven)
 
 
 def _merged_beyond(cohort: str, base: Against, best: Compared, found: tuple[Against, ...]) -> Finding:
@@ -124,7 +140,7 @@ def _rolled_back_first(cohort: str, found: Finding, rivals: Sequence[Compared], 
 def _beyond_the_base(rivals: Sequence[Compared]) -> list[Compared]:
     """The other adapters (`candidate`) that provenly beat the base (`other`) here, judged together (Holm)."""
     (bare,) = (one for one in rivals if one.name == BASE)
-    others = [one for one in rivals if one.name not in (BASE, PREVIOUS) and one.candidate]
+    others = [one for one in rivals if one.name not in (BASE, *_BESIDE) and one.candidate]
     beyond = [Compared(one.name, one.other, bare.other) for one in others]
     proven = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in beyond])
     return [one for one, sure in zip(beyond, proven, strict=True) if sure]
@@ -145,11 +161,19 @@ def _changed(change: str, before: Against) -> str:
     return f"whether {change} was worth it is not settled: {_need(before)}"
 
 
+def _prompted(bare: Against) -> str:
+    """Is it the adapter, or its system prompt?"""
+    if bare.better:
+        return f"it beats the base under the same system prompt too: {_told(bare)}"
+    what = "THE BASE UNDER THE SAME SYSTEM PROMPT, which may be all it takes"
+    return f"IT IS NOT PROVEN BETTER THAN {what}: {_told(bare)}"
+
+
 def _among(
     cohort: str, base: Against, by_name: dict[str, Against], found: tuple[Against, ...], owed: bool
 ) -> Finding:
     """It beats the base. Would another adapter do as well?"""
-    neighbours = [one for one in found if one.arm not in (BASE, AGGREGATE, PREVIOUS)]
+    neighbours = [one for one in found if one.arm not in (BASE, AGGREGATE, *_BESIDE)]
     best = max((one for one in neighbours if one.replaceable), key=lambda one: one.theirs, default=None)
     if best is not None:
         says = f"{cohort} could be merged with {best.arm}, whose adapter does {_as_well(best)} on its rows"
@@ -167,7 +191,7 @@ def _among(
     beyond = f"the base and {names}" if others else "the base, and no other adapter was there to compare with"
     told = f"beats {beyond} (the base: {_told(base)})"
     if owed:
-        says = f"{cohort}'s adapter {told}; whether one adapter for all would do as well is not answered"
+        says = f"whether one adapter for all would do as well as {cohort}'s is not answered: it {told}"
         return Finding("undecided", says, found)
     return Finding("keep", f"keep {cohort}'s adapter: it {told}", found)
 
@@ -177,10 +201,10 @@ def _as_well(one: Against) -> str:
 
 
 def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
-    """Judged together (Holm): among many neighbours one does as well by chance. The release before cannot take the
-    place of this one, and is judged alone."""
+    """Judged together (Holm): among many neighbours one does as well by chance. What cannot take the place of this
+    one, as the release before, is judged alone."""
     asked = [one for one in rivals if one.candidate]
-    judged = [one for one in asked if one.name != PREVIOUS]
+    judged = [one for one in asked if one.name not in _BESIDE]
     found = {id(one): made for one, made in zip(judged, _judged(judged, margin), strict=True)}
     return [found.get(id(one)) or _judged([one], margin)[0] for one in asked]
 

@@ -23,7 +23,7 @@ from adapters.slice import Row
 
 SHARES: Final = (0.25, 0.5, 0.75, 1.0)
 _LEAST = 1e-3  # of error, for its logarithm
-_FLAT = 1e-9  # a slope that is only rounding
+_ROUNDING = 1e-9
 
 Scores = npt.NDArray[np.float64]
 
@@ -58,18 +58,18 @@ class Worse:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The score to expect of so many rows."""
+    """The score to expect of so many rows, and what that is more than all rows give now."""
 
     rows: int
     score: Interval
+    gain: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
     """`best`: the level with the highest score, `gain` what it scores more than the base, `better`: it is proven to;
     `enough`: the smallest that is not provenly below it, and `gap` what it scores more than the best, which few eval
-    rows leave wide. `forecast` is None with less than three levels, and when the errors do not fall as rows are
-    added."""
+    rows leave wide. `forecast` is None with less than three levels."""
 
     levels: tuple[Level, ...]
     best: int
@@ -145,12 +145,14 @@ def _forecast(sizes: Sequence[int], scores: dict[int, Scores]) -> Forecast | Non
     logs = np.log(np.asarray(late, np.float64))
     centred = logs - logs.mean()
     slopes = centred @ errors / (centred @ centred)
-    if slopes.mean() > -_FLAT:
-        return None
     more = 2 * sizes[-1]
-    ahead = 1 - np.exp(errors[-1] + slopes * math.log(more / sizes[-1]))
-    low, high = np.quantile(ahead, [0.025, 0.975])
-    return Forecast(more, Interval(float(ahead.mean()), float(low), float(high)))
+    ahead = 1 - np.exp(np.minimum(0.0, errors[-1] + slopes * math.log(more / sizes[-1])))
+    return Forecast(more, _spread(ahead), _spread(ahead - (1 - np.exp(errors[-1]))))
+
+
+def _spread(drawn: Scores) -> Interval:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(float(drawn.mean()), float(low), float(high))
 
 
 def says(found: Curve) -> list[str]:
@@ -165,14 +167,17 @@ def says(found: Curve) -> list[str]:
     for one in found.worse:
         chance = "; it may be this training's chance: --seeds 3 tells" if one.seeds == 1 else ""
         told.append(f"more rows made it worse: {one.fewer} to {one.more} rows, {one.change.points}{chance}")
-    if len(found.levels) < 3:
-        told.append(f"{len(found.levels)} parts are too few to say what more rows would give")
-    elif found.forecast is None:
-        told.append("errors do not fall as rows are added: more rows of this kind promise nothing")
-    else:
-        ahead = found.forecast.score
-        told.append(
-            f"{found.forecast.rows} rows would give about {100 * ahead.mean:.1f} "
-            f"({100 * ahead.low:.1f} to {100 * ahead.high:.1f}), {most} give {100 * found.levels[-1].score.mean:.1f}"
-        )
-    return told
+    if found.forecast is None:
+        return [*told, f"{len(found.levels)} parts are too few to say what more rows would give"]
+    return [*told, _ahead(found.forecast)]
+
+
+def _ahead(forecast: Forecast) -> str:
+    score, gain = forecast.score, forecast.gain
+    about = f"about {100 * score.mean:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+    told = f"{about}, {gain.points} more than all"
+    if gain.low > 0:
+        return f"{forecast.rows} rows would give {told}"
+    if gain.high <= _ROUNDING:
+        return f"errors do not fall as rows are added, so more rows of this kind promise nothing: {told}"
+    return f"what {forecast.rows} rows would give is not settled: {told}"

@@ -179,7 +179,7 @@ def losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     level = scorecard.LEVEL / max(len(judged), 1)
     found = [] if guard else [_UNGUARDED]
     found += [reason for one in given if one not in judged and (reason := one.not_judged())]
-    return found + [one.judged(lost, level, tolerances) for one, lost in zip(judged, proven, strict=True)]
+    return found + [one.judged(lost, level) for one, lost in zip(judged, proven, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class _Loss:
         says = f"{self.compared.name}: not checked, it has no eval rows, so what it lost is not known"
         return Reason(self.check, True, says)
 
-    def judged(self, lost: bool, level: float, tolerances: Tolerances) -> Reason:
+    def judged(self, lost: bool, level: float) -> Reason:
         change = scorecard.interval(self.compared.differences)
         if self.check == "guard_loss":
             shares = (f"{100 * (math.exp(x) - 1):+.1f} %" for x in (change.mean, change.low, change.high))

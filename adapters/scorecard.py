@@ -34,7 +34,8 @@ class Interval:
     @property
     def points(self) -> str:
         """A change, for people."""
-        return f"{100 * self.mean:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        mean, low, high = (round(100 * x, 1) + 0.0 for x in (self.mean, self.low, self.high))  # no -0.0
+        return f"{mean:+.1f} points ({low:+.1f} to {high:+.1f})"
 
 
 def means(scores: Scores) -> Scores:

@@ -101,17 +101,17 @@ class Training:
         self._resume()
         wanted, limit = self.job["steps"] or self.horizon, 60 * self.job["minutes"]
         steps = schedule(self.own, self.replay, self.recipe)
-        why = "all passes done"
+        stopped_by, why = "passes", "all passes done"
         for number, (own, old) in enumerate(steps):
             if number < self.run.step:
                 continue
             if number >= wanted:
                 break
             if self.run.worse >= self.recipe.patience:
-                why = f"no better for {self.run.worse} validations"
+                stopped_by, why = "patience", f"no better for {self.run.worse} validations"
                 break
             if self.run.seconds > limit:
-                why = f"{self.job['minutes']} minutes are over"
+                stopped_by, why = "minutes", f"{self.job['minutes']} minutes are over"
                 break
             self._step(own, old)
             if self.job["steps"] is None and (self.run.step % self.every == 0 or self.run.step == self.horizon):
@@ -120,7 +120,7 @@ class Training:
             if self.run.best_step == 0:  # ended before the first validation
                 self._validate()
             self.learner.take(self.best)
-        return {**asdict(self.run), "horizon": self.horizon, "ended": why}
+        return {**asdict(self.run), "horizon": self.horizon, "stopped_by": stopped_by, "ended": why}
 
     def _step(self, own: list[Row], old: list[Row]) -> None:
         began = time.monotonic()

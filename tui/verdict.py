@@ -52,16 +52,11 @@ def _judged(one: dict[str, Any]) -> list[Line]:
     named = f"{one['cohort']}: {verdict}, release {one.get('release') or words.NONE}"
     reasons = [(f"{reason['check']}: {reason['says']}", reason["passed"]) for reason in one.get("reasons", [])]
     lines = [(named, verdict in ("fail", "parity"))]
-    lines += [(f"  {says}", False) for says in parts(one.get("says", ""))]
+    lines += [(f"  {says}", False) for says in (one.get("says", ""), *one.get("notes", ())) if says]
     lines += [(f"  NO {says}", True) for says, passed in reasons if not passed]
     lines += [(f"  {line}", False) for line in scores(one["cohort"], one.get("scores", {}))]
     lines += [(f"  {beside(arm)}", False) for arm in one.get("against", [])]
     return lines + [(f"  ok {says}", False) for says, passed in reasons if passed]
-
-
-def parts(says: str) -> list[str]:
-    """The lines of an attribution's verdict, which is one sentence with everything that speaks against it."""
-    return [part for part in says.split("; ") if part]
 
 
 def scores(cohort: str, found: Mapping[str, dict[str, Any]]) -> list[str]:

@@ -1,20 +1,18 @@
-"""One adapter for all cohorts: what it learns from, and where it and a release had unequal chances.
-
-And what either may know of the eval rows.
-"""
+"""One adapter for all cohorts: what it learns from, and where it and a release had unequal chances."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from adapters.slice import NearDuplicates, Row, Slice
+from appliance.evaluation.contamination import ancestors, near_duplicates, training_rows
 from appliance.evaluation.judgement import EvalSets
 from appliance.evaluation.material import Material
 from appliance.serving import Serving
 from appliance.store.releases import Release
 from appliance.training import ablation
-from appliance.training.planning import Planning, Wanted, ancestors, frozen, recipe_of, without_tools
+from appliance.training.planning import Planning, Wanted, recipe_of
 from appliance.training.trainer import Plan
 
 
@@ -28,25 +26,14 @@ class Learned:
     instead: str = ""
 
 
-def of_eval_rows(sets: EvalSets) -> NearDuplicates:
-    """The rows of every eval set. Raises SetupError without the training packages."""
-    try:
-        return NearDuplicates(sets.all())
-    except ModuleNotFoundError as error:
-        raise without_tools(error) from error
-
-
 class Aggregate:
-    """`live`: the live release of each cohort, if it has one; `judged`: the rows of every eval set."""
+    """`live`: the live release of each cohort, if it has one."""
 
     def __init__(
-        self,
-        serving: Serving,
-        material: Material,
-        live: Mapping[str, Release | None],
-        sets: EvalSets,
-        judged: NearDuplicates,
+        self, serving: Serving, material: Material, live: Mapping[str, Release | None], sets: EvalSets
     ) -> None:
+        """Raises SetupError without the training packages."""
+        judged = near_duplicates(sets.all())
         self.serving, self.material, self.live = serving, material, live
         self.learned = {name: self._learned(name, sets, judged) for name in live}
 
@@ -70,6 +57,9 @@ class Aggregate:
         """How the release and the aggregate had unequal chances."""
         live = self.live[cohort]
         told = _own(live, ancestors(self.serving.releases, live)) if live else []
+        own = len(self.learned[cohort].slice.train)
+        more = sum(len(one.slice.train) for one in self.learned.values()) / max(own, 1)
+        told.append(f"its passes over {more:.1f} times the rows gave the aggregate as many times the steps")
         for name, one in self.learned.items():
             if one.instead:
                 rows = "today's" if one.slice.train else "no"
@@ -87,7 +77,7 @@ class Aggregate:
             return Learned(today.choose(sets))
         if "slice" not in live.manifest:
             return Learned(today.choose(sets), instead=f"{live.name} was made elsewhere, from what is not known")
-        slice_, gone = frozen(self.serving, self.material, live)
+        slice_, gone = training_rows(self.serving, self.material, live)
         train, validation = (_but(judged, rows) for rows in (slice_.train, slice_.validation))
         if not validation:  # a training chooses its best step by one at least
             train, validation = train[:-1], train[-1:]
@@ -106,36 +96,8 @@ def _but(judged: NearDuplicates, rows: tuple[Row, ...]) -> tuple[Row, ...]:
 
 def _own(live: Release, began_from: list[Release]) -> list[str]:
     told = []
-    if ablation.cut_short(live.manifest.get("training", {}).get("ended", "")):
+    if ablation.cut_short(live.manifest.get("training", {})):
         told.append(f"{live.name}'s own training ended with its minutes before its passes, not the aggregate's")
     if began_from:
         told.append(f"{live.name} began from {began_from[0].name} and had its passes too, the aggregate from nothing")
     return told
-
-
-class Contamination:
-    """Rows that releases learned from, themselves or what they began from, and that stand in an eval set by now, or
-    nearly: their answers there may be memory."""
-
-    def __init__(self, serving: Serving, material: Material, judged: NearDuplicates) -> None:
-        """`judged`: the rows of every eval set."""
-        self._serving, self._material, self._judged = serving, material, judged
-        self._found: dict[str, list[Row]] = {}  # by release
-
-    def says(self, live: Release, rivals: Iterable[Release], own: Iterable[Row]) -> list[str]:
-        """Of the release, which is asked all eval rows, and of its rivals, which are asked its `own` ones."""
-        told = {live.name: len(self._rows(live))}
-        seen = {one.name: self._rows(one) for one in rivals}
-        if any(seen.values()):
-            mine = NearDuplicates(own)
-            told |= {name: sum(map(mine.has, rows)) for name, rows in seen.items()}
-        counts = ", ".join(f"{count} of {name}" for name, count in told.items() if count)
-        return [f"rows learned from are eval rows by now, or nearly: {counts}"] if counts else []
-
-    def _rows(self, release: Release) -> list[Row]:
-        if release.digest not in self._found:
-            line = (release, *ancestors(self._serving.releases, release))
-            slices = [frozen(self._serving, self._material, one)[0] for one in line]
-            rows = {row.digest: row for slice_ in slices for row in (*slice_.train, *slice_.validation)}
-            self._found[release.digest] = [row for row in rows.values() if self._judged.has(row)]
-        return self._found[release.digest]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,39 +14,16 @@ from adapters import attribution, gates, robustness
 from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
 from adapters.gates import Compared
 from adapters.slice import Row
-from appliance.attribution import aggregate
-from appliance.attribution.aggregate import Aggregate, Contamination
+from appliance.attribution.ground import Ground, Uncounted
 from appliance.attribution.rivals import Rivals
-from appliance.errors import SetupError
 from appliance.evaluation import harness, judgement, scores
 from appliance.evaluation.harness import base_arm
-from appliance.evaluation.judgement import ArmEvaluations, EvalSets
-from appliance.evaluation.lineup import Lineup, lineups
+from appliance.evaluation.judgement import ArmEvaluations
 from appliance.evaluation.material import Material
 from appliance.jobs import Progress
 from appliance.progress import Report, part
 from appliance.serving import Serving
-from appliance.store.releases import Release
 from appliance.training import ablation
-
-NO_TOOLS = "whether releases learned from what are eval rows by now is not checked: make train-tools"
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What all findings of a run stand on, as it was when the run began. `contamination` is None without the training
-    packages."""
-
-    sets: EvalSets
-    lines: Mapping[str, Lineup]
-    contamination: Contamination | None = None
-    aggregate: Aggregate | None = None
-
-    def releases(self, cohort: str, rivals: Sequence[str]) -> list[Release]:
-        """Its own, and those among its rivals."""
-        found = [self.lines[name].live for name in (cohort, *rivals) if name in self.lines]
-        before = self.lines[cohort].before if PREVIOUS in rivals else None
-        return [one for one in (*found, before) if one is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +40,12 @@ class AttributionRun:
         """A finding for each cohort, with its evidence. Raises ApplianceError."""
         began = time.monotonic()
         await ablation.begin(self.serving, self.jobs, list(self.serving.config.cohorts))
-        ground = await asyncio.to_thread(self.ground, cohorts)
+        ground = await asyncio.to_thread(Ground.of, self.serving, self.material, cohorts, aggregate=self.aggregate)
         found = []
         for number, cohort in enumerate(cohorts):
             tell = part(self.progress.tell, number / len(cohorts), 1 / len(cohorts))
             found.append(await self.one(cohort, ground, tell))
         return {"cohorts": found, "mix": ground.sets.counts, "seconds": round(time.monotonic() - began, 1)}
-
-    def ground(self, cohorts: Sequence[str]) -> Ground:
-        """Raises SetupError without the training packages, where an aggregate wants them."""
-        sets = judgement.eval_sets(self.material, list(self.serving.config.cohorts))
-        lines = lineups(self.serving)
-        if not any(lines[name].live for name in cohorts):
-            return Ground(sets, lines)
-        try:
-            judged = aggregate.of_eval_rows(sets)
-        except SetupError:
-            if self.aggregate:
-                raise
-            return Ground(sets, lines)
-        contamination = Contamination(self.serving, self.material, judged)
-        if not self.aggregate:
-            return Ground(sets, lines, contamination)
-        live = {name: line.live for name, line in lines.items()}
-        return Ground(sets, lines, contamination, Aggregate(self.serving, self.material, live, sets, judged))
 
     async def one(self, cohort: str, ground: Ground, report: Report) -> dict[str, Any]:
         release, sets = ground.lines[cohort].live, ground.sets
@@ -101,59 +60,63 @@ class AttributionRun:
         arm = judgement.release_arm(self.serving, release)
         live, base = await judgement.beside_base(self.serving, arm, sets, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
-        unasked = judgement.unasked(cohort, [live, *rivals.values()])
+        uncounted = await asyncio.to_thread(ground.uncounted, cohort, live, rivals)
         change = "going back" if ground.lines[cohort].went_back else "the retrain"
         finding = await asyncio.to_thread(
-            self.finding, cohort, live, rivals, unasked, left_out, owed=owed, change=change
+            self.finding, cohort, live, rivals, uncounted, left_out, owed=owed, change=change
         )
-        breadth = await asyncio.to_thread(scores.by_task, live, base, None)
-        whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
-        tasks = {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name], unasked) for name in whole}
-        rows = [row for row in sets.cohorts[cohort] if row.digest not in unasked]
-        forms = await self.forms(live, base, cohort, rows, part(report, 0.85, 0.15))
-        told = [finding.says, *await asyncio.to_thread(self.cautions, cohort, ground, live, base, list(rivals))]
+        notes = await asyncio.to_thread(self.notes, cohort, ground, live, base, list(rivals), uncounted)
         if judgement.live_arm(self.serving, cohort) != arm:
-            told[0] = f"of {arm.name}, which is no longer live: {told[0]}"
-        finding = replace(finding, says="; ".join(told))
-        more = {"left_out": left_out, "tasks": tasks, "breadth": breadth, "forms": forms}
-        return _told(cohort, arm.name, finding, more)
+            finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
+        whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
+        rows = [row for row in sets.cohorts[cohort] if row.digest not in uncounted]
+        more = {
+            "left_out": left_out,
+            "tasks": {
+                name: await asyncio.to_thread(_by_task, cohort, live, rivals[name], uncounted) for name in whole
+            },
+            "breadth": await asyncio.to_thread(scores.by_task, live, base, None),
+            "forms": await self.forms(live, base, cohort, rows, part(report, 0.85, 0.15)),
+        }
+        return _told(cohort, arm.name, finding.noted(*notes), more)
 
     def finding(
         self,
         cohort: str,
         live: ArmEvaluations,
         rivals: dict[str, ArmEvaluations],
-        unasked: dict[str, str],
+        uncounted: Uncounted,
         left_out: dict[str, str],
         *,
         owed: bool,
         change: str,
     ) -> Finding:
-        if len(unasked) == len(live.by_cohort[cohort].results):
-            says = f"none of {cohort}'s eval rows can be asked: {next(iter(unasked.values()))}"
-            return Finding("undecided", says, ())
-        compared = [judgement.compared(cohort, live, evaluated, name, unasked) for name, evaluated in rivals.items()]
+        if all(result.row in uncounted for result in live.by_cohort[cohort].results):
+            says = f"none of {cohort}'s eval rows shows anything: import others"
+            return Finding("undecided", says, (), notes=tuple(uncounted.notes()))
+        compared = [
+            judgement.compared(cohort, live, evaluated, name, uncounted) for name, evaluated in rivals.items()
+        ]
         margin = self.serving.config.cohorts[cohort].gate.tolerance
         found = attribution.finding(cohort, compared, margin, left_out, owed=owed, change=change)
-        if not unasked:
-            return found
-        why = next(iter(unasked.values()))
-        says = f"{len(unasked)} eval rows can be asked of none of these, and do not count: {why}"
-        return replace(found, says=f"{found.says}; {says}")
+        return found.noted(*uncounted.notes())
 
-    def cautions(
-        self, cohort: str, ground: Ground, live: ArmEvaluations, base: ArmEvaluations, rivals: Sequence[str]
+    def notes(
+        self,
+        cohort: str,
+        ground: Ground,
+        live: ArmEvaluations,
+        base: ArmEvaluations,
+        rivals: Sequence[str],
+        uncounted: Uncounted,
     ) -> list[str]:
         """What the verdict does not show: breadth that was lost, and chances that were unequal."""
-        evidence = judgement.evidence(cohort, live, base, None, None)
+        evidence = judgement.evidence(cohort, live, base, but=uncounted)
         losses = gates.losses(evidence, judgement.tolerances(self.serving.config.cohorts, cohort))
         told = [f"breadth is lost, {reason.says}" for reason in losses if not reason.passed]
         if ground.aggregate is not None and AGGREGATE in rivals:
             told += ground.aggregate.unequal(cohort)
-        own, *others = ground.releases(cohort, rivals)
-        if ground.contamination is not None:
-            return told + ground.contamination.says(own, others, ground.sets.cohorts[cohort])
-        return [*told, NO_TOOLS] if any("slice" in one.manifest for one in (own, *others)) else told
+        return told + ground.unchecked(cohort, rivals)
 
     # -- the same rows in another form -------------------------------------------------------------------------------
 
@@ -184,11 +147,11 @@ class AttributionRun:
 
 
 def _by_task(
-    cohort: str, live: ArmEvaluations, other: ArmEvaluations, unasked: Mapping[str, str]
+    cohort: str, live: ArmEvaluations, other: ArmEvaluations, uncounted: Container[str]
 ) -> dict[str, dict[str, Any]]:
     """Beside another arm, where a cohort has several tasks: what one of them gains may hide what another loses."""
     both = zip(live.by_cohort[cohort].results, other.by_cohort[cohort].results, strict=True)
-    pairs = [(mine, theirs) for mine, theirs in both if mine.row not in unasked]
+    pairs = [(mine, theirs) for mine, theirs in both if mine.row not in uncounted]
     found = {}
     for task in dict.fromkeys(mine.task for mine, _ in pairs):
         mine, theirs = zip(*((a.score, b.score) for a, b in pairs if a.task == task), strict=True)
@@ -204,6 +167,7 @@ def _told(cohort: str, release: str | None, finding: Finding, more: dict[str, An
         "release": release,
         "verdict": told["answer"],
         "says": told["says"],
+        "notes": list(told["notes"]),
         "merge_with": told["neighbour"],
         "against": [
             {

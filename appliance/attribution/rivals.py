@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.attribution import AGGREGATE, PREVIOUS
+from adapters.attribution import AGGREGATE, PREVIOUS, PROMPTED
 from appliance.attribution.aggregate import Aggregate
 from appliance.engine.sampling import NOT_FINITE
 from appliance.errors import ApplianceError, EngineFault, SetupError
 from appliance.evaluation import judgement
-from appliance.evaluation.harness import Arm
+from appliance.evaluation.harness import Arm, base_arm
 from appliance.evaluation.judgement import ArmEvaluations, EvalSets
 from appliance.evaluation.lineup import Lineup
 from appliance.jobs import Progress
@@ -35,10 +35,11 @@ class Rivals:
     async def asked(
         self, cohort: str, sets: EvalSets, whole: Aggregate | None, report: Report
     ) -> tuple[dict[str, ArmEvaluations], dict[str, str], bool]:
-        """Previous, aggregate and neighbours on the cohort's own rows; those that are left out, and why; and whether
-        an aggregate was wanted and is not there."""
+        """Every arm on the cohort's own rows; those that are left out, and why; and whether an aggregate was wanted
+        and is not there."""
         one_for_all, owed = await self.one_for_all(cohort, whole, part(report, 0.0, 0.8))
-        arms = {PREVIOUS: self.previous(cohort), AGGREGATE: one_for_all, **self.neighbours(cohort)}
+        arms = {PREVIOUS: self.previous(cohort), **self.prompted(cohort), AGGREGATE: one_for_all}
+        arms |= self.neighbours(cohort)
         found, left_out = await self.evaluated(cohort, sets, arms, part(report, 0.8, 0.2))
         return found, left_out, owed or (isinstance(one_for_all, Arm) and AGGREGATE in left_out)
 
@@ -62,6 +63,12 @@ class Rivals:
         """Or why there is none."""
         before = self.lines[cohort].before
         return judgement.release_arm(self.serving, before) if before else self.lines[cohort].without
+
+    def prompted(self, cohort: str) -> dict[str, Arm | str]:
+        """The base under the release's system prompt, if it has one."""
+        live = self.lines[cohort].live
+        prompt = live.system_prompt if live else ""
+        return {PROMPTED: base_arm(self.serving.base.digest, prompt)} if prompt else {}
 
     def neighbours(self, cohort: str) -> dict[str, Arm | str]:
         others = {name: line.live for name, line in self.lines.items() if name != cohort}

@@ -36,6 +36,7 @@ _EVALUATION = """{% extends "shell" %}{% block body %}
 _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 {% for one in cohorts %}<h2>{{ one.cohort }}: {{ one.release or "no live release" }}</h2>
 <p class="no">{{ one.verdict }}: {{ one.says }}</p>
+{% if one.notes %}<ul>{% for note in one.notes %}<li>{{ note }}{% endfor %}</ul>{% endif %}
 {% if one.against %}{{ drawn(drawings.against, one) }}
 <table><tr><th>against<th>rows<th>this<th>other<th>wins, equal by half<th>gain, points<th>proven</tr>
 {% for a in one.against %}<tr><td>{{ a.arm }}<td>{{ a.n }}<td>{{ points(a.mine) }}<td>{{ points(a.theirs) }}
@@ -60,9 +61,9 @@ _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 </table>{% elif one.breadth %}<p>{{ unasked }}</p>{% endif %}{% endfor %}{% endblock %}"""
 _CURVE = """{% extends "shell" %}{% block body %}<h2>{{ found.cohort }}</h2>{{ drawn(drawings.curve, found) }}
 <ul>{% for line in found.says %}<li>{{ line }}{% endfor %}</ul>
-<table><tr><th>rows<th>score<th>95 %<th>of each seed</tr>
-<tr><td>0 (the base)<td>{{ points(found.base) }}<td><td></tr>
-{% for one in found.levels %}<tr><td>{{ one.rows }}<td>{{ points(one.score.mean) }}
+<table><tr><th>rows<th>steps<th>score<th>95 %<th>of each seed</tr>
+<tr><td>0 (the base)<td><td>{{ points(found.base) }}<td><td></tr>
+{% for one in found.levels %}<tr><td>{{ one.rows }}<td>{{ steps[one.rows] }}<td>{{ points(one.score.mean) }}
 <td>{{ points(one.score.low) }} to {{ points(one.score.high) }}
 <td>{{ one.seeds | map("points") | join(", ") }}</tr>{% endfor %}
 </table>{% endblock %}"""
@@ -94,7 +95,8 @@ def attribution(found: dict[str, Any]) -> str:
 
 
 def curve(found: dict[str, Any]) -> str:
-    return _PAGES.get_template("curve").render(title="What would more rows buy?", found=found)
+    steps = {one["rows"]: one["steps"] for one in found["trainings"]}
+    return _PAGES.get_template("curve").render(title="What would more rows buy?", found=found, steps=steps)
 
 
 PAGES: Final[Mapping[str, Callable[[dict[str, Any]], str]]] = {

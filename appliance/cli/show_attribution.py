@@ -19,9 +19,8 @@ def attributed(found: dict[str, Any]) -> None:
         _tasks(one)
         _breadth(one)
         _forms(one)
-        verdict, *more = one["says"].split("; ")
-        out().print(inert(f"{VERDICTS[one['verdict']]}: {verdict}", LONGEST))
-        for line in more:
+        out().print(inert(f"{VERDICTS[one['verdict']]}: {one['says']}", LONGEST))
+        for line in one["notes"]:
             out().print(inert(f"  {line}", LONGEST))
 
 
@@ -90,17 +89,19 @@ def _forms(one: dict[str, Any]) -> None:
 
 
 def curve(found: dict[str, Any]) -> None:
-    rows = [("0 (the base)", _points(found["base"]), "", "")]
+    steps = {one["rows"]: one["steps"] for one in found["trainings"]}
+    rows = [("0 (the base)", "", _points(found["base"]), "", "")]
     rows += [
         (
             str(level["rows"]),
+            str(steps[level["rows"]]),
             _points(level["score"]["mean"]),
             f"{_points(level['score']['low'])} to {_points(level['score']['high'])}",
             ", ".join(_points(mean) for mean in level["seeds"]),
         )
         for level in found["levels"]
     ]
-    table(("rows", "score", "95 %", "of each seed"), rows)
+    table(("rows", "steps", "score", "95 %", "of each seed"), rows)
     for line in found["says"]:
         out().print(inert(line, 300))
     out().print(f"{len(found['trainings'])} trainings, {found['seconds']:.0f} s in all")

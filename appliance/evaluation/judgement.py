@@ -179,19 +179,21 @@ def evidence(
     cohort: str,
     candidate: ArmEvaluations,
     base: ArmEvaluations,
-    previous: ArmEvaluations | None,
-    leaked: Leaks | None,
+    previous: Compared | None = None,
+    leaked: Leaks | None = None,
     constant: Constant | None = None,
+    but: Container[str] = (),
 ) -> Evidence:
-    """`constant`: what one answer to everything scores."""
+    """`previous`: on the cohort's own rows; `constant`: what one answer to everything scores; `but`: digests of eval
+    rows that do not count."""
     mine = candidate.by_cohort.get(cohort)
     guard = candidate.by_cohort.get(GUARD)
     others = [name for name in (*candidate.by_cohort, *candidate.without) if name not in (cohort, GUARD)]
     return Evidence(
-        own=compared(cohort, candidate, base),
-        others=[compared(name, candidate, base) for name in others],
+        own=compared(cohort, candidate, base, but=but),
+        others=[compared(name, candidate, base, but=but) for name in others],
         guard=compared(GUARD, candidate, base) if guard else None,
-        previous=compared(cohort, candidate, previous) if previous else None,
+        previous=previous,
         constant=_beside_constant(mine, constant) if mine and constant else (),
         incomparable=constant.left_out if constant else {},
         json_valid=[r.scores.get("valid", 0.0) for r in mine.results if r.metric == "json"] if mine else [],

@@ -10,7 +10,9 @@ from importlib import metadata
 from typing import Any
 
 from adapters import gates
-from appliance.evaluation import judgement, scores
+from adapters.gates import Reason
+from appliance.errors import SetupError
+from appliance.evaluation import contamination, judgement, scores
 from appliance.evaluation.harness import base_arm
 from appliance.evaluation.judgement import EvalSets, eval_sets
 from appliance.evaluation.material import Material, harvest_all
@@ -35,7 +37,7 @@ async def review(serving: Serving, material: Material, wanted: list[str], report
     found = []
     for number, cohort in enumerate(wanted):
         tell = part(report, number / len(wanted), 1 / len(wanted))
-        found.append(await _one(serving, sets, cohort, tell))
+        found.append(await _one(serving, material, sets, cohort, tell))
     return {"cohorts": found, "mix": sets.counts, "guard": len(sets.guard), **_when(serving)}
 
 
@@ -45,13 +47,14 @@ def _when(serving: Serving) -> dict[str, Any]:
     return {"at": timestamps.now(), "base": base, "version": metadata.version("cohort-appliance")}
 
 
-async def _one(serving: Serving, sets: EvalSets, cohort: str, report: Report) -> dict[str, Any]:
+async def _one(serving: Serving, material: Material, sets: EvalSets, cohort: str, report: Report) -> dict[str, Any]:
     began = time.monotonic()
     arm = judgement.live_arm(serving, cohort)
     if arm is None:
         return await _without_release(serving, sets, cohort, report, began)
     evaluated, base = await judgement.beside_base(serving, arm, sets, report)
-    evidence = judgement.evidence(cohort, evaluated, base, None, None)
+    learned, note = await asyncio.to_thread(_learned, serving, material, sets, cohort, arm.name)
+    evidence = judgement.evidence(cohort, evaluated, base, but=learned)
     verdict = await asyncio.to_thread(gates.verdict, evidence, judgement.tolerances(serving.config.cohorts, cohort))
     put = partial(
         reviews.put,
@@ -65,10 +68,22 @@ async def _one(serving: Serving, sets: EvalSets, cohort: str, report: Report) ->
         "cohort": cohort,
         "release": arm.name,
         "verdict": verdict.outcome,
-        "reasons": [asdict(reason) for reason in verdict.reasons],
+        "reasons": [asdict(reason) for reason in (*verdict.reasons, *note)],
         "scores": await asyncio.to_thread(scores.by_task, evaluated, base, None),
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _learned(
+    serving: Serving, material: Material, sets: EvalSets, cohort: str, release: str
+) -> tuple[frozenset[str], list[Reason]]:
+    """Eval rows that it learned from, which do not count, and what to say of it."""
+    try:
+        learned = contamination.of_live(serving, material, sets.all(), cohort)
+    except SetupError:
+        return frozenset(), [Reason("enough_rows", True, contamination.NOT_CHECKED)]
+    says = contamination.says({release: len(learned)})
+    return learned, [Reason("enough_rows", True, says)] if says else []
 
 
 async def _without_release(

@@ -50,15 +50,15 @@ class Ablation:
 
     @property
     def cut_short(self) -> bool:
-        return cut_short(self.told["ended"])
+        return cut_short(self.told)
 
     def arm(self, serving: Serving, name: str, system_prompt: str) -> Arm:
         return adapter_arm(serving, name, self.adapter, self.digest, system_prompt)
 
 
-def cut_short(ended: str) -> bool:
+def cut_short(told: Mapping[str, Any]) -> bool:
     """By what a training told: its minutes were over before its passes."""
-    return ended.endswith("minutes are over")
+    return told.get("stopped_by") == "minutes"
 
 
 async def begin(serving: Serving, jobs: Path, cohorts: Sequence[str]) -> None:
@@ -103,8 +103,8 @@ def _unplanted(
 
 
 async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, report: Report) -> Ablation:
-    """Found or made now, and compared with what was trained. One that its minutes cut short is made again when it may
-    take more. Raises ApplianceError."""
+    """Found or made now, and compared with what was trained. One that its minutes cut short goes on when it may take
+    more. Raises ApplianceError."""
     folder = jobs / replace(plan, minutes=0.0).digest(serving.base.digest)[:16]
     if not await asyncio.to_thread(_whole, folder, plan.minutes):
         await _made(serving, plan, folder, progress, report)
@@ -116,15 +116,19 @@ async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, 
 
 
 def _whole(folder: Path, minutes: float) -> bool:
-    """It was made, and is as it was. What is damaged, or was cut short by fewer minutes, goes and is made again."""
-    if not (folder / COMPARED).exists():
-        if (folder / trainer.RESULT).exists() and cut_short(_ended(folder)):  # by how many minutes is not known
-            trainer.remove(folder)
-        return False
+    """It was made, and is as it was. What is damaged goes and is made again; what was cut short by fewer minutes is
+    taken up."""
     try:
+        early = cut_short(_told(folder)) if (folder / trainer.RESULT).exists() else False
+        if not (folder / COMPARED).exists():
+            if early:  # by how many minutes is not known
+                _take_up(folder)
+            return False
         compared = json.loads((folder / COMPARED).read_text())
         same = bool(compared["digest"] == file_digest(folder / ADAPTER))
-        same = same and not (cut_short(_ended(folder)) and compared["minutes"] < minutes)
+        if same and early and compared["minutes"] < minutes:
+            _take_up(folder)
+            return False
     except (OSError, ValueError, KeyError):
         same = False
     if not same:
@@ -132,8 +136,14 @@ def _whole(folder: Path, minutes: float) -> bool:
     return same
 
 
-def _ended(folder: Path) -> str:
-    return str(json.loads((folder / trainer.RESULT).read_text())["ended"])
+def _take_up(folder: Path) -> None:
+    """It has not ended: the next run begins from its checkpoint."""
+    for name in (COMPARED, trainer.RESULT):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / trainer.RESULT).read_text()))
 
 
 async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> None:

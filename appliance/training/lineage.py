@@ -11,6 +11,7 @@ from typing import Any
 from adapters.memorization import planted_rows
 from adapters.registry import ADAPTER, file_digest
 from appliance.errors import Conflict
+from appliance.evaluation.contamination import ancestors, training_rows
 from appliance.evaluation.material import Material
 from appliance.jobs import Progress
 from appliance.releases.register import Releases
@@ -20,7 +21,7 @@ from appliance.store.database import Database
 from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
 from appliance.training import trainer
-from appliance.training.planning import ancestors, frozen, recipe_of
+from appliance.training.planning import recipe_of
 from appliance.training.trainer import Plan
 
 REPLAY = "replay"  # the part of rows that are not the slice's
@@ -95,7 +96,7 @@ def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> 
     if "recipe" not in told:
         raise Conflict(f"{release.name} was made elsewhere: its manifest does not say how", param="version")
     _check_ground(serving, release)
-    slice_, _ = frozen(serving, material, release)
+    slice_, _ = training_rows(serving, material, release)
     replay = material.everywhere(told["replay"])
     parents = [one for one in ancestors(serving.releases, release) if "recipe" in one.manifest]
     gone = [says for one in (release, *parents) for says in _missing(serving, material, one)]
@@ -123,7 +124,7 @@ def plan_of(serving: Serving, material: Material, cohort: str, version: int) -> 
 
 def _missing(serving: Serving, material: Material, release: Release) -> list[str]:
     """Rows it was trained on that are no longer there, by name."""
-    _, missing = frozen(serving, material, release)
+    _, missing = training_rows(serving, material, release)
     replay = material.everywhere(release.manifest["replay"])
     gone = [f"{row.row[:12]} ({row.source or 'imported'})" for row in missing]
     return gone + [f"{digest[:12]} (replayed)" for digest in release.manifest["replay"] if digest not in replay]

@@ -13,11 +13,11 @@ from adapters import slice as slices
 from adapters.recipe import MODULES, Recipe
 from adapters.slice import Dropped, Row, Slice
 from appliance import base as base_model
-from appliance.errors import InvalidRequest, SetupError
+from appliance.errors import InvalidRequest
 from appliance.evaluation import judgement
+from appliance.evaluation.contamination import Contamination, without_tools
 from appliance.evaluation.judgement import EvalSets
 from appliance.evaluation.material import Material, harvest_all
-from appliance.releases.register import Releases
 from appliance.serving import Serving
 from appliance.store import slices as slice_rows
 from appliance.store.database import Connection
@@ -129,16 +129,11 @@ class Planning:
                 f"{release.name} was made elsewhere, or for another base: begin from one that was trained here",
                 param="warm",
             )
-        judged = slices.NearDuplicates(self._drawn().all())
-        learned = [
-            frozen(self.serving, self.material, one)[0]
-            for one in (release, *ancestors(self.serving.releases, release))
-        ]
-        seen = sum(judged.has(row) for slice_ in learned for row in (*slice_.train, *slice_.validation))
+        seen = Contamination(self.serving, self.material, self._drawn().all()).learned(release)
         if seen:
             raise InvalidRequest(
-                f"{release.name} has learned from {seen} rows that stand in an eval set by now, or nearly, so what "
-                "begins from it cannot be judged: begin from another release, or from none",
+                f"{release.name} has learned from {len(seen)} rows that stand in an eval set by now, or nearly, so "
+                "what begins from it cannot be judged: begin from another release, or from none",
                 param="warm",
             )
         return release
@@ -174,33 +169,6 @@ class Planning:
             "recipe": recipe.digest,
             **({"parent": warm.digest} if warm else {}),
         }
-
-
-def without_tools(error: ModuleNotFoundError) -> SetupError:
-    return SetupError(f"training wants packages of its own ({error.name}): make train-tools")
-
-
-def ancestors(releases: Releases, release: Release) -> list[Release]:
-    """The releases it was begun from, nearest first."""
-    known = {r.digest: r for r in releases.all()}
-    found: list[Release] = []
-    while release.parent in known and len(found) < len(known):
-        release = known[release.parent]
-        found.append(release)
-    return found
-
-
-def frozen(serving: Serving, material: Material, release: Release) -> tuple[Slice, list[SliceRow]]:
-    """What a release was trained on, of what is still there; and the rows that are not."""
-    with serving.database.read() as connection:
-        rows = slice_rows.rows(connection, release.manifest.get("slice", ""))
-    known = material.named([row.row for row in rows], release.cohort)
-
-    def part(name: str) -> tuple[Row, ...]:
-        return tuple(known[row.row] for row in rows if row.part == name and row.row in known)
-
-    slice_ = Slice(release.cohort, part("train"), part("validation"))
-    return slice_, [row for row in rows if row.row not in known]
 
 
 def recipe_of(release: Release) -> Recipe:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from adapters import constant, gates, memorization
-from adapters.gates import Verdict
+from adapters.gates import Compared, Verdict
 from adapters.registry import ADAPTER, file_digest
 from adapters.slice import Slice
 from appliance import base as base_model
 from appliance.errors import ApplianceError, Conflict
-from appliance.evaluation import judgement, scores
+from appliance.evaluation import contamination, judgement, scores
 from appliance.evaluation.harness import Arm, adapter_arm
 from appliance.evaluation.judgement import ArmEvaluations, EvalSets
 from appliance.jobs import Progress, run_cancellable, shielded
@@ -80,7 +80,8 @@ class Retraining:
             self.serving, candidate, plan.slice.train, planted, plan.planted, part(self.progress.tell, 0.95, 0.03)
         )
         common = await asyncio.to_thread(constant.of, plan.slice.train, sets.cohorts[self.wanted.cohort])
-        found = judgement.evidence(self.wanted.cohort, evaluated, base, previous, leaked, common)
+        beside = await asyncio.to_thread(self.beside_previous, evaluated, previous, sets)
+        found = judgement.evidence(self.wanted.cohort, evaluated, base, beside, leaked, common)
         verdict = await asyncio.to_thread(
             gates.verdict, found, judgement.tolerances(self.planning.serving.config.cohorts, self.wanted.cohort)
         )
@@ -118,6 +119,17 @@ class Retraining:
             return evaluated, base, None
         tell = part(self.progress.tell, 0.93, 0.02)
         return evaluated, base, await judgement.evaluate_arm(self.serving, before, sets, [self.wanted.cohort], tell)
+
+    def beside_previous(
+        self, candidate: ArmEvaluations, previous: ArmEvaluations | None, sets: EvalSets
+    ) -> Compared | None:
+        """Without the rows that the release before learned from, which the candidate has never seen."""
+        if previous is None:
+            return None
+        cohort, rows = self.wanted.cohort, sets.cohorts[self.wanted.cohort]
+        learned = contamination.of_live(self.serving, self.planning.material, rows, cohort)
+        name = f"{cohort}, without {len(learned)} eval rows that {previous.arm.name} learned from" if learned else ""
+        return judgement.compared(cohort, candidate, previous, name, learned)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -159,7 +159,8 @@ def train(
     for path in folder.iterdir():
         registry.sync(path)  # what the result stands for is on the disk before it is
     part.replace(result)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    if found["stopped_by"] != "minutes":  # with more of them it goes on
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     return found
 
 

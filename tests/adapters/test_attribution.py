@@ -71,7 +71,7 @@ def test_what_a_rollback_mends_is_neither_collapsed_nor_merged(rivals: list[Comp
     assert (found.answer, found.neighbour) == ("undecided", None)
     assert found.says.startswith("go back to legal's release before, and ask again")
     assert f"of this one, {instead}, does less (90.0 to 40.0, +50.0 " in found.says
-    assert "the retrain MADE IT WORSE" in found.says
+    assert found.notes[0].startswith("the retrain MADE IT WORSE")
     others = [replace(rival, other=GOOD) for rival in rivals]
     assert finding("legal", [*others, beside("previous", BAD, GOOD)], MARGIN).answer in ("base", "merge")
 
@@ -104,7 +104,15 @@ def test_one_that_is_better_is_named_though_it_does_not_beat_the_base_either() -
     theirs = [1.0] * 40 + scores(44, 0.18, 3)
     mine, base = [0.0] * 12 + theirs[12:], theirs[::-1]
     found = finding("legal", [beside("base", mine, base), beside("finance", mine, theirs)], MARGIN)
-    assert found.answer == "undecided" and "; finance's adapter does better: " in found.says
+    assert found.answer == "undecided" and found.notes[0].startswith("finance's adapter does better: ")
+
+
+def test_a_neighbour_that_beats_the_base_is_named_though_nothing_can_be_proven_replaceable() -> None:
+    base, mine = scores(100, 0.3), scores(100, 0.37, 1)
+    theirs = [max(b, float(n % 7 == 0)) for n, b in enumerate(base)]
+    found = finding("legal", [beside("base", mine, base), beside("finance", mine, theirs)], MARGIN)
+    assert found.answer == "undecided"
+    assert found.notes == ("finance's adapter is proven to beat the base on these rows",)
 
 
 def test_an_aggregate_that_is_owed_leaves_open_whether_cohorts_are_worth_it() -> None:
@@ -112,15 +120,16 @@ def test_an_aggregate_that_is_owed_leaves_open_whether_cohorts_are_worth_it() ->
     why = {"aggregate": "its minutes were over before its passes"}
     assert finding("legal", rivals, MARGIN, why).answer == "keep"
     found = finding("legal", rivals, MARGIN, why, owed=True)
-    assert found.answer == "undecided" and found.says.startswith("legal's adapter beats the base and finance's")
-    assert "; whether one adapter for all would do as well is not answered; no aggregate: its minutes" in found.says
+    assert found.answer == "undecided"
+    assert found.says.startswith("whether one adapter for all would do as well as legal's is not answered: it beats")
+    assert found.notes == ("no aggregate: its minutes were over before its passes",)
     merged = [beside("base", GOOD, ALL_BAD), beside("support", GOOD, GOOD)]
     assert finding("legal", merged, MARGIN, why, owed=True).answer == "merge"
 
 
 def test_going_back_has_its_own_words() -> None:
     rivals = [beside("base", GOOD, ALL_BAD), beside("previous", GOOD, BAD)]
-    assert "; going back was worth it" in finding("legal", rivals, MARGIN, change="going back").says
+    assert finding("legal", rivals, MARGIN, change="going back").notes[0].startswith("going back was worth it")
 
 
 @pytest.mark.parametrize(
@@ -134,14 +143,32 @@ def test_going_back_has_its_own_words() -> None:
 )
 def test_the_retrain_has_its_own_words(before: list[float], says: str) -> None:
     found = finding("legal", [beside("base", GOOD, ALL_BAD), beside("previous", GOOD, before)], MARGIN)
-    assert found.answer == "keep" and f"; {says}" in found.says
+    assert found.answer == "keep" and found.notes[0].startswith(says)
     assert found.against[1].worse is (before == [1.0] * 400)
 
 
 def test_arms_that_are_left_out_for_one_reason_are_told_together() -> None:
     left_out = {"finance": "no release is live", "aggregate": "it was not asked for", "coding": "no release is live"}
-    says = finding("legal", [beside("base", GOOD, ALL_BAD)], MARGIN, left_out).says
-    assert says.endswith("; no finance, coding: no release is live; no aggregate: it was not asked for")
+    notes = finding("legal", [beside("base", GOOD, ALL_BAD)], MARGIN, left_out).notes
+    assert notes == ("no finance, coding: no release is live", "no aggregate: it was not asked for")
+
+
+@pytest.mark.parametrize(
+    ("prompted", "says"),
+    [
+        (BAD, "it beats the base under the same system prompt too: 90.0 to 40.0, +50.0 "),
+        (
+            GOOD,
+            "IT IS NOT PROVEN BETTER THAN THE BASE UNDER THE SAME SYSTEM PROMPT, which may be all",
+        ),
+    ],
+)
+def test_whether_it_is_the_adapter_or_its_prompt_is_told_beside_the_verdict(prompted: list[float], says: str) -> None:
+    rivals = [beside("base", GOOD, ALL_BAD), beside("prompted base", GOOD, prompted)]
+    found = finding("legal", rivals, MARGIN)
+    assert found.answer == "keep" and found.notes[0].startswith(says)
+    (alone,) = finding("legal", rivals[:1], MARGIN).against
+    assert found.against[0] == alone, "judged alone"
 
 
 @pytest.mark.parametrize("rows", [84, 400])
@@ -273,7 +300,7 @@ def test_a_win_rate_is_called_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("answer", ["keep", "base", "merge", "undecided"])
-def test_what_was_left_out_is_in_the_sentence(answer: str) -> None:
+def test_what_was_left_out_is_noted(answer: str) -> None:
     by_answer = {
         "keep": [beside("base", GOOD, ALL_BAD)],
         "base": [beside("base", GOOD, GOOD)],
@@ -283,7 +310,8 @@ def test_what_was_left_out_is_in_the_sentence(answer: str) -> None:
     left_out = {"previous": "legal@1 cannot be served", "aggregate": "it was not asked for"}
     found = finding("legal", by_answer[answer], MARGIN, left_out)
     assert found.answer == answer
-    assert found.says.endswith("; no previous: legal@1 cannot be served; no aggregate: it was not asked for")
+    assert found.notes[-2:] == ("no previous: legal@1 cannot be served", "no aggregate: it was not asked for")
+    assert any("of one training each" in note for note in found.notes) is (answer == "merge")
 
 
 def test_alone_it_claims_to_beat_the_base_only() -> None:

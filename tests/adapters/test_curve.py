@@ -90,17 +90,28 @@ def test_a_curve_that_flattens_is_not_promised_its_beginning_again() -> None:
 @pytest.mark.parametrize("rights", [(0.5, 0.9, 0.88, 0.86), (0.4, 0.8, 0.6, 0.61)])
 def test_a_curve_that_falls_in_the_end_promises_nothing(rights: tuple[float, ...]) -> None:
     found = curve([Point(n, 1, scores(right)) for n, right in zip((100, 200, 300, 400), rights, strict=True)])
-    assert found.forecast is None
+    assert found.forecast is not None and found.forecast.gain.mean < 0
+    assert "promise nothing: about " in says(found)[-1] or "is not settled: about " in says(found)[-1]
 
 
 def test_errors_that_do_not_fall_promise_nothing() -> None:
     found = curve([Point(n, 1, scores(right)) for n, right in ((25, 0.8), (50, 0.7), (75, 0.7), (100, 0.7))])
-    assert found.forecast is None and "promise nothing" in says(found)[-1]
+    assert says(found)[-1] == (
+        "errors do not fall as rows are added, so more rows of this kind promise nothing: "
+        "about 70.0 (65.5 to 74.5), +0.0 points (+0.0 to +0.0) more than all"
+    )
+
+
+def test_what_the_eval_rows_leave_open_is_promised_neither_way() -> None:
+    rights = ((25, 0.58), (50, 0.62), (75, 0.62), (100, 0.62))
+    found = curve([Point(n, 1, scores(right, n=84, seed=n)) for n, right in rights])
+    assert found.forecast is not None and found.forecast.gain.low < 0 < found.forecast.gain.high
+    assert says(found)[-1].startswith("what 200 rows would give is not settled: about ")
 
 
 def test_all_right_is_a_curve_too() -> None:
     found = curve([Point(n, 1, [1.0] * 60) for n in (25, 50, 75, 100)])
-    assert (found.enough, found.worse, found.forecast) == (25, (), None)
+    assert (found.enough, found.worse) == (25, ()) and "promise nothing" in says(found)[-1]
 
 
 def test_seeds_are_averaged_and_shown() -> None:

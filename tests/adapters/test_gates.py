@@ -169,7 +169,7 @@ def test_nothing_is_proven_that_chance_does_as_often() -> None:
     assert doubt(one_lost, 0.02) == pytest.approx(0.98**183 + 183 * 0.02 * 0.98**182), "binomial"
     assert doubt([0.0] * 149, 0.02) <= 0.05 < doubt(one_each, 0.02)
     little, rarely = [-0.02] * 84, 0.02 / 1.02
-    assert doubt(little, 0.0) == pytest.approx((1 - rarely) ** 84), "one row in fifty-one that loses a point is not drawn"
+    assert doubt(little, 0.0) == pytest.approx((1 - rarely) ** 84), "a row that takes it back is not drawn"
     assert doubt(little, 0.0, bounded=False) < 0.001
     assert doubt([1.0] * 600, 0.02) == doubt([1.0] * 600, 1.0) == 1.0
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from adapters import gates
-from adapters.slice import NearDuplicates, Row, Slice
-from appliance.attribution import aggregate, attribute, learning_curve
+from adapters.slice import Row, Slice
+from appliance.attribution import aggregate, ground, learning_curve
 from appliance.cli import report
 from appliance.errors import ApplianceError, EngineFault
-from appliance.evaluation import harness, judgement
+from appliance.evaluation import contamination, harness, judgement
+from appliance.evaluation.contamination import Contamination, training_rows
 from appliance.evaluation.harness import Arm
 from appliance.evaluation.judgement import ArmEvaluations
 from appliance.evaluation.lineup import Lineup, lineups
@@ -24,7 +25,6 @@ from appliance.store.evaluations import Evaluation
 from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
 from appliance.training import ablation
-from appliance.training.planning import frozen
 from appliance.training.trainer import Plan
 from tests.http.in_process import trained_here
 from tests.http.learnable import SETTINGS, begun, brief, finished, material, retrained
@@ -77,9 +77,10 @@ def test_every_cohort_has_a_verdict_in_words(attributed: Json) -> None:
     legal, support = of(attributed, "legal"), of(attributed, "support")
     words = {"keep": "keep legal's adapter", "merge": "could be merged with all others", "undecided": "not settled"}
     assert words[legal["verdict"]] in legal["says"] and legal["release"] == "legal@1"
+    assert "its passes over " in legal["notes"][-1], "and so of the aggregate's steps"
     assert support["verdict"] == "undecided" and "no live release" in support["says"]
     arms = {one["arm"]: one for one in legal["against"]}
-    assert set(arms) == {"base", "aggregate"}, "there is no release before, and no neighbour has one"
+    assert set(arms) == {"base", "prompted base", "aggregate"}, "there is no release before, and no neighbour has one"
     assert arms["base"]["better"] and arms["base"]["wins"]["mean"] > 0.85 and arms["base"]["n"] == 60
     assert arms["base"]["mine"] == of(attributed, "legal")["breadth"]["yes"]["candidate"]
 
@@ -103,11 +104,11 @@ def test_one_adapter_for_all_is_trained_once(learning: Running, attributed: Json
 def test_without_the_aggregate_none_is_trained(learning: Running) -> None:
     result = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]
     (legal,) = result["cohorts"]
-    assert {one["arm"] for one in legal["against"]} == {"base"}
+    assert {one["arm"] for one in legal["against"]} == {"base", "prompted base"}
     neighbours = dict.fromkeys(("healthcare", "finance", "support", "coding"), "no release is live")
     assert legal["left_out"] == {"previous": "there was none", "aggregate": "it was not asked for", **neighbours}
-    assert "; no aggregate: it was not asked for" in legal["says"]
-    assert "; no healthcare, finance, support, coding: no release is live" in legal["says"]
+    assert "no aggregate: it was not asked for" in legal["notes"]
+    assert "no healthcare, finance, support, coding: no release is live" in legal["notes"]
 
 
 @pytest.mark.usefixtures("attributed")
@@ -116,10 +117,13 @@ def test_an_aggregate_cut_short_answers_nothing_and_is_said(
 ) -> None:
     monkeypatch.setattr(ablation.Ablation, "cut_short", True)
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
-    assert {one["arm"] for one in legal["against"]} == {"base"}
+    assert {one["arm"] for one in legal["against"]} == {"base", "prompted base"}
     assert legal["left_out"]["aggregate"].startswith("its minutes, those of all cohorts, were over")
-    assert legal["verdict"] == "undecided" and "whether one adapter for all would do as well is not" in legal["says"]
-    assert f"no aggregate: {legal['left_out']['aggregate']}" in legal["says"]
+    assert (
+        legal["verdict"] == "undecided"
+        and "whether one adapter for all would do as well as legal's is not" in legal["says"]
+    )
+    assert f"no aggregate: {legal['left_out']['aggregate']}" in legal["notes"]
 
 
 def same(live: Release) -> Release:
@@ -134,7 +138,7 @@ def together(
     sets = judgement.eval_sets(material, list(serving.config.cohorts))
     sets = replace(sets, cohorts={**sets.cohorts, **more})
     live = {name: line.live and change(line.live) for name, line in lineups(serving).items()}
-    return aggregate.Aggregate(serving, material, live, sets, aggregate.of_eval_rows(sets))
+    return aggregate.Aggregate(serving, material, live, sets)
 
 
 @pytest.mark.usefixtures("attributed")
@@ -156,10 +160,10 @@ def test_it_watches_itself_by_one_row_of_those_it_learned_from_if_no_other_is_le
 
 @pytest.mark.usefixtures("attributed")
 def test_today_s_rows_stand_for_those_that_are_gone(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aggregate, "frozen", lambda *_: (Slice("legal", (), ()), []))
+    monkeypatch.setattr(aggregate, "training_rows", lambda *_: (Slice("legal", (), ()), []))
     whole = together(learning)
     assert whole.learned["legal"].slice.train
-    assert whole.unequal("legal") == [
+    assert whole.unequal("legal")[1:] == [
         "the aggregate learned from today's rows of legal: those of legal@1 are gone, or eval rows by now"
     ]
 
@@ -169,56 +173,61 @@ def test_a_release_that_was_made_elsewhere_may_have_had_other_chances(learning: 
     whole = together(learning, lambda live: replace(live, manifest={}, system_prompt="As it was."))
     assert whole.prompt("legal") == "As it was." and whole.prompt("support") == "You are support."
     why = "legal@1 was made elsewhere, from what is not known"
-    assert whole.unequal("legal") == [f"the aggregate learned from today's rows of legal: {why}"]
+    assert whole.unequal("legal")[1:] == [f"the aggregate learned from today's rows of legal: {why}"]
     assert whole.plan("coding") == "coding has no rows here that it could learn from"
     whole.learned["legal"] = replace(whole.learned["legal"], slice=Slice("legal", (), ()))
-    assert whole.unequal("legal") == [f"the aggregate learned from no rows of legal: {why}"]
+    assert whole.unequal("legal")[1:] == [f"the aggregate learned from no rows of legal: {why}"]
 
 
 @pytest.mark.usefixtures("attributed")
 def test_what_it_began_from_is_said(learning: Running) -> None:
     whole = together(learning, lambda live: replace(live, version=2, digest="b" * 64, parent=live.digest))
-    assert whole.unequal("legal") == ["legal@2 began from legal@1 and had its passes too, the aggregate from nothing"]
+    assert whole.unequal("legal") == [
+        "legal@2 began from legal@1 and had its passes too, the aggregate from nothing",
+        "its passes over 1.3 times the rows gave the aggregate as many times the steps",
+    ]
 
 
 @pytest.mark.usefixtures("attributed")
 def test_unequal_chances_are_said(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the release's rows two are gone, of which one was learned from; and its own training was cut short."""
     gone = [SliceRow(part, "a" * 64, None, None, "imported") for part in ("train", "validation")]
-    ended = {"training": {"ended": "its minutes are over"}}
+    ended = {"training": {"stopped_by": "minutes"}}
     line = lineups(learning.box.ready())
     assert line["legal"].live is not None
     hurried = replace(line["legal"].live, manifest={**line["legal"].live.manifest, **ended})
-    monkeypatch.setattr(attribute, "lineups", lambda _: {**line, "legal": Lineup(hurried)})
-    monkeypatch.setattr(aggregate, "frozen", lambda *of: (frozen(*of)[0], gone))
+    monkeypatch.setattr(ground, "lineups", lambda _: {**line, "legal": Lineup(hurried)})
+    monkeypatch.setattr(aggregate, "training_rows", lambda *of: (training_rows(*of)[0], gone))
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
-    assert "; legal@1's own training ended with its minutes before its passes" in legal["says"]
-    assert legal["says"].endswith("; the aggregate lacks rows that are gone, or eval rows by now: 1 of legal")
+    assert any(note.startswith("legal@1's own training ended with its minutes before its") for note in legal["notes"])
+    assert legal["notes"][-1] == "the aggregate lacks rows that are gone, or eval rows by now: 1 of legal"
 
 
 @pytest.mark.usefixtures("attributed")
-def test_rows_that_were_learned_from_are_named(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They came into an eval set after the training."""
-    learned = together(learning).learned["legal"].slice.train[:2]
-    monkeypatch.setattr(aggregate, "of_eval_rows", lambda _: NearDuplicates(learned))
+def test_rows_that_were_learned_from_count_for_nobody(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is live, and of what it stands beside."""
+    known = [row.digest for row in learning.box.material().rows("legal", "eval")]
+    monkeypatch.setattr(Contamination, "learned", lambda *_: frozenset(known[:2]))
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]["cohorts"]
-    assert legal["says"].endswith("; rows learned from are eval rows by now, or nearly: 2 of legal@1")
+    assert {one["n"] for one in legal["against"]} == {58}
+    assert "eval rows that do not count, since they were learned from, or nearly: 2 of legal@1" in legal["notes"]
+    monkeypatch.setattr(Contamination, "learned", lambda *_: frozenset(known))
+    (legal,) = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]["cohorts"]
+    assert (legal["verdict"], legal["against"]) == ("undecided", []) and "shows anything" in legal["says"]
 
 
 @pytest.mark.usefixtures("attributed")
-def test_what_a_rival_learned_from_matters_among_the_rows_it_is_asked(learning: Running) -> None:
-    """And what it began from knows, it knows."""
-    release, learned = lineups(learning.box.ready())["legal"].live, together(learning).learned["legal"].slice.train
+def test_what_a_release_began_from_knows_it_knows(learning: Running) -> None:
+    serving, material = learning.box.ready(), learning.box.material()
+    release, learned = lineups(serving)["legal"].live, together(learning).learned["legal"].slice.train
     assert release is not None
     child = replace(release, digest="c" * 64, version=2, parent=release.digest, manifest={})
-    contamination = aggregate.Contamination(
-        learning.box.ready(), learning.box.material(), NearDuplicates(learned[:3])
-    )
-    unlearned = replace(release, digest="d" * 64, version=3, manifest={})
-    counts = "rows learned from are eval rows by now, or nearly: "
-    assert contamination.says(unlearned, [child], learned[:1]) == [f"{counts}1 of legal@2"]
-    assert contamination.says(child, [release], learned[1:3]) == [f"{counts}3 of legal@2, 2 of legal@1"]
-    assert contamination.says(unlearned, [child], learned[10:]) == []
+    stranger = replace(release, digest="d" * 64, version=3, manifest={})
+    asked_loudly = replace(learned[0], digest="e" * 64, turns=(("user", learned[0].turns[-1][1].upper()),))
+    other = replace(learned[1], digest="f" * 64, text="something else", turns=(("user", "something else entirely"),))
+    known = Contamination(serving, material, [asked_loudly, other])
+    assert known.learned(release) == known.learned(child) == {asked_loudly.digest}
+    assert known.learned(stranger) == frozenset()
 
 
 @pytest.mark.usefixtures("attributed")
@@ -226,7 +235,7 @@ def test_breadth_that_was_lost_is_named(learning: Running, monkeypatch: pytest.M
     reasons = [gates.Reason("cohort_loss", False, "support: -20.0 points"), gates.Reason("guard_loss", True, "none")]
     monkeypatch.setattr(gates, "losses", lambda *_: reasons)
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]["cohorts"]
-    assert legal["says"].endswith("; breadth is lost, support: -20.0 points")
+    assert legal["notes"][-1] == "breadth is lost, support: -20.0 points"
 
 
 def test_without_the_training_packages(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +244,7 @@ def test_without_the_training_packages(learning: Running, monkeypatch: pytest.Mo
     refused = finished(learning, begun(learning, "attribute", cohort="legal"))
     assert refused["state"] == "failed" and "make train-tools" in refused["error"]
     unchecked = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))
-    assert unchecked["result"]["cohorts"][0]["says"].endswith(f"; {attribute.NO_TOOLS}")
+    assert unchecked["result"]["cohorts"][0]["notes"][-1] == contamination.NOT_CHECKED
     (support,) = finished(learning, begun(learning, "attribute", cohort="support"))["result"]["cohorts"]
     assert "no live release" in support["says"]
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from adapters.gguf_header import read
+from appliance.evaluation.contamination import training_rows
 from appliance.evaluation.judgement import EvalSets
 from appliance.releases import doubts
 from appliance.store import reviews, timestamps
 from appliance.store.releases import Release
 from appliance.training import adapter_file
-from appliance.training.planning import Planning, frozen
+from appliance.training.planning import Planning
 from tests.http.learnable import ANSWER, begun, finished, material, retrained, rows
 from tests.http.routed import written
 from tests.http.running import Json, Running, chat, until
@@ -185,7 +186,7 @@ def test_a_parent_that_learned_what_judges_by_now_is_refused(
 ) -> None:
     assert first["release"] == "legal@1"
     serving = learning.box.ready()
-    learned, _ = frozen(serving, learning.box.material(), serving.releases.get("legal", 1))
+    learned, _ = training_rows(serving, learning.box.material(), serving.releases.get("legal", 1))
     sets = EvalSets({"legal": learned.train[:1]}, [])
     monkeypatch.setattr(Planning, "_drawn", lambda _self: sets)
     job = finished(learning, begun(learning, "retrain", cohort="legal", warm=1))

@@ -186,6 +186,7 @@ ATTRIBUTED: Json = {
             "release": "legal@2",
             "verdict": "keep",
             "says": "keep legal's adapter: it beats all",
+            "notes": [],
             "against": [against("base", 0.01), against("previous", 0.74), against("finance", 0.22)],
         }
     ]

@@ -329,7 +329,9 @@ def test_a_cohort_shows_the_newest_comparison_of_it_or_of_all(monkeypatch: pytes
     """Both kinds are there; the later one counts."""
 
     def compared(identity: str, whose: str, ended: str, says: str) -> Json:
-        result = {"cohorts": [{"cohort": "legal", "release": "legal@1", "verdict": "base", "says": says}]}
+        result = {
+            "cohorts": [{"cohort": "legal", "release": "legal@1", "verdict": "base", "says": says, "notes": []}]
+        }
         made = job(identity, "attribute", "done", result=result)
         return {**made, "cohort": whose, "ended": ended}
 

@@ -139,13 +139,12 @@ def test_any_search_is_filters_or_an_error(typed: str) -> None:
 
 
 def test_what_speaks_against_a_verdict_stands_on_lines_of_its_own() -> None:
-    says = (
-        "keep legal's adapter: it beats the base; breadth is lost, finance: -7.0 points; no previous: there was none"
-    )
-    one = {"cohort": "legal", "release": "legal@1", "verdict": "keep", "says": says, "against": []}
+    says = "keep legal's adapter: it beats the base; for now"
+    notes = ["breadth is lost, finance: -7.0 points", "no previous: there was none"]
+    one = {"cohort": "legal", "release": "legal@1", "verdict": "keep", "says": says, "notes": notes, "against": []}
     assert [line for line, _ in verdict("attribute", {"cohorts": [one]})] == [
         "legal: keep, release legal@1",
-        "  keep legal's adapter: it beats the base",
+        "  keep legal's adapter: it beats the base; for now",
         "  breadth is lost, finance: -7.0 points",
         "  no previous: there was none",
     ]

@@ -1,0 +1,93 @@
+"""Eval rows that were learned from: a release had them, or nearly, among its rows before they came into an eval set.
+
+Its answers to them may be memory, so they count for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from adapters.slice import NearDuplicates, Row, Slice
+from appliance.errors import SetupError
+from appliance.evaluation.material import Material
+from appliance.releases.register import Releases
+from appliance.serving import Serving
+from appliance.store import slices as slice_rows
+from appliance.store.releases import Release
+from appliance.store.slices import SliceRow
+
+NOT_CHECKED = "whether releases learned from what are eval rows by now is not checked: make train-tools"
+
+
+class Contamination:
+    """`rows`: the eval rows of all cohorts."""
+
+    def __init__(self, serving: Serving, material: Material, rows: Sequence[Row]) -> None:
+        """Raises SetupError without the training packages."""
+        self._serving, self._material, self._rows = serving, material, rows
+        self._judged = near_duplicates(rows)
+        self._found: dict[str, frozenset[str]] = {}
+
+    def learned(self, release: Release) -> frozenset[str]:
+        """The digests of the eval rows that the release, or one that it was begun from, learned from."""
+        if release.digest not in self._found:
+            line = (release, *ancestors(self._serving.releases, release))
+            slices = [training_rows(self._serving, self._material, one)[0] for one in line]
+            rows = {row.digest: row for slice_ in slices for row in (*slice_.train, *slice_.validation)}
+            near = [row for row in rows.values() if self._judged.has(row)]
+            self._found[release.digest] = frozenset(self._near(near))
+        return self._found[release.digest]
+
+    def _near(self, learned: Sequence[Row]) -> Iterable[str]:
+        if learned:
+            yield from (row.digest for row in self._rows if any(map(NearDuplicates([row]).has, learned)))
+
+
+def of_live(serving: Serving, material: Material, rows: Sequence[Row], cohort: str) -> frozenset[str]:
+    """Of what is live in the cohort. Raises SetupError without the training packages, where it was made here."""
+    target = serving.releases.table.live.get(cohort)
+    release = serving.releases.get(cohort, target.version) if target else None
+    if release is None or "slice" not in release.manifest:
+        return frozenset()
+    return Contamination(serving, material, rows).learned(release)
+
+
+def near_duplicates(rows: Iterable[Row]) -> NearDuplicates:
+    """Raises SetupError without the training packages."""
+    try:
+        return NearDuplicates(rows)
+    except ModuleNotFoundError as error:
+        raise without_tools(error) from error
+
+
+def without_tools(error: ModuleNotFoundError) -> SetupError:
+    return SetupError(f"training wants packages of its own ({error.name}): make train-tools")
+
+
+def says(learned: Mapping[str, int]) -> str:
+    """By release, of how many eval rows."""
+    counts = ", ".join(f"{count} of {name}" for name, count in learned.items() if count)
+    return f"eval rows that do not count, since they were learned from, or nearly: {counts}" if counts else ""
+
+
+def ancestors(releases: Releases, release: Release) -> list[Release]:
+    """The releases it was begun from, nearest first."""
+    known = {r.digest: r for r in releases.all()}
+    found: list[Release] = []
+    while release.parent in known and len(found) < len(known):
+        release = known[release.parent]
+        found.append(release)
+    return found
+
+
+def training_rows(serving: Serving, material: Material, release: Release) -> tuple[Slice, list[SliceRow]]:
+    """What a release was trained on, of what is still there; and the rows that are not."""
+    with serving.database.read() as connection:
+        rows = slice_rows.rows(connection, release.manifest.get("slice", ""))
+    known = material.named([row.row for row in rows], release.cohort)
+
+    def part(name: str) -> tuple[Row, ...]:
+        return tuple(known[row.row] for row in rows if row.part == name and row.row in known)
+
+    slice_ = Slice(release.cohort, part("train"), part("validation"))
+    return slice_, [row for row in rows if row.row not in known]

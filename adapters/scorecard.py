@@ -109,7 +109,7 @@ def _at_most(k: int, n: int, p: float) -> float:
 
 def fewest(beyond: float, differ: float, level: float) -> float:
     """The rows below which `doubt` proves nothing at `level`, where that share of them differ at all (more than none,
-    unless `beyond` is above nought)."""
+    unless `beyond` is above zero)."""
     if beyond >= 1:
         return 1.0
     return math.log(level) / math.log(1 - beyond) if beyond > 0 else math.log2(1 / level) / differ

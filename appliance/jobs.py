@@ -36,7 +36,7 @@ class Progress:
     log: list[dict[str, str]] = field(default_factory=list)
 
     def tell(self, fraction: float, doing: str) -> None:
-        self.fraction, self.doing = max(self.fraction, fraction), doing  # parts of parts begin at nought
+        self.fraction, self.doing = max(self.fraction, fraction), doing  # parts of parts begin at zero
         told = {"at": timestamps.now(), "says": doing}
         if self.log and _thing(self.log[-1]["says"]) == _thing(doing):
             self.log[-1] = told

@@ -85,7 +85,7 @@ class Models:
 
 def _of_each_class(weights: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> tuple[Floats, Floats]:
     """(inputs, outputs) and (outputs,). Of two classes scikit-learn keeps the second alone, whose sigmoid is the
-    softmax over nought and it."""
+    softmax over zero and it."""
     if len(bias) == 1:
         weights, bias = np.hstack([np.zeros_like(weights), weights]), np.append(0.0, bias)
     return weights.astype(np.float32), bias.astype(np.float32)

@@ -52,7 +52,7 @@ def forms(one: dict[str, Any]) -> str:
 
 
 def against(one: dict[str, Any]) -> str:
-    """The release's gain against every other arm, with its interval; right of nought it is better."""
+    """The release's gain against every other arm, with its interval; right of zero it is better."""
     figure, axes = _rows([a["arm"] for a in one["against"]])
     for place, a in enumerate(one["against"]):
         _span(axes, 100 * a["gain"]["low"], 100 * a["gain"]["high"], place)

@@ -15,7 +15,7 @@ from tui import words
 
 
 class Line(Widget):
-    """A sparkline; what was not measured is a gap in it, and not nought."""
+    """A sparkline; what was not measured is a gap in it, and not zero."""
 
     values: reactive[tuple[float | None, ...]] = reactive(())
 

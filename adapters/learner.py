@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from adapters.packing import Row, pack
+from adapters.packing import TokenRow, pack
 from adapters.recipe import MODULES, Recipe
 
 
@@ -25,7 +25,7 @@ class Batch:
     targets: torch.Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Row], device: torch.device) -> Batch:
+    def of(cls, rows: Sequence[TokenRow], device: torch.device) -> Batch:
         packed = pack(rows)
         arrays = (packed.ids[None], packed.positions[None], packed.sees[None, None], packed.before, packed.targets)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))

@@ -19,7 +19,7 @@ Indexes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """`ids` from `start` (at least 1) on is the answer. `part`: `train`, `validation` or `replay`."""
 
     ids: list[int]
@@ -39,7 +39,7 @@ class Packed:
     targets: Indexes
 
 
-def pack(rows: Sequence[Row]) -> Packed:
+def pack(rows: Sequence[TokenRow]) -> Packed:
     """One sequence of all rows."""
     nodes: list[int] = []  # token of each node
     paths: list[list[int]] = []
@@ -62,9 +62,9 @@ def pack(rows: Sequence[Row]) -> Packed:
     return Packed(np.array(nodes), positions, sees, np.concatenate(before), np.concatenate(targets))
 
 
-def within(rows: Sequence[Row], most: int = MOST) -> Iterator[list[Row]]:
+def within(rows: Sequence[TokenRow], most: int = MOST) -> Iterator[list[TokenRow]]:
     """The rows in groups of at most `most` tokens, shared ones counted twice; a longer row is a group of its own."""
-    group: list[Row] = []
+    group: list[TokenRow] = []
     for row in rows:
         if group and sum(len(r.ids) for r in group) + len(row.ids) > most:
             yield group

@@ -1,6 +1,6 @@
 """The child that trains an adapter: `python -m adapters.train JOB.json`, JSON lines of progress, the last the result.
 
-The job names `base` (the served GGUF), `rows` (JSON lines of ids, start, part; see `Row`), `probes` (ids and start),
+The job names `base` (the served GGUF), `rows` (JSON lines of ids, start, part: `TokenRow`), `probes` (ids and start),
 `recipe`, `out` (a folder), `threads`, `minutes`, `warm` (a folder with an adapter to begin from, or null) and `steps`
 (null, or: as many and no choice of the best, to make an adapter again). Token ids are the serving code's. Writes
 PEFT's adapter_model.safetensors and adapter_config.json, and reference.npz: the logits that serving has to give.
@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from adapters import registry, served_base
 from adapters.convert import CannotConvert, convert
 from adapters.learner import Batch, Learner
-from adapters.packing import Row, within
+from adapters.packing import TokenRow, within
 from adapters.recipe import Recipe
 
 ADAPTER, CONFIG, REFERENCE, CHECKPOINT = (
@@ -44,16 +44,18 @@ LIBRARIES = ("torch", "peft", "transformers", "safetensors", "gguf", "numpy")
 Report = Callable[[dict[str, Any]], None]
 
 
-def batches(rows: Sequence[Row], size: int, rng: np.random.Generator) -> list[list[Row]]:
+def batches(rows: Sequence[TokenRow], size: int, rng: np.random.Generator) -> list[list[TokenRow]]:
     """Every row once, in random order."""
     order = rng.permutation(len(rows))
     return [[rows[i] for i in order[n : n + size]] for n in range(0, len(rows), size)]
 
 
-def schedule(rows: Sequence[Row], replay: Sequence[Row], recipe: Recipe) -> Iterator[tuple[list[Row], list[Row]]]:
+def schedule(
+    rows: Sequence[TokenRow], replay: Sequence[TokenRow], recipe: Recipe
+) -> Iterator[tuple[list[TokenRow], list[TokenRow]]]:
     """The slice's rows and the replayed ones of each step; the same for the same rows and recipe."""
     rng = np.random.default_rng(recipe.seed)
-    again: list[Row] = []
+    again: list[TokenRow] = []
     for _ in range(recipe.epochs):
         for own in batches(rows, recipe.batch, rng):
             wanted = round(recipe.replay * len(own)) if replay else 0
@@ -72,7 +74,7 @@ def rate(step: int, horizon: int, recipe: Recipe) -> float:
 
 
 @dataclass(slots=True)
-class Run:
+class TrainingState:
     """How far it is; what a checkpoint holds beside the weights."""
 
     step: int = 0
@@ -84,7 +86,7 @@ class Run:
 
 
 class Training:
-    def __init__(self, job: dict[str, Any], learner: Learner, rows: Sequence[Row], report: Report) -> None:
+    def __init__(self, job: dict[str, Any], learner: Learner, rows: Sequence[TokenRow], report: Report) -> None:
         self.job, self.learner, self.report = job, learner, report
         self.recipe, self.out = Recipe.of(job["recipe"]), Path(job["out"])
         parts = {part: [row for row in rows if row.part == part] for part in ("train", "validation", "replay")}
@@ -93,7 +95,7 @@ class Training:
         self.every = max(1, self.horizon // (2 * self.recipe.epochs))
         weights = [p for p in learner.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(weights, lr=self.recipe.learning_rate, weight_decay=0.0)
-        self.run = Run()
+        self.state = TrainingState()
         self.best = learner.state()
 
     def to_the_end(self) -> dict[str, Any]:
@@ -103,42 +105,42 @@ class Training:
         steps = schedule(self.own, self.replay, self.recipe)
         stopped_by, why = "passes", "all passes done"
         for number, (own, old) in enumerate(steps):
-            if number < self.run.step:
+            if number < self.state.step:
                 continue
             if number >= wanted:
                 break
-            if self.run.worse >= self.recipe.patience:
-                stopped_by, why = "patience", f"no better for {self.run.worse} validations"
+            if self.state.worse >= self.recipe.patience:
+                stopped_by, why = "patience", f"no better for {self.state.worse} validations"
                 break
-            if self.run.seconds > limit:
+            if self.state.seconds > limit:
                 stopped_by, why = "minutes", f"{self.job['minutes']} minutes are over"
                 break
             self._step(own, old)
-            if self.job["steps"] is None and (self.run.step % self.every == 0 or self.run.step == self.horizon):
+            if self.job["steps"] is None and (self.state.step % self.every == 0 or self.state.step == self.horizon):
                 self._validate()
         if self.job["steps"] is None:
-            if self.run.best_step == 0:  # ended before the first validation
+            if self.state.best_step == 0:  # ended before the first validation
                 self._validate()
             self.learner.take(self.best)
-        return {**asdict(self.run), "horizon": self.horizon, "stopped_by": stopped_by, "ended": why}
+        return {**asdict(self.state), "horizon": self.horizon, "stopped_by": stopped_by, "ended": why}
 
-    def _step(self, own: list[Row], old: list[Row]) -> None:
+    def _step(self, own: list[TokenRow], old: list[TokenRow]) -> None:
         began = time.monotonic()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * rate(self.run.step, self.horizon, self.recipe)
+            group["lr"] = self.recipe.learning_rate * rate(self.state.step, self.horizon, self.recipe)
         loss = self._learn(own, self.learner.loss)
         drift = self._learn(old, self.learner.drift) if old else 0.0
         if not math.isfinite(loss + drift):
-            raise ValueError(f"the loss is {loss} after {self.run.step} steps: lower learning_rate")
+            raise ValueError(f"the loss is {loss} after {self.state.step} steps: lower learning_rate")
         torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.run.step += 1
-        self.run.tokens += sum(len(row.ids) for row in (*own, *old))
-        self.run.seconds += time.monotonic() - began
+        self.state.step += 1
+        self.state.tokens += sum(len(row.ids) for row in (*own, *old))
+        self.state.seconds += time.monotonic() - began
         self._tell(loss, drift)
 
-    def _learn(self, rows: Sequence[Row], measure: Callable[[Batch], torch.Tensor]) -> float:
+    def _learn(self, rows: Sequence[TokenRow], measure: Callable[[Batch], torch.Tensor]) -> float:
         """Add the gradient of the mean over the rows' answer tokens; returns that mean."""
         count = sum(len(row.ids) - row.start for row in rows)
         total = 0.0
@@ -149,7 +151,7 @@ class Training:
         return total
 
     def _tell(self, loss: float, drift: float) -> None:
-        run, wanted = self.run, self.job["steps"] or self.horizon
+        run, wanted = self.state, self.job["steps"] or self.horizon
         self.report(
             {
                 "fraction": run.step / wanted,
@@ -164,7 +166,7 @@ class Training:
 
     @torch.no_grad()
     def _validate(self) -> None:
-        began, run = time.monotonic(), self.run
+        began, run = time.monotonic(), self.state
         share = run.step / (self.job["steps"] or self.horizon)
         self.report({"fraction": share, "doing": f"training: checking by {len(self.validation)} rows apart"})
         count = sum(len(row.ids) - row.start for row in self.validation)
@@ -186,14 +188,14 @@ class Training:
             **{f"adam/{n}/{name}": tensor.cpu() for n, found in moments.items() for name, tensor in found.items()},
         }
         part = self.out / f"{CHECKPOINT}.part"
-        save_file(held, part, metadata={"run": json.dumps(asdict(self.run))})
+        save_file(held, part, metadata={"run": json.dumps(asdict(self.state))})
         registry.sync(part)
         part.replace(self.out / CHECKPOINT)
 
     def _resume(self) -> None:
         """From the last checkpoint, if there is one that can be read."""
         try:
-            self.run, held = _held(self.out / CHECKPOINT)
+            self.state, held = _held(self.out / CHECKPOINT)
         except (FileNotFoundError, SafetensorError):
             return
         self.learner.take(held["now"])
@@ -205,13 +207,13 @@ class Training:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
 
-def _held(checkpoint: Path) -> tuple[Run, dict[str, dict[str, torch.Tensor]]]:
+def _held(checkpoint: Path) -> tuple[TrainingState, dict[str, dict[str, torch.Tensor]]]:
     held: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "adam": {}}
     with safe_open(checkpoint, framework="pt") as file:
         for key in file.keys():  # noqa: SIM118 - it is no dict
             part, name = key.split("/", 1)
             held[part][name] = file.get_tensor(key)
-        return Run(**json.loads(file.metadata()["run"])), held
+        return TrainingState(**json.loads(file.metadata()["run"])), held
 
 
 def begin_from(learner: Learner, folder: Path, recipe: Recipe) -> None:
@@ -223,7 +225,7 @@ def begin_from(learner: Learner, folder: Path, recipe: Recipe) -> None:
 
 
 @torch.no_grad()
-def reference(learner: Learner, probes: Sequence[Row]) -> dict[str, Any]:
+def reference(learner: Learner, probes: Sequence[TokenRow]) -> dict[str, Any]:
     """Logits before each of the probes' answer tokens, with the adapter and without: (tokens, vocabulary)."""
     with_it, without = [], []
     for probe in probes:
@@ -244,7 +246,7 @@ def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # CUDA: untested
     report({"fraction": 0.0, "doing": "loading the base"})
     with Path(job["rows"]).open(encoding="utf-8") as file:
-        rows = [Row(**json.loads(line)) for line in file]
+        rows = [TokenRow(**json.loads(line)) for line in file]
     recipe = Recipe.of(job["recipe"])
     learner = Learner(served_base.load(Path(job["base"])), recipe, device)
     if job["warm"]:
@@ -253,7 +255,7 @@ def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
     training = Training(job, learner, rows, report)
     facts = training.to_the_end()
     report({"fraction": 1.0, "doing": "writing what serving is compared with"})
-    np.savez(out / REFERENCE, **reference(learner, [Row(**probe) for probe in job["probes"]]))
+    np.savez(out / REFERENCE, **reference(learner, [TokenRow(**probe) for probe in job["probes"]]))
     save_file(learner.state(), out / ADAPTER, metadata={"format": "pt"})
     learner.config.save_pretrained(str(out))
     convert(

@@ -8,38 +8,40 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from appliance.asks import asks_for, check_size
 from appliance.config import AUTO
-from appliance.engine.sequence import Finished, Told
+from appliance.engine.sequence import AnswerEvent, Finished
+from appliance.inference_request import InferenceRequest
 from appliance.keys import Caller
-from appliance.question import Question
 from appliance.record import Record
-from appliance.routing.placement import Place, place
+from appliance.routing.placement import Placement, place
+from appliance.sequence_requests import check_size, sequence_requests
 from appliance.serving import Serving
 from router.cohort import BASE
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class AnswerStarted:
     """The first thing an answer says: its name, where the request went, and the prompts as token ids."""
 
     request_id: str
     created: int
-    place: Place
+    place: Placement
     model: str
     prompts: list[Sequence[int]]
     headers: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ChoiceEvent:
     """An event of one choice. The Finished come last, in order, once the interaction was committed."""
 
     index: int
-    event: Told
+    event: AnswerEvent
 
 
-async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncGenerator[Placed | Said, None]:
+async def answer(
+    serving: Serving, caller: Caller, inference: InferenceRequest
+) -> AsyncGenerator[AnswerStarted | ChoiceEvent, None]:
     """Authorise, route, hold the release, make token ids, run, remember, and only then say that it is done.
 
     Closing the iterator cancels the work within one step and leaves a `cancelled` row. Raises ApplianceError:
@@ -49,29 +51,31 @@ async def answer(serving: Serving, caller: Caller, question: Question) -> AsyncG
     caller.require("infer")
     await serving.admit()
     with serving.quota(caller):
-        where = await _place(serving, caller, question)
-        record = Record(serving, caller, question, where, arrived)
+        where = await _place(serving, caller, inference)
+        record = Record(serving, caller, inference, where, arrived)
         async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
-            check_size(serving, question)  # before the queue is asked: what never fits is not to be sent again
+            check_size(serving, inference)  # before the queue is asked: what never fits is not to be sent again
             serving.engine.room.check(where.decision.cohort)
-            record.asks = await asyncio.to_thread(asks_for, serving, question, where, lane, caller.partition, arrived)
-            with serving.engine.submit(record.asks) as run:
+            record.requests = await asyncio.to_thread(
+                sequence_requests, serving, inference, where, lane, caller.partition, arrived
+            )
+            with serving.engine.submit(record.requests) as run:
                 model = where.model(serving.base.id)
-                yield Placed(record.id, int(time.time()), where, model, record.prompts, record.headers)
+                yield AnswerStarted(record.id, int(time.time()), where, model, record.prompts, record.headers)
                 async with aclosing(run.events()) as events:
                     async for index, event in events:
                         record.note(index, event)
                         if not isinstance(event, Finished):
-                            yield Said(index, event)
+                            yield ChoiceEvent(index, event)
         for index in sorted(record.finished):
-            yield Said(index, record.finished[index])
+            yield ChoiceEvent(index, record.finished[index])
 
 
-async def _place(serving: Serving, caller: Caller, question: Question) -> Place:
+async def _place(serving: Serving, caller: Caller, inference: InferenceRequest) -> Placement:
     """Texts are read off the event loop and one at a time, since each thread that computes beside the engine slows
     it. While only places are left that are kept for cohorts, none is, and nothing is decided: raises Unavailable."""
-    session, sessions = question.origin.session, serving.sessions
-    asked = replace(question.asked, session=sessions.cohort(caller.partition, session))
+    session, sessions = inference.context.session, serving.sessions
+    asked = replace(inference.asked, session=sessions.cohort(caller.partition, session))
     given = (asked, caller, serving.base.id, serving.cohorts, serving.releases, serving.routers.current)
     if asked.model == AUTO:
         serving.engine.room.check()

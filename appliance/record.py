@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
-from appliance.engine.sequence import Ask, Event, Finished
+from appliance.engine.sequence import Event, Finished, SequenceRequest
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError, EngineFault, StoreUnavailable
+from appliance.inference_request import InferenceRequest
 from appliance.keys import Caller
-from appliance.question import Question
-from appliance.routing.placement import Place
+from appliance.routing.placement import Placement
 from appliance.serving import Serving
 from appliance.store import interactions
 from appliance.store.database import Connection
@@ -26,15 +26,17 @@ Status: TypeAlias = Literal["ok", "cancelled", "failed"]
 class Record:
     """What a request said and got so far; one row for each of its prompts."""
 
-    def __init__(self, serving: Serving, caller: Caller, question: Question, place: Place, arrived: float) -> None:
+    def __init__(
+        self, serving: Serving, caller: Caller, inference: InferenceRequest, place: Placement, arrived: float
+    ) -> None:
         self.id = f"req_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
-        self.asks: Sequence[Ask] = ()
+        self.requests: Sequence[SequenceRequest] = ()
         self.finished: dict[int, Finished] = {}
-        self._serving, self._caller, self._question, self._place = serving, caller, question, place
+        self._serving, self._caller, self._inference, self._place = serving, caller, inference, place
         self._arrived, self._created = arrived, now()
         self._first: float | None = None
-        self._prompts = max(1, len(question.prompts))
-        self._texts = [""] * (self._prompts * question.choices)
+        self._prompts = max(1, len(inference.prompts))
+        self._texts = [""] * (self._prompts * inference.choices)
         self._tokens = [0] * len(self._texts)
 
     @property
@@ -45,7 +47,7 @@ class Record:
     @property
     def prompts(self) -> list[Sequence[int]]:
         """Token ids of each prompt."""
-        return [ask.prompt for ask in self.asks[:: self._question.choices]]
+        return [request.prompt for request in self.requests[:: self._inference.choices]]
 
     def note(self, index: int, event: Event) -> None:
         if isinstance(event, Delta):
@@ -98,22 +100,22 @@ class Record:
 
     def _row(self, number: int, status: Status, error: ApplianceError | None) -> Interaction:
         """The row of the nth prompt, with its choices."""
-        question, place, base = self._question, self._place, self._serving.base
-        n = question.choices
+        inference, place, base = self._inference, self._place, self._serving.base
+        n = inference.choices
         answer, *others = self._texts[number * n : (number + 1) * n]
         finished = self.finished.get(number * n)
         first = finished.first_token if finished else self._first
-        decision, metadata = place.decision, dict(question.origin.metadata)
+        decision, metadata = place.decision, dict(inference.context.metadata)
         return Interaction(
             id=self.id if number == 0 else f"{self.id}-{number}",
-            parent_id=question.probe_of if number == 0 else self.id,
+            parent_id=inference.probe_of if number == 0 else self.id,
             created=self._created,
-            session=question.origin.session,
+            session=inference.context.session,
             key_id=self._caller.key_id,
             subject=metadata.get("subject"),
             tenant=self._caller.tenant or metadata.get("tenant"),
-            origin="live" if question.probe_of is None else "probe",
-            endpoint=question.endpoint,
+            origin="live" if inference.probe_of is None else "probe",
+            endpoint=inference.endpoint,
             metadata=metadata,
             messages=self._messages(number),
             answer=answer,
@@ -130,8 +132,9 @@ class Record:
             base_digest=base.digest,
             format_digest=base.format_digest,
             template_digest=self._serving.template.digest,
-            sampling=question.parameters | ({"max_tokens": self.asks[number * n].max_new} if self.asks else {}),
-            prompt_tokens=len(self.prompts[number]) if self.asks else None,
+            sampling=inference.parameters
+            | ({"max_tokens": self.requests[number * n].max_new} if self.requests else {}),
+            prompt_tokens=len(self.prompts[number]) if self.requests else None,
             completion_tokens=sum(self._tokens[number * n : (number + 1) * n]),
             queue_ms=_ms(finished.admitted - finished.submitted) if finished else None,
             ttft_ms=_ms(first - self._arrived) if first else None,
@@ -142,12 +145,12 @@ class Record:
         )
 
     def _messages(self, number: int) -> list[dict[str, Any]]:
-        if self._question.endpoint == "chat":
-            return [{"role": role, "content": text} for role, text in self._question.turns]
-        return [{"role": "prompt", "content": self._question.prompts[number]}]
+        if self._inference.endpoint == "chat":
+            return [{"role": role, "content": text} for role, text in self._inference.turns]
+        return [{"role": "prompt", "content": self._inference.prompts[number]}]
 
     def _count(self, rows: Sequence[Interaction], status: Status) -> None:
-        if self._question.probe_of is not None:
+        if self._inference.probe_of is not None:
             return  # the metrics tell of traffic
         vitals, cohort = self._serving.vitals, self._place.decision.cohort
         decision = self._place.decision

@@ -40,7 +40,7 @@ from appliance.jobs import Progress
 from appliance.store import examples
 from appliance.training import ablation
 from appliance.training.ablation import Ablation
-from appliance.training.planning import Planning, Wanted
+from appliance.training.planning import Planning, RetrainOptions
 from appliance.training.trainer import Plan
 
 TASKS = {
@@ -171,7 +171,7 @@ class Comparison:
         return sorted(rows, key=lambda row: hashlib.sha256(row.digest.encode()).digest())[: self.wanted.rows]
 
     def planning(self, cohort: str) -> Planning:
-        return Planning(self.serving, self.box.material(), Wanted(cohort=cohort, key_id=""))
+        return Planning(self.serving, self.box.material(), RetrainOptions(cohort=cohort, key_id=""))
 
     async def slice_of(self, cohort: str) -> Slice:
         planning = self.planning(cohort)

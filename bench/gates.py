@@ -34,7 +34,7 @@ from appliance.evaluation.judgement import EvalSets
 from appliance.http.box import Box
 from appliance.jobs import Progress
 from appliance.training import trainer
-from appliance.training.planning import Planning, Wanted
+from appliance.training.planning import Planning, RetrainOptions
 from appliance.training.retrain import Retraining
 from appliance.training.trainer import Plan
 
@@ -170,7 +170,7 @@ def _digest() -> str:
 
 
 async def judged(box: Box, candidate: Candidate, epochs: int) -> dict[str, Any]:
-    asked = Wanted(cohort=COHORT, key_id="bench", epochs=epochs, live=candidate.live)
+    asked = RetrainOptions(cohort=COHORT, key_id="bench", epochs=epochs, live=candidate.live)
     planning = Sown(box.ready(), box.material(), asked)
     planning.candidate = candidate
     began = time.monotonic()

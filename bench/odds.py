@@ -23,7 +23,7 @@ from pathlib import Path
 from router_quality import configuration, fit, rows
 
 from appliance.config import Config
-from appliance.routing.router_rows import Row
+from appliance.routing.router_rows import LabelledText
 from appliance.routing.routers import Routers
 from appliance.routing.sessions import Sessions
 from appliance.store.database import Database
@@ -44,7 +44,7 @@ Figures = dict[tuple[float, float], tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    row: Row
+    row: LabelledText
     session: str
 
 
@@ -99,7 +99,7 @@ async def fitted(data: Path, config: Config, folder: Path | None, scratch: Path)
         database.close()
 
 
-def made_up(test: Sequence[Row], config: Config, home: float) -> list[Request]:
+def made_up(test: Sequence[LabelledText], config: Config, home: float) -> list[Request]:
     """Tenants and sessions for the rows; a tenant is one of those that are configured."""
     rng, requests = random.Random(0), list[Request]()
     of = {name: [row for row in test if row.cohort == name] for name in (*config.cohorts, BASE)}

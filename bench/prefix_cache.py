@@ -21,16 +21,18 @@ from appliance.engine.lane import LaneShape
 from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling
-from appliance.engine.sequence import Ask, Finished
+from appliance.engine.sequence import Finished, SequenceRequest
 
 KEY = StateKey("bench", "bench", BASE_LANE, 1.0, "bench", "bench")
 SYSTEM = "You read contracts for a law firm. Quote the clause you rely on, and say when there is none. " * 20
-QUESTIONS = [f"Question {n}: who bears the cost of delay number {n}?" for n in range(8)]
+QUESTIONS = [f"InferenceRequest {n}: who bears the cost of delay number {n}?" for n in range(8)]
 
 
 async def first_token(engine: Engine, tokens: list[int], partition: str) -> tuple[float, list[int], int]:
     """Seconds to the first token, the tokens of prompt and answer, and how many were reused."""
-    ask = Ask(BASE_LANE, tokens, 16, Sampling(temperature=0), ignore_end=True, logprobs=0, partition=partition)
+    ask = SequenceRequest(
+        BASE_LANE, tokens, 16, Sampling(temperature=0), ignore_end=True, logprobs=0, partition=partition
+    )
     answer: list[int] = []
     with engine.submit([ask]) as run:
         async for _, event in run.events():

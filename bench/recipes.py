@@ -42,7 +42,7 @@ from appliance.jobs import Progress
 from appliance.store import examples
 from appliance.training import ablation
 from appliance.training.ablation import Ablation
-from appliance.training.planning import Planning, Wanted
+from appliance.training.planning import Planning, RetrainOptions
 
 COHORT = "legal"
 COHORTS = (COHORT, "healthcare", "finance", "support", "coding")  # the shipped rows of the others are replayed
@@ -135,7 +135,7 @@ class Search:
             await self.box.database.commit(partial(examples.insert, examples=rows))
 
     def planning(self, changes: Mapping[str, Any]) -> Varied:
-        planning = Varied(self.serving, self.box.material(), Wanted(cohort=COHORT, key_id=""))
+        planning = Varied(self.serving, self.box.material(), RetrainOptions(cohort=COHORT, key_id=""))
         planning.changes = changes
         return planning
 

@@ -33,7 +33,7 @@ from appliance.engine.lane import LaneShape
 from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling
-from appliance.engine.sequence import Ask, Finished
+from appliance.engine.sequence import Finished, SequenceRequest
 from appliance.routing import router_rows
 from router import artefact
 from router.classifier import FittedRouter
@@ -204,7 +204,9 @@ async def decoded(engine: Engine, answers: int) -> float:
     """Tokens a second of so many answers at once, from the last one's first token to the first one's end."""
     prompt = engine.model.tokenize("Tell me what a contract is. " * 4, special=False)
     asks = [
-        Ask(BASE_LANE, prompt, ANSWER, Sampling(temperature=0), ignore_end=True, partition=f"{time.monotonic()} {n}")
+        SequenceRequest(
+            BASE_LANE, prompt, ANSWER, Sampling(temperature=0), ignore_end=True, partition=f"{time.monotonic()} {n}"
+        )
         for n in range(answers)
     ]
     ends = []

@@ -23,8 +23,8 @@ from typing import Any
 from appliance.config import CohortSection, Config
 from appliance.errors import ApplianceError
 from appliance.routing import router_rows
-from appliance.routing.router_rows import Row
-from appliance.routing.routers import Routers, Wanted, scored
+from appliance.routing.router_rows import LabelledText
+from appliance.routing.routers import FitOptions, Routers, scored
 from appliance.routing.sessions import Sessions
 from appliance.store.database import Database
 from router import artefact, evaluate
@@ -111,7 +111,7 @@ def configuration(data: Path) -> Config:
     )
 
 
-def rows(path: Path, config: Config) -> list[Row]:
+def rows(path: Path, config: Config) -> list[LabelledText]:
     return list(router_rows.from_file(path, config.cohorts))
 
 
@@ -122,7 +122,7 @@ async def fit(routers: Routers, data: Path, config: Config, *, contrastive: bool
         print(f"\r{fraction:4.0%} {doing:60}", end="", file=sys.stderr, flush=True)
 
     try:
-        await routers.fit(Wanted(train, contrastive=contrastive), "bench", tell)
+        await routers.fit(FitOptions(train, contrastive=contrastive), "bench", tell)
     except ApplianceError as error:
         raise SystemExit(error.message) from error
     finally:

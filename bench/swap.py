@@ -35,7 +35,7 @@ from appliance.engine.prefix_cache import StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling
 from appliance.engine.scheduler import Share
-from appliance.engine.sequence import Ask
+from appliance.engine.sequence import SequenceRequest
 from appliance.engine.text import Delta
 
 CLIENTS, RELEASES, ANSWER, PAUSE_S = 3, 3, 12, 0.5
@@ -200,7 +200,9 @@ async def _answer_on(engine: Engine, prompt: list[int], over: asyncio.Event) -> 
 
 async def _answer(engine: Engine, lane: str, prompt: list[int], tokens: int) -> None:
     given = 0
-    with engine.submit([Ask(lane, prompt, tokens, Sampling(temperature=0), ignore_end=True, logprobs=0)]) as run:
+    with engine.submit(
+        [SequenceRequest(lane, prompt, tokens, Sampling(temperature=0), ignore_end=True, logprobs=0)]
+    ) as run:
         async for _, event in run.events():
             given += len(event.scores) if isinstance(event, Delta) else 0
     if given != tokens:

@@ -23,7 +23,7 @@ from rig import demo
 
 from adapters import served_base
 from adapters.learner import Batch, Learner
-from adapters.packing import Row
+from adapters.packing import TokenRow
 from adapters.recipe import Recipe
 from adapters.train import batches
 from appliance import base
@@ -32,7 +32,7 @@ from appliance.config import Base
 COHORT, BATCH = "legal", 8
 
 
-def plain(learner: Learner, given: Sequence[Row]) -> torch.Tensor:
+def plain(learner: Learner, given: Sequence[TokenRow]) -> torch.Tensor:
     """What a tutorial does: all logits, labels masked where nothing is learned."""
     longest = max(len(row.ids) for row in given)
     ids = torch.zeros(len(given), longest, dtype=torch.int64)
@@ -45,17 +45,19 @@ def plain(learner: Learner, given: Sequence[Row]) -> torch.Tensor:
     return loss
 
 
-def ours(learner: Learner, given: Sequence[Row]) -> torch.Tensor:
+def ours(learner: Learner, given: Sequence[TokenRow]) -> torch.Tensor:
     return learner.loss(Batch.of(given, learner.device)) / sum(len(row.ids) - row.start for row in given)
 
 
-def unshared(learner: Learner, given: Sequence[Row]) -> torch.Tensor:
+def unshared(learner: Learner, given: Sequence[TokenRow]) -> torch.Tensor:
     """Every row begins with another token, so that none shares anything."""
-    return ours(learner, [Row([n, *row.ids[1:]], row.start, row.part) for n, row in enumerate(given)])
+    return ours(learner, [TokenRow([n, *row.ids[1:]], row.start, row.part) for n, row in enumerate(given)])
 
 
 def timed(
-    learner: Learner, steps: Sequence[Sequence[Row]], loss_of: Callable[[Learner, Sequence[Row]], torch.Tensor]
+    learner: Learner,
+    steps: Sequence[Sequence[TokenRow]],
+    loss_of: Callable[[Learner, Sequence[TokenRow]], torch.Tensor],
 ) -> float:
     """Tokens a second."""
     weights = [p for p in learner.model.parameters() if p.requires_grad]

@@ -34,7 +34,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Proportion:
     """A proportion with its 95 % interval (Wilson 1927); `value` is None of nothing."""
 
     value: float | None
@@ -107,13 +107,13 @@ def _reliability(confidence: Values, right: Flags) -> list[tuple[float, float, i
     ]
 
 
-def _share(hits: int, n: int) -> Share:
+def _share(hits: int, n: int) -> Proportion:
     if n == 0:
-        return Share(None, 0.0, 1.0)
+        return Proportion(None, 0.0, 1.0)
     p, z2 = hits / n, _Z * _Z
     centre, spread = (p + z2 / (2 * n)) / (1 + z2 / n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     spread /= 1 + z2 / n
-    return Share(p, max(0.0, centre - spread), min(1.0, centre + spread))
+    return Proportion(p, max(0.0, centre - spread), min(1.0, centre + spread))
 
 
 def _auroc(score: Values, positive: Flags) -> tuple[float | None, float, float]:

@@ -16,7 +16,7 @@ import pytest
 from appliance import children
 from appliance.errors import SetupError
 from appliance.routing import encoder_package, router_rows
-from appliance.routing.router_rows import Row
+from appliance.routing.router_rows import LabelledText
 from appliance.store import routers
 from appliance.store.database import Database
 from appliance.store.home import Home
@@ -61,7 +61,7 @@ class Fitted:
             database.close()
 
 
-def rows(split: str) -> list[Row]:
+def rows(split: str) -> list[LabelledText]:
     """The shipped examples."""
     return list(router_rows.shipped(EXAMPLES, (*COHORTS, BASE), split))
 

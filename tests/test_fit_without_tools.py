@@ -11,7 +11,7 @@ from appliance import children
 from appliance.config import Config
 from appliance.errors import ApplianceError
 from appliance.routing import encoder_package
-from appliance.routing.routers import Routers, Wanted
+from appliance.routing.routers import FitOptions, Routers
 from appliance.store.database import Database
 
 
@@ -27,7 +27,7 @@ def test_a_fit_without_its_libraries_says_how_to_get_them(tmp_path: Path, monkey
     routers = Routers(Config.model_validate(_CONFIG), tmp_path, tmp_path, database)
     try:
         with pytest.raises(ApplianceError) as failed:
-            asyncio.run(routers.fit(Wanted(), "admin", lambda *_: None))
+            asyncio.run(routers.fit(FitOptions(), "admin", lambda *_: None))
     finally:
         database.close()
     assert (

@@ -13,7 +13,7 @@ from appliance.config import Config
 from appliance.errors import Conflict, Forbidden, UnknownModel
 from appliance.keys import ANONYMOUS, Caller
 from appliance.releases.register import Releases
-from appliance.routing.placement import Place, RoutingInput, place, routing_metadata
+from appliance.routing.placement import Placement, RoutingInput, place, routing_metadata
 from appliance.store.database import Database
 from router.table import RouteTable, Target
 
@@ -51,7 +51,7 @@ def caller(*grant: str, tenant: str | None = None, hints: bool = True) -> Caller
 
 def placed(
     releases: Releases, model: str, metadata: Mapping[str, str] | None = None, who: Caller = ANONYMOUS
-) -> Place:
+) -> Placement:
     return place(RoutingInput(model, "some text", metadata or {}), who, BASE_ID, CONFIG.routing(), releases, None)
 
 

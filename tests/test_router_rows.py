@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.routing.router_rows import _MOST_HELD, Row, material, unjudged
+from appliance.routing.router_rows import _MOST_HELD, LabelledText, material, unjudged
 from router.cohort import FEWEST_TEXTS
 
 COHORTS = ("legal", "coding")
@@ -24,12 +24,12 @@ def shipped(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rows(cohort: str, count: int, *, beside: bool = False, start: int = 0) -> list[Row]:
+def rows(cohort: str, count: int, *, beside: bool = False, start: int = 0) -> list[LabelledText]:
     texts = [f"{cohort} {n}" for n in range(start, start + count)]
-    return [Row(cohort, f"Answer: {text}", text, beside=beside) for text in texts]
+    return [LabelledText(cohort, f"Answer: {text}", text, beside=beside) for text in texts]
 
 
-def of(cohort: str, found: list[Row]) -> list[Row]:
+def of(cohort: str, found: list[LabelledText]) -> list[LabelledText]:
     return [row for row in found if row.cohort == cohort]
 
 
@@ -70,7 +70,7 @@ def test_with_own_rows_to_judge_by_all_others_are_learned(shipped: Path) -> None
 def test_a_row_is_never_both_learned_and_judged_by(shipped: Path) -> None:
     """Nor one whose text is another one's prompt."""
     learned = rows("legal", 100)
-    eval_rows = [learned[0], Row("legal", learned[1].text, "another"), Row("legal", "new", "new")]
+    eval_rows = [learned[0], LabelledText("legal", learned[1].text, "another"), LabelledText("legal", "new", "new")]
     assert of("legal", material(shipped, COHORTS, learned, eval_rows).judged) == eval_rows[2:]
 
 

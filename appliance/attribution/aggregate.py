@@ -12,7 +12,7 @@ from appliance.evaluation.material import Material
 from appliance.serving import Serving
 from appliance.store.releases import Release
 from appliance.training import ablation
-from appliance.training.planning import Planning, Wanted, recipe_of
+from appliance.training.planning import Planning, RetrainOptions, recipe_of
 from appliance.training.trainer import Plan
 
 
@@ -87,7 +87,7 @@ class Aggregate:
         return Learned(replace(slice_, train=train, validation=validation), lost)
 
     def _planning(self, cohort: str) -> Planning:
-        return Planning(self.serving, self.material, Wanted(cohort=cohort, key_id=""))
+        return Planning(self.serving, self.material, RetrainOptions(cohort=cohort, key_id=""))
 
 
 def _but(judged: NearDuplicates, rows: tuple[Row, ...]) -> tuple[Row, ...]:

@@ -38,7 +38,7 @@ LOW_DISK = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """`remedy` is empty when there is nothing to do."""
 
     subject: str
@@ -47,23 +47,23 @@ class Finding:
     remedy: str = ""
 
 
-def examine(config: Config, config_file: Path, home_path: Path) -> list[Finding]:
+def examine(config: Config, config_file: Path, home_path: Path) -> list[Check]:
     """Look; change nothing but the home's folders."""
     return [
-        Finding("python", "ok", f"{platform.python_version()} at {sys.executable}"),
+        Check("python", "ok", f"{platform.python_version()} at {sys.executable}"),
         *_packages(),
         _sqlite(),
-        Finding("cohorts", "ok", f"{', '.join(config.cohorts)} ({config_file})"),
+        Check("cohorts", "ok", f"{', '.join(config.cohorts)} ({config_file})"),
         *_home(home_path),
         *_base(config, config_file, home_path),
         *_machine(config, config_file),
     ]
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Check]:
     for name in PACKAGES:
         found = _version(name) or _version(f"{name}-gpu")  # as onnxruntime is called where there is a GPU
-        yield Finding(name, "ok", found) if found else Finding(name, "missing", "not installed", "make install")
+        yield Check(name, "ok", found) if found else Check(name, "missing", "not installed", "make install")
 
 
 def _version(name: str) -> str | None:
@@ -73,64 +73,64 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _sqlite() -> Finding:
+def _sqlite() -> Check:
     detail = f"{SQLITE_VERSION}, one writing connection (versions up to 3.51.2 can damage a WAL that several write)"
-    return Finding("sqlite", "ok", detail)
+    return Check("sqlite", "ok", detail)
 
 
-def _home(home_path: Path) -> Iterator[Finding]:
+def _home(home_path: Path) -> Iterator[Check]:
     try:
         home = Home(home_path)
     except ApplianceError as error:
-        yield Finding("home", "missing", error.message, "set COHORT_HOME to a folder on a local disk")
+        yield Check("home", "missing", error.message, "set COHORT_HOME to a folder on a local disk")
         return
     owner = home.owner()
     using = f"served by process {owner.pid} at {owner.url}" if owner else "not in use"
-    yield Finding("home", "ok", f"{home.path}, {using}")
+    yield Check("home", "ok", f"{home.path}, {using}")
     size = home.database.stat().st_size if home.database.exists() else 0
-    yield Finding("database", "ok", f"{size / 1e6:.1f} MB")
+    yield Check("database", "ok", f"{size / 1e6:.1f} MB")
     free = shutil.disk_usage(home.path).free
     state: Literal["ok", "warning"] = "warning" if free < LOW_DISK else "ok"
-    yield Finding(
+    yield Check(
         "disk", state, f"{free / 1e9:.1f} GB free", "" if state == "ok" else "free some: a full disk stops answers"
     )
 
 
-def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Finding]:
+def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Check]:
     try:
         source = base.locate(config.base, config_file)
         header = base.inspect(source)
         digest = file_digest(source)
     except ApplianceError as error:
-        yield Finding("base", "missing", error.message, "make install, or set path in [base]")
+        yield Check("base", "missing", error.message, "make install, or set path in [base]")
         return
-    yield Finding("base", "ok", f"{header.text('general.name')} ({source}), sha256 {digest[:16]}")
+    yield Check("base", "ok", f"{header.text('general.name')} ({source}), sha256 {digest[:16]}")
     prepared = base.record_of(home_path / "base", digest)
     if prepared is None:
-        yield Finding("base format", "warning", "not decided yet", "cohort base import (make serve does it)")
+        yield Check("base format", "warning", "not decided yet", "cohort base import (make serve does it)")
     else:
-        yield Finding("base format", "ok", f"{prepared['format']}, sha256 {prepared['format_digest'][:16]}")
+        yield Check("base format", "ok", f"{prepared['format']}, sha256 {prepared['format_digest'][:16]}")
 
 
-def _machine(config: Config, config_file: Path) -> Iterator[Finding]:
+def _machine(config: Config, config_file: Path) -> Iterator[Check]:
     cores = len(os.sched_getaffinity(0))
-    yield Finding("threads", "ok", f"{base.threads(config.base)} of {cores} processors, {platform.machine()}")
+    yield Check("threads", "ok", f"{base.threads(config.base)} of {cores} processors, {platform.machine()}")
     try:
         from appliance.engine import llama
     except ImportError as error:
-        yield Finding("llama.cpp", "missing", str(error), "make install")
+        yield Check("llama.cpp", "missing", str(error), "make install")
         return
     yield _runs(llama.system_info(), config, config_file)
     wanted, able = config.base.gpu_layers > 0, llama.gpu_offload_available()
     if wanted and not able:
-        yield Finding(
+        yield Check(
             "gpu", "missing", "gpu_layers is set, but llama.cpp was built without a GPU", "GPU=1 make install"
         )
     else:
-        yield Finding("gpu", "ok", "offload available" if able else "none: all on the CPU")
+        yield Check("gpu", "ok", "offload available" if able else "none: all on the CPU")
 
 
-def _runs(compiled_for: str, config: Config, config_file: Path) -> Finding:
+def _runs(compiled_for: str, config: Config, config_file: Path) -> Check:
     """Tried in a child, on the base: a library of another processor ends its process. Without a base, which is told
     by itself, there is nothing to try it on."""
     try:
@@ -139,7 +139,7 @@ def _runs(compiled_for: str, config: Config, config_file: Path) -> Finding:
         for _ in children.run("appliance.cli.smoke", str(path), cpu_seconds=600, memory_bytes=memory, timeout_s=600):
             pass
     except ApplianceError:
-        return Finding("llama.cpp", "ok", f"{compiled_for} (not tried: there is no base)")
+        return Check("llama.cpp", "ok", f"{compiled_for} (not tried: there is no base)")
     except children.ChildFailed as error:
-        return Finding("llama.cpp", "missing", f"it does not compute here: {error}", "make clean install")
-    return Finding("llama.cpp", "ok", compiled_for)
+        return Check("llama.cpp", "missing", f"it does not compute here: {error}", "make clean install")
+    return Check("llama.cpp", "ok", compiled_for)

@@ -26,7 +26,7 @@ from appliance.engine.prefix_cache import Snapshots, StateKey
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.run import Events, Run
 from appliance.engine.scheduler import DeficitRoundRobin, Share, weights
-from appliance.engine.sequence import Ask, Event, Failed, Sequence
+from appliance.engine.sequence import Event, Failed, Sequence, SequenceRequest
 from appliance.engine.threads import ThreadChoice
 from appliance.errors import ApplianceError, EngineFault, Unavailable
 
@@ -117,16 +117,16 @@ class Engine:
     def holds(self, key: str) -> int:
         return self._held[key]
 
-    def submit(self, asks: Items[Ask]) -> Run:
+    def submit(self, requests: Items[SequenceRequest]) -> Run:
         """Take places in the waiting room for all of them, of one cohort, and set them to work. Raises Unavailable.
 
         The caller holds their lane meanwhile. Background work takes no places: who asks for it bounds it.
         """
         self._check_running()
-        live = [ask for ask in asks if not ask.background]
+        live = [request for request in requests if not request.background]
         if live:
-            self.room.enter(sum(len(ask.prompt) for ask in live), len(live), live[0].cohort)
-        run = Run(asks, self._emit, self.wake)
+            self.room.enter(sum(len(request.prompt) for request in live), len(live), live[0].cohort)
+        run = Run(requests, self._emit, self.wake)
         self._post(lambda: self._submit(run.sequences))
         return run
 
@@ -227,7 +227,7 @@ class Engine:
 
     def _submit(self, sequences: Items[Sequence]) -> None:
         for sequence in sequences:
-            lane = self._lanes.get(sequence.ask.lane)
+            lane = self._lanes.get(sequence.request.lane)
             if lane is None:
                 gone = Unavailable("the release was unloaded", code="release_not_loaded", retry_after=1)
                 sequence.sink(Failed(gone))
@@ -286,17 +286,17 @@ class Engine:
             self._on_loop(self.on_struck_out, lane.key, why)
 
     def _admitted(self, sequence: Sequence) -> None:
-        if not sequence.ask.background:
-            self.room.leave(len(sequence.ask.prompt), sequence.ask.cohort)
+        if not sequence.request.background:
+            self.room.leave(len(sequence.request.prompt), sequence.request.cohort)
 
     def _ended(self, sequence: Sequence) -> None:
-        if not sequence.ask.background:
+        if not sequence.request.background:
             self.room.ended()
 
     def _left(self, sequence: Sequence) -> None:
         """A sequence went before its end; if it never ran, its place in the waiting room is free again."""
-        if not sequence.admitted and not sequence.ask.background:
-            self.room.leave(len(sequence.ask.prompt), sequence.ask.cohort)
+        if not sequence.admitted and not sequence.request.background:
+            self.room.leave(len(sequence.request.prompt), sequence.request.cohort)
 
     def _emit(self, events: Events, index: int, event: Event) -> None:
         """Have the event delivered after this step."""

@@ -17,7 +17,7 @@ from appliance.engine.memory import Memory, need
 from appliance.engine.prefix_cache import Snapshots, StateKey
 from appliance.engine.sampling import NOT_FINITE, Sampler, score
 from appliance.engine.scheduler import Share
-from appliance.engine.sequence import Ask, Failed, FinishReason, PromptScores, Sequence
+from appliance.engine.sequence import Failed, FinishReason, PromptScores, Sequence, SequenceRequest
 from appliance.engine.threads import ThreadChoice
 from appliance.errors import ApplianceError, DeadlineExceeded, EngineFault
 
@@ -95,11 +95,11 @@ class Lane:
     # -- membership ---------------------------------------------------------------------------------------------
 
     def has_work(self, *, background: bool) -> bool:
-        return any(s.ask.background is background for s in (*self.running, *self.waiting))
+        return any(s.request.background is background for s in (*self.running, *self.waiting))
 
     def sweep(self, now: float) -> list[Sequence]:
         """Remove cancelled and expired sequences; returns them. The expired are told."""
-        gone = [s for s in (*self.running, *self.waiting) if s.cancelled or s.ask.deadline <= now]
+        gone = [s for s in (*self.running, *self.waiting) if s.cancelled or s.request.deadline <= now]
         for sequence in gone:
             self._remove(sequence)
             if not sequence.cancelled:
@@ -153,7 +153,7 @@ class Lane:
 
     def _admit(self, background: bool, on_admit: Callable[[Sequence], None]) -> None:
         """First come first served among the class at work; a foreground sequence may send background ones back."""
-        for sequence in [s for s in self.waiting if s.ask.background is background]:
+        for sequence in [s for s in self.waiting if s.request.background is background]:
             if self._full(background):
                 return
             if self._memory.coming(sequence):
@@ -165,18 +165,18 @@ class Lane:
             self.waiting.remove(sequence)
             self.running.append(sequence)
             if not sequence.admitted:
-                sequence.sampler = self._sampler(sequence.ask)
+                sequence.sampler = self._sampler(sequence.request)
                 sequence.admitted = time.monotonic()
                 on_admit(sequence)
 
-    def _sampler(self, ask: Ask) -> Sampler | None:
-        if not ask.max_new:
+    def _sampler(self, request: SequenceRequest) -> Sampler | None:
+        if not request.max_new:
             return None
-        return Sampler(self._model, self._context.n_ctx, ask.sampling, ask.prompt, ask.constraint)
+        return Sampler(self._model, self._context.n_ctx, request.sampling, request.prompt, request.constraint)
 
     def _full(self, background: bool) -> bool:
         """Whether no slot is free for this class, nor could be made so: where most steps end, at no cost."""
-        return sum(background or not s.ask.background for s in self.running) >= self._shape.sequences
+        return sum(background or not s.request.background for s in self.running) >= self._shape.sequences
 
     def _fits(self, sequence: Sequence) -> bool:
         reserved = sum(map(need, self.running))
@@ -184,14 +184,14 @@ class Lane:
 
     def _park_background(self) -> bool:
         for sequence in reversed(self.running):
-            if sequence.ask.background:
+            if sequence.request.background:
                 self._park(sequence)
                 return True
         return False
 
     def _plan(self, background: bool) -> list[_Row]:
         """The rows of the next batch: all decoding sequences, then prompts, oldest first."""
-        active = [s for s in self.running if s.ask.background is background]
+        active = [s for s in self.running if s.request.background is background]
         rows = [_Row(s, s.n_past, True) for s in active if s.decoding]
         room = min(self._chunk(STEP_TARGET_MS if rows else PROMPT_STEP_MS), self._shape.batch - len(rows))
         outputs = self._context.n_outputs - len(rows)
@@ -252,7 +252,9 @@ class Lane:
             except ApplianceError as error:
                 row.sequence.sink(Failed(error))
                 done, sound = True, False
-                if error.code == NOT_FINITE and not row.sequence.ask.background:  # an eval row may be any cohort's
+                if (
+                    error.code == NOT_FINITE and not row.sequence.request.background
+                ):  # an eval row may be any cohort's
                     fault = error.message
             if done:
                 self._remove(row.sequence, keep=sound)
@@ -272,16 +274,16 @@ class Lane:
             return False
         if sequence.prompt_scores and not sequence.generated:
             sequence.sink(PromptScores(tuple(sequence.prompt_scores)))
-        if not sequence.ask.max_new:
+        if not sequence.request.max_new:
             return self._finish(sequence, "length")
         return self._sample(sequence, index)
 
     def _sample(self, sequence: Sequence, index: int) -> bool:
         assert sequence.sampler is not None  # noqa: S101 - set at admission
         row = self._context.logits(index)
-        before = None if sequence.ask.logprobs is None else row.copy()
+        before = None if sequence.request.logprobs is None else row.copy()
         token = sequence.sampler.next(self._context, index, row)
-        scored = None if before is None else score(before, token, sequence.ask.logprobs or 0)
+        scored = None if before is None else score(before, token, sequence.request.logprobs or 0)
         sequence.first_token = sequence.first_token or time.monotonic()
         delta, reason = sequence.take(token, scored, self._model)
         sequence.sink(delta)

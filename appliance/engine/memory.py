@@ -15,7 +15,7 @@ RESIDENT = 128  # cells of ended sequences beyond which the older go to RAM: eac
 
 def need(sequence: Sequence) -> int:
     """Cells to keep for a sequence: what it has and what it is about to add."""
-    return len(sequence.tokens) + min(sequence.ask.max_new - sequence.generated, RESERVE)
+    return len(sequence.tokens) + min(sequence.request.max_new - sequence.generated, RESERVE)
 
 
 class Memory:
@@ -54,8 +54,8 @@ class Memory:
         under one system prompt, or the choices of one question, compute it once."""
         prompt, limit = sequence.ids, _reusable(sequence)
         return any(
-            other.ask.partition == sequence.ask.partition
-            and other.ask.background == sequence.ask.background
+            other.request.partition == sequence.request.partition
+            and other.request.background == sequence.request.background
             and min(common(other.ids, prompt), limit) - other.n_past >= WORTH_WAITING
             for other in self._active
         )
@@ -82,7 +82,7 @@ class Memory:
         sequence.slot, sequence.n_past = None, 0
         if keep and computed >= SHORTEST:
             tokens = np.asarray(sequence.tokens[:computed], np.int32)
-            newest = Resident(slot, sequence.ask.partition, tokens)
+            newest = Resident(slot, sequence.request.partition, tokens)
             self._residents.keep(newest)
             self._trim(newest)
         else:
@@ -102,16 +102,16 @@ class Memory:
         self._context.clear()
 
     def _lookup(self, sequence: Sequence) -> tuple[Resident | None, int]:
-        return self._residents.best(sequence.ask.partition, sequence.ids, _reusable(sequence))
+        return self._residents.best(sequence.request.partition, sequence.ids, _reusable(sequence))
 
     def _fill(self, best: Resident | None, held: int, sequence: Sequence) -> int:
         """Fill the sequence's slot from whatever holds most: a resident (its own slot, if it took one over), a
         running sequence, or RAM. Returns the tokens filled."""
         assert sequence.slot is not None  # noqa: S101
         source = best.slot if best else None
-        partition, prompt, limit = sequence.ask.partition, sequence.ids, _reusable(sequence)
+        partition, prompt, limit = sequence.request.partition, sequence.ids, _reusable(sequence)
         for other in self._active:
-            if other.ask.partition != partition:
+            if other.request.partition != partition:
                 continue
             shared = min(common(other.ids[: other.n_past], prompt), limit)
             if shared > max(held, SHORTEST - 1):
@@ -157,7 +157,7 @@ class Memory:
 def _reusable(sequence: Sequence) -> int:
     """Tokens that need not be computed: not the last, for its logits, nor any whose logits score the next one."""
     last = len(sequence.tokens) - 1
-    return last if sequence.ask.score_from is None else min(last, sequence.ask.score_from - 1)
+    return last if sequence.request.score_from is None else min(last, sequence.request.score_from - 1)
 
 
 def _takes_over(resident: Resident, held: int) -> bool:

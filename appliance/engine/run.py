@@ -8,22 +8,22 @@ from collections.abc import AsyncGenerator, Callable
 from collections.abc import Sequence as Items
 from copy import copy
 
-from appliance.engine.sequence import Ask, Event, Failed, Finished, Sequence, Told
+from appliance.engine.sequence import AnswerEvent, Event, Failed, Finished, Sequence, SequenceRequest
 
-Events = asyncio.Queue[tuple[int, Event]]  # which ask, and what its sequence tells
+Events = asyncio.Queue[tuple[int, Event]]  # which request, and what its sequence tells
 
 
 class Run:
     """Sequences under way together: the choices of one answer. Leaving its context cancels what still runs."""
 
     def __init__(
-        self, asks: Items[Ask], emit: Callable[[Events, int, Event], None], wake: Callable[[], None]
+        self, requests: Items[SequenceRequest], emit: Callable[[Events, int, Event], None], wake: Callable[[], None]
     ) -> None:
         """`emit` takes what a sequence tells, on the engine thread; `wake` lets that thread notice a cancellation."""
         self._emit, self._wake = emit, wake
         self._events: Events = asyncio.Queue()
         now = time.monotonic()
-        self.sequences = [Sequence(ask, self._sink(index), now) for index, ask in enumerate(asks)]
+        self.sequences = [Sequence(request, self._sink(index), now) for index, request in enumerate(requests)]
 
     def __enter__(self) -> Run:
         return self
@@ -34,8 +34,8 @@ class Run:
     def _sink(self, index: int) -> Callable[[Event], None]:
         return lambda event: self._emit(self._events, index, event)
 
-    async def events(self) -> AsyncGenerator[tuple[int, Told], None]:
-        """(which ask, event): deltas and prompt scores, a Finished for each. Raises what Failed carries.
+    async def events(self) -> AsyncGenerator[tuple[int, AnswerEvent], None]:
+        """(which request, event): deltas and prompt scores, a Finished for each. Raises what Failed carries.
 
         Leaving early cancels all of them within one step.
         """

@@ -20,7 +20,7 @@ FinishReason: TypeAlias = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SequenceRequest:
     """A prompt to continue or to score, in the lane of `lane`.
 
     `max_new` tokens at most are generated (0: score only). `score_from`: log-probabilities of the prompt's
@@ -72,18 +72,18 @@ class Failed:
     error: ApplianceError
 
 
-Told: TypeAlias = Delta | PromptScores | Finished
-Event: TypeAlias = Told | Failed
+AnswerEvent: TypeAlias = Delta | PromptScores | Finished
+Event: TypeAlias = AnswerEvent | Failed
 Sink: TypeAlias = Callable[[Event], None]
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """The engine thread's state of one Ask. `n_past` tokens of `tokens` lie in the lane's memory; `slot` is the
+    """The engine thread's state of one request. `n_past` tokens of `tokens` lie in the lane's memory; `slot` is the
     llama.cpp sequence id while admitted. Parking it (`slot = None`, `n_past = 0`) loses no answer: the tokens
     so far are its prompt when it is admitted again."""
 
-    ask: Ask
+    request: SequenceRequest
     sink: Sink
     submitted: float
     tokens: list[int] = field(init=False)
@@ -99,8 +99,8 @@ class Sequence:
     prompt_scores: list[TokenScore] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.tokens = list(self.ask.prompt)
-        self.text = TextStream(self.ask.stops)
+        self.tokens = list(self.request.prompt)
+        self.text = TextStream(self.request.stops)
 
     @property
     def ids(self) -> Ids:
@@ -118,19 +118,19 @@ class Sequence:
     def wants_logits(self, position: int) -> bool:
         """Whether the logits after the token at `position` are needed."""
         if position == len(self.tokens) - 1:
-            return self.ask.max_new > 0
+            return self.request.max_new > 0
         return self._wants_score(position)
 
     def _wants_score(self, position: int) -> bool:
         """Whether the prompt token after `position` is to be scored and was not before a parking."""
-        if self.ask.score_from is None:
+        if self.request.score_from is None:
             return False
-        return self.ask.score_from + len(self.prompt_scores) <= position + 1 < len(self.ask.prompt)
+        return self.request.score_from + len(self.prompt_scores) <= position + 1 < len(self.request.prompt)
 
     def score_prompt(self, position: int, row: Logits) -> None:
         """Note the log-probability of the prompt token after `position`."""
         check_finite(row)
-        self.prompt_scores.append(score(row, self.tokens[position + 1], self.ask.logprobs or 0))
+        self.prompt_scores.append(score(row, self.tokens[position + 1], self.request.logprobs or 0))
 
     def take(self, token: int, scored: TokenScore | None, model: Model) -> tuple[Delta, FinishReason | None]:
         """Append a sampled token; returns what may be sent and why the answer ends, if it does."""
@@ -141,18 +141,18 @@ class Sequence:
         delta = self.text.feed(model.pieces[token], scored)
         if self.text.stopped:
             return delta, "stop"
-        return delta, "length" if self.generated >= self.ask.max_new else None
+        return delta, "length" if self.generated >= self.request.max_new else None
 
     def _ends(self, token: int, model: Model) -> bool:
-        if token in self.ask.stop_tokens:
+        if token in self.request.stop_tokens:
             return True
-        return token in model.end_tokens and not self.ask.ignore_end
+        return token in model.end_tokens and not self.request.ignore_end
 
     def finished(self, reason: FinishReason, now: float) -> Finished:
         return Finished(
             reason,
-            len(self.ask.prompt),
-            min(self.reused, len(self.ask.prompt)),
+            len(self.request.prompt),
+            min(self.reused, len(self.request.prompt)),
             self.generated,
             self.submitted,
             self.admitted,

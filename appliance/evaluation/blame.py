@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any, Literal, TypeAlias, get_args
 
-from appliance.answer import Placed, Said, answer
+from appliance.answer import AnswerStarted, ChoiceEvent, answer
 from appliance.engine.sampling import Sampling
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError
+from appliance.inference_request import InferenceRequest, RequestContext
 from appliance.keys import Caller
 from appliance.progress import Report
-from appliance.question import Origin, Question
 from appliance.serving import Serving
 from appliance.store import feedback, interactions
 from appliance.store.feedback import Complaint
@@ -97,15 +97,15 @@ async def _one(serving: Serving, caller: Caller, complaint: Complaint, row: Inte
     return replace(told, verdict=verdict(told))
 
 
-def _question(row: Interaction, cohort: str) -> Question:
+def _question(row: Interaction, cohort: str) -> InferenceRequest:
     """The same as it was asked, of that cohort, greedily."""
     given, chat = row.sampling, row.endpoint == "chat"
     wanted = given.get("response_format")
     metadata = row.metadata if row.tenant is None else {**row.metadata, "tenant": row.tenant}
-    return Question(
+    return InferenceRequest(
         endpoint="chat" if chat else "completions",
         model=cohort,
-        origin=Origin(metadata),
+        context=RequestContext(metadata),
         turns=[(message["role"], message["content"]) for message in row.messages] if chat else (),
         prompts=() if chat else [message["content"] for message in row.messages],
         sampling=Sampling(temperature=0),
@@ -121,14 +121,14 @@ def _question(row: Interaction, cohort: str) -> Question:
     )
 
 
-async def _again(serving: Serving, caller: Caller, question: Question) -> tuple[Placed, str]:
-    placed: Placed | None = None
+async def _again(serving: Serving, caller: Caller, inference: InferenceRequest) -> tuple[AnswerStarted, str]:
+    placed: AnswerStarted | None = None
     text = ""
-    async with aclosing(answer(serving, caller, question)) as events:  # who asked for it may leave
+    async with aclosing(answer(serving, caller, inference)) as events:  # who asked for it may leave
         async for event in events:
-            if isinstance(event, Placed):
+            if isinstance(event, AnswerStarted):
                 placed = event
-            elif isinstance(event, Said) and isinstance(event.event, Delta):
+            elif isinstance(event, ChoiceEvent) and isinstance(event.event, Delta):
                 text += event.event.text
     assert placed is not None  # noqa: S101 - `answer` promises it
     return placed, text

@@ -23,7 +23,7 @@ from adapters.slice import Row
 from appliance.chat import Turn
 from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import NOT_FINITE, Sampling
-from appliance.engine.sequence import Ask, Finished, PromptScores
+from appliance.engine.sequence import Finished, PromptScores, SequenceRequest
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError, ContextExceeded, EngineFault, InvalidRequest
 from appliance.evaluation import llm_judge
@@ -31,7 +31,7 @@ from appliance.progress import Report
 from appliance.serving import Serving
 from appliance.store import evaluations, slices
 from appliance.store.database import Connection
-from appliance.store.evaluations import Evaluation, Key, Result
+from appliance.store.evaluations import Evaluation, EvaluationKey, Result
 from appliance.store.slices import SliceRow
 
 ENDED = "ended"
@@ -85,7 +85,7 @@ async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row],
     loaded."""
     section = serving.config.cohorts.get(cohort)
     judged = section is not None and section.gate.judge
-    key = Key(
+    key = EvaluationKey(
         arm=arm.digest,
         slice=rows_digest(rows, judged),
         base_digest=serving.base.digest,
@@ -148,11 +148,13 @@ async def _row(serving: Serving, arm: Arm, row: Row, judged: bool) -> Result:
     """What the row's text or the arm's weights make impossible is a wrong answer."""
     told = Result(row=row.digest, task=row.task or "-", metric=_metric(row), answer="", score=0.0, scores={})
     try:
-        ask = await _ask(serving, arm, row)
+        request = await _ask(serving, arm, row)
     except InvalidRequest as error:  # the row's own fault, whenever it is asked; the box's ends the evaluation
         return _failed(told, error)
     try:
-        said = await (likelihood(serving, ask) if told.metric in (LIKELIHOOD, OPENING) else generate(serving, ask))
+        said = await (
+            likelihood(serving, request) if told.metric in (LIKELIHOOD, OPENING) else generate(serving, request)
+        )
     except EngineFault as error:
         if error.code != NOT_FINITE or arm.adapter is None:  # the base's is a fault of the box
             raise
@@ -182,7 +184,7 @@ def _metric(row: Row) -> str:
     return row.metric if row.metric == ANSWER else metrics.metric_of(row.metric, row.completion)
 
 
-async def _ask(serving: Serving, arm: Arm, row: Row) -> Ask:
+async def _ask(serving: Serving, arm: Arm, row: Row) -> SequenceRequest:
     """What the engine is asked: a greedy answer, at most twice as long as the longest wanted one and 16 tokens more,
     or the likelihood of the wanted answer; its end counts unless it is an opening. Raises InvalidRequest for a row
     that the template refuses, or that the context has no room for with the longest wanted answer."""
@@ -192,21 +194,22 @@ async def _ask(serving: Serving, arm: Arm, row: Row) -> Ask:
     if metric in (LIKELIHOOD, OPENING):
         answer = await asyncio.to_thread(answer_ids, serving, row.completion)
         ids = [*prompt, *(answer[:-1] if metric == OPENING else answer)]
-        ask = Ask(arm.lane, ids, 0, score_from=len(prompt))
+        request = SequenceRequest(arm.lane, ids, 0, score_from=len(prompt))
     else:
         wanted, most = await asyncio.to_thread(_room, serving, row)
-        ask = Ask(arm.lane, prompt, max(wanted, min(most, serving.context - len(prompt))), Sampling(temperature=0))
-    if len(ask.prompt) + ask.max_new > serving.context:
-        raise ContextExceeded(
-            f"the row has {len(ask.prompt)} tokens and its answer {ask.max_new}, the context {serving.context}"
+        request = SequenceRequest(
+            arm.lane, prompt, max(wanted, min(most, serving.context - len(prompt))), Sampling(temperature=0)
         )
-    return replace(ask, background=True, partition=_PARTITION)
+    size, context = len(request.prompt), serving.context
+    if size + request.max_new > context:
+        raise ContextExceeded(f"the row has {size} tokens and its answer {request.max_new}, the context {context}")
+    return replace(request, background=True, partition=_PARTITION)
 
 
-async def generate(serving: Serving, ask: Ask) -> tuple[str, bool]:
+async def generate(serving: Serving, request: SequenceRequest) -> tuple[str, bool]:
     """The answer, and whether it ended."""
     text, ended = "", False
-    for event in await _run(serving, ask):
+    for event in await _run(serving, request):
         if isinstance(event, Delta):
             text += event.text
         elif isinstance(event, Finished):
@@ -224,9 +227,9 @@ def _room(serving: Serving, row: Row) -> tuple[int, int]:
     return longest + 1, 2 * longest + 16
 
 
-async def likelihood(serving: Serving, ask: Ask) -> float:
+async def likelihood(serving: Serving, request: SequenceRequest) -> float:
     """The mean log-probability of a token of the answer, in nats."""
-    for event in await _run(serving, ask):
+    for event in await _run(serving, request):
         if isinstance(event, PromptScores):
             mean = sum(token.logprob for token in event.scores) / len(event.scores)
             return mean if math.isfinite(mean) else FAILED
@@ -239,7 +242,7 @@ def answer_ids(serving: Serving, completion: str) -> list[int]:
     return [*model.tokenize(completion, special=False), model.eos]
 
 
-async def _run(serving: Serving, ask: Ask) -> list[object]:
+async def _run(serving: Serving, request: SequenceRequest) -> list[object]:
     """All events. Raises ApplianceError."""
-    with serving.engine.submit([ask]) as run:
+    with serving.engine.submit([request]) as run:
         return [event async for _, event in run.events()]

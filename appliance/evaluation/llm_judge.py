@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from appliance.engine.engine import BASE_LANE
-from appliance.engine.sequence import Ask, PromptScores
+from appliance.engine.sequence import PromptScores, SequenceRequest
 from appliance.serving import Serving
 
 QUESTION = """Here are two answers to the same question.
@@ -44,7 +44,9 @@ async def _same(serving: Serving, given: str, wanted: str) -> float:
 async def _log_probability(serving: Serving, prompt: Sequence[int], word: str) -> float:
     """Of the word's first token, after the prompt."""
     first = serving.engine.model.tokenize(word, special=False)[0]
-    ask = Ask(BASE_LANE, [*prompt, first], 0, score_from=len(prompt), background=True, partition=PARTITION)
-    with serving.engine.submit([ask]) as run:
+    request = SequenceRequest(
+        BASE_LANE, [*prompt, first], 0, score_from=len(prompt), background=True, partition=PARTITION
+    )
+    with serving.engine.submit([request]) as run:
         scores = [event async for _, event in run.events() if isinstance(event, PromptScores)]
     return scores[0].scores[0].logprob

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fastapi import Request
 
 from appliance.errors import InvalidRequest
-from appliance.question import Origin
+from appliance.inference_request import RequestContext
 
 _PREFIX = "x-cohort-meta-"
 _SESSION = re.compile(r"[\x21-\x7e]{1,128}")
@@ -16,7 +16,7 @@ _MOST = 16
 _LONGEST = 512
 
 
-def origin(request: Request, body_metadata: Mapping[str, str] | None) -> Origin:
+def request_context(request: Request, body_metadata: Mapping[str, str] | None) -> RequestContext:
     """Metadata of the body and of `X-Cohort-Meta-<Name>` headers, by lower-case name.
 
     Raises InvalidRequest for a header given twice, or one that contradicts the body: a proxy that appends where it
@@ -29,7 +29,7 @@ def origin(request: Request, body_metadata: Mapping[str, str] | None) -> Origin:
         _put(metadata, name.removeprefix(_PREFIX), _single(request, name) or "", name)
     if len(metadata) > _MOST:
         raise InvalidRequest(f"more than {_MOST} metadata fields", param="metadata")
-    return Origin(metadata, _session(request), _timeout(request))
+    return RequestContext(metadata, _session(request), _timeout(request))
 
 
 def _put(metadata: dict[str, str], name: str, value: str, param: str) -> None:

@@ -1,4 +1,4 @@
-"""OpenAI's endpoints. Each turns the wire into a question, and the answer's events into a reply."""
+"""OpenAI's endpoints. Each turns the wire into an inference request, and the answer's events into a reply."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from appliance.answer import answer
 from appliance.embeddings import embed
 from appliance.errors import Forbidden, InvalidRequest, NotFound, UnknownModel
 from appliance.http import replies, streams
-from appliance.http.arrival import origin
+from appliance.http.arrival import request_context
 from appliance.http.box import GivesFeedback, Infers, TheBox
 from appliance.http.failures import documented
 from appliance.http.logprobs import Echo, Vocabulary
 from appliance.http.models import find, listing
 from appliance.http.strict import StrictRoute
+from appliance.inference_request import from_chat, from_completion
 from appliance.keys import Caller
-from appliance.question import from_chat, from_completion
 from appliance.store import feedback, interactions, timestamps
 from appliance.store.database import Connection
 from appliance.store.feedback import Feedback
@@ -36,13 +36,13 @@ async def chat_completions(request: Request, body: ChatRequest, box: TheBox, cal
     """Answer a conversation. `model`: `auto` routes, `base`, a cohort, or a release like `legal@3`."""
     serving = box.ready()
     vocabulary = Vocabulary(serving.engine.model.pieces)
-    question = from_chat(body, origin(request, body.metadata), serving.engine.model.n_vocab)
-    placed, events = await streams.begin(answer(serving, caller, question))
-    scored = question.logprobs is not None
+    inference = from_chat(body, request_context(request, body.metadata), serving.engine.model.n_vocab)
+    placed, events = await streams.begin(answer(serving, caller, inference))
+    scored = inference.logprobs is not None
     if not body.stream:
-        gathered = await streams.until_gone(request, streams.gather(events, question.choices))
+        gathered = await streams.until_gone(request, streams.gather(events, inference.choices))
         return streams.whole(placed, replies.chat(placed, gathered, vocabulary, scored))
-    chunks = replies.ChatChunks(placed, question.choices, vocabulary, scored, body.wants_usage)
+    chunks = replies.ChatChunks(placed, inference.choices, vocabulary, scored, body.wants_usage)
     return await streams.stream(request, placed, events, chunks)
 
 
@@ -51,21 +51,21 @@ async def completions(request: Request, body: CompletionRequest, box: TheBox, ca
     """Continue a text as it stands; with `echo` and `logprobs` the prompt is scored too."""
     serving = box.ready()
     vocabulary = Vocabulary(serving.engine.model.pieces)
-    question = from_completion(body, origin(request, body.metadata), serving.engine.model.n_vocab)
-    placed, events = await streams.begin(answer(serving, caller, question))
-    echoes = [vocabulary.echo(tokens) if question.echo else Echo() for tokens in placed.prompts]
-    scored = question.logprobs is not None
+    inference = from_completion(body, request_context(request, body.metadata), serving.engine.model.n_vocab)
+    placed, events = await streams.begin(answer(serving, caller, inference))
+    echoes = [vocabulary.echo(tokens) if inference.echo else Echo() for tokens in placed.prompts]
+    scored = inference.logprobs is not None
     if not body.stream:
-        gathered = await streams.until_gone(request, streams.gather(events, question.choices * len(echoes)))
+        gathered = await streams.until_gone(request, streams.gather(events, inference.choices * len(echoes)))
         return streams.whole(placed, replies.completion(placed, gathered, echoes, vocabulary, scored))
-    chunks = replies.CompletionChunks(placed, question.choices, echoes, vocabulary, scored, body.wants_usage)
+    chunks = replies.CompletionChunks(placed, inference.choices, echoes, vocabulary, scored, body.wants_usage)
     return await streams.stream(request, placed, events, chunks)
 
 
 @router.post("/embeddings", response_model=EmbeddingList, responses=documented(404, 415, 429, 503, 504))
 async def embeddings(request: Request, body: EmbeddingRequest, box: TheBox, caller: Infers) -> Response:
     """Texts as vectors of length 1, by the text router's encoder. `model`: `auto`, or the encoder's name."""
-    timeout_s = origin(request, None).timeout_s
+    timeout_s = request_context(request, None).timeout_s
     work = embed(box.ready(), caller, body.model, body.texts, timeout_s)
     reply = replies.embeddings(await streams.until_gone(request, work), base64=body.encoding_format == "base64")
     return Response(reply.model_dump_json(), media_type="application/json")

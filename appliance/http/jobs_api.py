@@ -23,7 +23,7 @@ from appliance.routing import replay, routers
 from appliance.store import evaluations
 from appliance.store.jobs import Job
 from appliance.training import lineage
-from appliance.training.planning import Planning, Wanted, summary
+from appliance.training.planning import Planning, RetrainOptions, summary
 from appliance.training.retrain import Retraining
 from appliance.wire.base import Request
 from appliance.wire.jobs import (
@@ -44,7 +44,7 @@ Version = Annotated[int, PathParameter(ge=1, lt=1 << 31)]
 @router.post("/retrain", response_model=JobReply, status_code=202, responses=_BEGIN)
 async def begin_retrain(body: RetrainRequest, box: TheBox, caller: Operates) -> JobReply:
     """Train, judge and release an adapter of a cohort; what passes the gate goes live."""
-    wanted = Wanted(**body.model_dump(), key_id=caller.key_id)
+    wanted = RetrainOptions(**body.model_dump(), key_id=caller.key_id)
     planning = Planning(box.ready(), box.material(), wanted)
     return await _begin(box, caller, "retrain", body, lambda p: Retraining(planning, box.home.jobs, p).retrain())
 
@@ -75,7 +75,7 @@ async def begin_attribute(body: AttributeRequest, box: TheBox, caller: Operates)
 @router.post("/curve", response_model=JobReply, status_code=202, responses=_BEGIN)
 async def begin_curve(body: CurveRequest, box: TheBox, caller: Operates) -> JobReply:
     """Train on nested parts of a cohort's rows, and say what more of them would buy. Releases nothing."""
-    planning = Planning(box.ready(), box.material(), Wanted(cohort=body.cohort, key_id=caller.key_id))
+    planning = Planning(box.ready(), box.material(), RetrainOptions(cohort=body.cohort, key_id=caller.key_id))
 
     async def work(progress: Progress) -> dict[str, Any]:
         run = CurveRun(
@@ -93,7 +93,7 @@ async def begin_fit(body: FitRequest, box: TheBox, caller: Operates) -> JobReply
     text_routers, more = box.text_routers(), await rows_of(box, body.paths)
     if body.interactions:
         more += await asyncio.to_thread(replay.confirmed, box.database, box.config)
-    wanted = routers.Wanted(more, contrastive=body.contrastive, force=body.force)
+    wanted = routers.FitOptions(more, contrastive=body.contrastive, force=body.force)
 
     async def work(progress: Progress) -> dict[str, Any]:
         return entry(await text_routers.fit(wanted, caller.key_id, progress.tell)).model_dump()
@@ -144,7 +144,7 @@ async def cancel(identity: str, box: TheBox, caller: Operates) -> JobReply:
 @router.get("/slices/{cohort}", responses=documented(404))
 async def slice_of(cohort: str, box: TheBox, caller: Views) -> dict[str, Any]:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
-    planning = Planning(box.ready(), box.material(), Wanted(cohort=cohort, key_id=caller.key_id))
+    planning = Planning(box.ready(), box.material(), RetrainOptions(cohort=cohort, key_id=caller.key_id))
     async with box.slicing:  # one at a time: it takes a worker thread, which requests need too
         sets = await planning.eval_sets()
         return summary(await asyncio.to_thread(planning.choose, sets))

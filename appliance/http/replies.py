@@ -6,7 +6,7 @@ import base64 as encoding
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from appliance.answer import Placed, Said
+from appliance.answer import AnswerStarted, ChoiceEvent
 from appliance.embeddings import Embedded
 from appliance.engine.sampling import TokenScore
 from appliance.engine.sequence import Finished, PromptScores
@@ -34,7 +34,7 @@ from appliance.wire.replies import (
 
 
 @dataclass(slots=True)
-class Gathered:
+class ChoiceResult:
     """One choice so far."""
 
     text: str = ""
@@ -47,7 +47,7 @@ class Gathered:
         """Of the prompt, then of the answer."""
         return [*self.prompt_scores, *self.scores]
 
-    def add(self, said: Said) -> None:
+    def add(self, said: ChoiceEvent) -> None:
         event = said.event
         if isinstance(event, Delta):
             self.text += event.text
@@ -92,13 +92,15 @@ def timings(finished: Sequence[Finished], choices: int) -> Timings:
     )
 
 
-def fingerprint(placed: Placed) -> str:
+def fingerprint(placed: AnswerStarted) -> str:
     """Names what answered: the release's digest, or the base."""
     target = placed.place.target
     return f"fp_{target.digest[:12]}" if target else "fp_base"
 
 
-def chat(placed: Placed, gathered: Sequence[Gathered], vocabulary: Vocabulary, scored: bool) -> ChatCompletion:
+def chat(
+    placed: AnswerStarted, gathered: Sequence[ChoiceResult], vocabulary: Vocabulary, scored: bool
+) -> ChatCompletion:
     finished = [g.finished for g in gathered if g.finished]
     return ChatCompletion(
         id=placed.request_id,
@@ -122,7 +124,9 @@ def chat(placed: Placed, gathered: Sequence[Gathered], vocabulary: Vocabulary, s
 class ChatChunks:
     """The stream of a chat: who speaks, the deltas, the ends (timings on the last), and the usage if wanted."""
 
-    def __init__(self, placed: Placed, choices: int, vocabulary: Vocabulary, scored: bool, wants_usage: bool) -> None:
+    def __init__(
+        self, placed: AnswerStarted, choices: int, vocabulary: Vocabulary, scored: bool, wants_usage: bool
+    ) -> None:
         self._placed, self._choices, self._vocabulary = placed, choices, vocabulary
         self._scored, self._wants_usage = scored, wants_usage
 
@@ -130,7 +134,7 @@ class ChatChunks:
         for index in range(self._choices):
             yield _chat_chunk(self._placed, index, ChatDelta(role="assistant", content=""))
 
-    def delta(self, said: Said) -> Iterator[ChatChunk]:
+    def delta(self, said: ChoiceEvent) -> Iterator[ChatChunk]:
         event = said.event
         if isinstance(event, Delta) and (event.text or event.scores):
             logprobs = self._vocabulary.chat(event.scores) if self._scored else None
@@ -148,7 +152,7 @@ class ChatChunks:
 
 
 def _chat_chunk(
-    placed: Placed,
+    placed: AnswerStarted,
     index: int,
     delta: ChatDelta,
     logprobs: ChatLogprobs | None = None,
@@ -164,7 +168,11 @@ def _chat_chunk(
 
 
 def completion(
-    placed: Placed, gathered: Sequence[Gathered], echoes: Sequence[Echo], vocabulary: Vocabulary, scored: bool
+    placed: AnswerStarted,
+    gathered: Sequence[ChoiceResult],
+    echoes: Sequence[Echo],
+    vocabulary: Vocabulary,
+    scored: bool,
 ) -> Completion:
     finished = [g.finished for g in gathered if g.finished]
     choices = len(gathered) // len(echoes)
@@ -187,7 +195,7 @@ class CompletionChunks:
 
     def __init__(
         self,
-        placed: Placed,
+        placed: AnswerStarted,
         choices: int,
         echoes: Sequence[Echo],
         vocabulary: Vocabulary,
@@ -203,8 +211,8 @@ class CompletionChunks:
         """Echoes go out with the first event of their choice, since their scores come with it."""
         return iter(())
 
-    def delta(self, said: Said) -> Iterator[Completion]:
-        part = Gathered()
+    def delta(self, said: ChoiceEvent) -> Iterator[Completion]:
+        part = ChoiceResult()
         part.add(said)
         opening = Echo() if self._echoed[said.index] else self._echoes[said.index // self._choices]
         self._echoed[said.index] = True
@@ -226,7 +234,7 @@ class CompletionChunks:
             yield _completion(self._placed, []).model_copy(update={"usage": usage(finished, self._choices)})
 
 
-def _completion(placed: Placed, choices: list[CompletionChoice]) -> Completion:
+def _completion(placed: AnswerStarted, choices: list[CompletionChoice]) -> Completion:
     return Completion(
         id=placed.request_id,
         created=placed.created,

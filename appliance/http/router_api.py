@@ -15,7 +15,7 @@ from appliance.http.box import Operates, TheBox, Views
 from appliance.http.failures import documented
 from appliance.http.strict import StrictRoute
 from appliance.routing import replay, router_rows
-from appliance.routing.router_rows import Row
+from appliance.routing.router_rows import LabelledText
 from appliance.store.routers import Router
 from appliance.wire.router import (
     ReplayRequest,
@@ -58,12 +58,12 @@ async def replayed(request: Request, body: ReplayRequest, box: TheBox, _caller: 
     return await streams.until_gone(request, work)
 
 
-async def rows_of(box: TheBox, paths: list[str]) -> list[Row]:
+async def rows_of(box: TheBox, paths: list[str]) -> list[LabelledText]:
     """What stands in these files. Raises InvalidRequest."""
     if not all(Path(path).is_absolute() for path in paths):
         raise InvalidRequest("paths are absolute paths on the appliance's machine", param="paths")
 
-    def read() -> list[Row]:
+    def read() -> list[LabelledText]:
         return [row for path in paths for row in router_rows.from_file(Path(path), box.config.cohorts)]
 
     return await asyncio.to_thread(read)

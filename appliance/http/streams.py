@@ -12,11 +12,11 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
 
-from appliance.answer import Placed, Said
+from appliance.answer import AnswerStarted, ChoiceEvent
 from appliance.engine.sequence import Finished
 from appliance.errors import ApplianceError
 from appliance.http.failures import as_body
-from appliance.http.replies import Gathered
+from appliance.http.replies import ChoiceResult
 
 PING_SECONDS = 15
 CLIENT_GONE = 499  # nginx's code for it; nobody reads the response
@@ -24,7 +24,7 @@ CLIENT_GONE = 499  # nginx's code for it; nobody reads the response
 # `splitlines`, as httpx does, end a line at each of them and see half an object.
 ESCAPED = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}
 
-Events: TypeAlias = AsyncGenerator[Placed | Said, None]
+Events: TypeAlias = AsyncGenerator[AnswerStarted | ChoiceEvent, None]
 _T = TypeVar("_T")
 
 
@@ -32,7 +32,7 @@ class Chunks(Protocol):
     """How one endpoint's stream looks."""
 
     def opening(self) -> Iterator[BaseModel]: ...
-    def delta(self, said: Said) -> Iterator[BaseModel]: ...
+    def delta(self, said: ChoiceEvent) -> Iterator[BaseModel]: ...
     def closing(self, finished: Sequence[Finished]) -> Iterator[BaseModel]: ...
 
 
@@ -43,19 +43,19 @@ class ClientGone(ApplianceError):
     default_code = "client_gone"
 
 
-async def begin(events: Events) -> tuple[Placed, Events]:
+async def begin(events: Events) -> tuple[AnswerStarted, Events]:
     """The placement, and the events that follow. Raises what refuses the request."""
     placed = await anext(events)
-    assert isinstance(placed, Placed)  # noqa: S101 - `answer` promises it
+    assert isinstance(placed, AnswerStarted)  # noqa: S101 - `answer` promises it
     return placed, events
 
 
-async def gather(events: Events, choices: int) -> list[Gathered]:
+async def gather(events: Events, choices: int) -> list[ChoiceResult]:
     """The whole answer."""
-    gathered = [Gathered() for _ in range(choices)]
+    gathered = [ChoiceResult() for _ in range(choices)]
     async with aclosing(events):
         async for said in events:
-            if isinstance(said, Said):
+            if isinstance(said, ChoiceEvent):
                 gathered[said.index].add(said)
     return gathered
 
@@ -81,18 +81,18 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def whole(placed: Placed, reply: BaseModel) -> Response:
+def whole(placed: AnswerStarted, reply: BaseModel) -> Response:
     return Response(reply.model_dump_json(), media_type="application/json", headers=placed.headers)
 
 
-async def stream(request: Request, placed: Placed, events: Events, chunks: Chunks) -> Response:
+async def stream(request: Request, placed: AnswerStarted, events: Events, chunks: Chunks) -> Response:
     """Server-sent events, begun only when the engine said something: until then an error still has its status."""
     try:
         first = await until_gone(request, anext(events))
     except BaseException:
         await events.aclose()
         raise
-    assert isinstance(first, Said)  # noqa: S101 - only the opening is Placed
+    assert isinstance(first, ChoiceEvent)  # noqa: S101 - only the opening is AnswerStarted
     return EventSourceResponse(
         _lines(first, events, chunks),
         headers=placed.headers,
@@ -101,7 +101,7 @@ async def stream(request: Request, placed: Placed, events: Events, chunks: Chunk
     )
 
 
-async def _lines(first: Said, events: Events, chunks: Chunks) -> AsyncGenerator[dict[str, str], None]:
+async def _lines(first: ChoiceEvent, events: Events, chunks: Chunks) -> AsyncGenerator[dict[str, str], None]:
     """The stream's lines. An error in the middle is an event of its own, and no [DONE] follows it."""
     finished: list[Finished] = []
     try:
@@ -120,11 +120,11 @@ async def _lines(first: Said, events: Events, chunks: Chunks) -> AsyncGenerator[
         yield {"data": json.dumps(as_body(error))}
 
 
-async def _from(first: Said, events: Events) -> AsyncGenerator[Said, None]:
+async def _from(first: ChoiceEvent, events: Events) -> AsyncGenerator[ChoiceEvent, None]:
     async with aclosing(events):
         yield first
         async for said in events:
-            if isinstance(said, Said):
+            if isinstance(said, ChoiceEvent):
                 yield said
 
 

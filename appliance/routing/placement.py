@@ -18,7 +18,7 @@ from router.text import TextRouter
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """`target` None is the bare base."""
 
     decision: Decision
@@ -65,7 +65,7 @@ def place(
     cohorts: tuple[Cohort, ...],
     releases: Releases,
     router: TextRouter | None,
-) -> Place:
+) -> Placement:
     """Decide and look up; reading the text takes milliseconds of a processor. Raises UnknownModel, Forbidden, or
     Conflict for a pinned release that is damaged."""
     name = asked.model.removeprefix(f"{base_id}:")
@@ -79,10 +79,10 @@ def place(
     target = releases.table.live.get(decision.cohort)
     if target is not None:
         stands_in = target == releases.table.named.get(f"{decision.cohort}@previous")
-        return Place(decision, target, "previous" if stands_in else "live")
+        return Placement(decision, target, "previous" if stands_in else "live")
     if decision.cohort != BASE:
         decision = replace(decision, reason="no_live_release")
-    return Place(decision, None, "base")
+    return Placement(decision, None, "base")
 
 
 def routing_metadata(metadata: Mapping[str, str], caller: Caller) -> dict[str, str]:
@@ -108,10 +108,10 @@ def _pin(name: str, base_id: str, cohorts: list[str], table: RouteTable) -> Pin 
     )
 
 
-def _pinned(decision: Decision, name: str, releases: Releases) -> Place:
+def _pinned(decision: Decision, name: str, releases: Releases) -> Placement:
     target = releases.table.named[name]
     fault = releases.fault(target)
     if fault:
         raise Conflict(f"{target.name} cannot be served: {fault}", param="model")
     arms: dict[str, Arm] = {"candidate": "candidate", "previous": "previous"}
-    return Place(decision, target, arms.get(name.partition("@")[2], "pinned"))
+    return Placement(decision, target, arms.get(name.partition("@")[2], "pinned"))

@@ -12,7 +12,7 @@ from appliance.config import Config
 from appliance.errors import Conflict
 from appliance.keys import Caller, Keys
 from appliance.routing.placement import routing_metadata
-from appliance.routing.router_rows import Row
+from appliance.routing.router_rows import LabelledText
 from appliance.routing.routers import Routers
 from appliance.routing.sessions import Sessions
 from appliance.store import feedback, interactions
@@ -124,7 +124,7 @@ async def _router(routers: Routers, wanted: ReplayRequest) -> FittedRouter:
     return found if wanted.threshold is None else found.at(wanted.threshold)
 
 
-def confirmed(database: Database, config: Config) -> list[Row]:
+def confirmed(database: Database, config: Config) -> list[LabelledText]:
     """Requests whose right cohort somebody named in feedback, the newest word on each. What was said of a cohort that
     is configured no more is left out."""
     with database.read() as connection:
@@ -134,9 +134,9 @@ def confirmed(database: Database, config: Config) -> list[Row]:
     return [_row(row, cohort) for row, cohort in found if row is not None]
 
 
-def _row(row: Interaction, cohort: str) -> Row:
+def _row(row: Interaction, cohort: str) -> LabelledText:
     text = _text(row)
-    return Row(cohort, text, text, row.metadata, beside=True)
+    return LabelledText(cohort, text, text, row.metadata, beside=True)
 
 
 def _text(row: Interaction) -> str:

@@ -24,7 +24,7 @@ _HELD, _MOST_HELD = 51, 100  # a text is held back if its digest's first byte is
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelledText:
     """`prompt` is what a caller would send, `text` the user's own words in it; `cohort` "base" for neither. `beside`:
     taken from traffic, so it joins the shipped examples of its cohort; other rows take their place."""
 
@@ -35,15 +35,15 @@ class Row:
     beside: bool = False
 
 
-def shipped(folder: Path, cohorts: Iterable[str], split: str) -> Iterator[Row]:
+def shipped(folder: Path, cohorts: Iterable[str], split: str) -> Iterator[LabelledText]:
     """The examples beside the configuration, NAME/train.jsonl and NAME/eval.jsonl. Raises InvalidRequest."""
     for cohort in cohorts:
         path = folder / cohort / f"{split}.jsonl"
         if path.exists():
-            yield from (Row(cohort, row.prompt, row.text) for row in from_file(path, [cohort], cohort))
+            yield from (LabelledText(cohort, row.prompt, row.text) for row in from_file(path, [cohort], cohort))
 
 
-def from_file(path: Path, cohorts: Iterable[str], cohort: str | None = None) -> Iterator[Row]:
+def from_file(path: Path, cohorts: Iterable[str], cohort: str | None = None) -> Iterator[LabelledText]:
     """JSON lines with `prompt` (or `text`) and `cohort` (one of `cohorts`; "none" is the base; by default `cohort`),
     top-level tenant, tier, locale and vertical as metadata. Raises InvalidRequest naming the line."""
     known = {*cohorts, BASE}
@@ -60,7 +60,7 @@ def from_file(path: Path, cohorts: Iterable[str], cohort: str | None = None) -> 
         raise
 
 
-def _row(line: bytes, cohort: str | None, where: str) -> Row:
+def _row(line: bytes, cohort: str | None, where: str) -> LabelledText:
     try:
         given: Any = from_json(line)  # as strict as requests are: UTF-8, no lone surrogates, bounded nesting
     except ValueError as error:
@@ -75,17 +75,18 @@ def _row(line: bytes, cohort: str | None, where: str) -> Row:
         raise InvalidRequest(f"{where} has no cohort")
     metadata = {name: given[name] for name in _METADATA if isinstance(given.get(name), str)}
     gold = BASE if gold in _NONE else gold
-    return Row(
+    return LabelledText(
         gold, prompt if prompt is not None else text or "", text if text is not None else prompt or "", metadata
     )
 
 
-def imported(database: Database, cohorts: Iterable[str], split: Split) -> list[Row]:
+def imported(database: Database, cohorts: Iterable[str], split: Split) -> list[LabelledText]:
     """The examples of these cohorts that `cohort import` took in."""
     with database.read() as connection:
         found = [row for cohort in cohorts for row in examples.rows(connection, cohort, split)]
     return [
-        Row(row.cohort, conversation_text(_turns(row)), row.text, beside=row.origin == "interaction") for row in found
+        LabelledText(row.cohort, conversation_text(_turns(row)), row.text, beside=row.origin == "interaction")
+        for row in found
     ]
 
 
@@ -94,14 +95,16 @@ def _turns(example: Example) -> list[Turn]:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class FitData:
     """`train` to fit on, and `judged`, of which nothing is learned, to judge by."""
 
-    train: list[Row]
-    judged: list[Row]
+    train: list[LabelledText]
+    judged: list[LabelledText]
 
 
-def material(folder: Path, cohorts: Sequence[str], own: Sequence[Row], eval_rows: Sequence[Row]) -> Material:
+def material(
+    folder: Path, cohorts: Sequence[str], own: Sequence[LabelledText], eval_rows: Sequence[LabelledText]
+) -> FitData:
     """`own` rows to learn from, and the shipped examples in `folder` of cohorts that have none: those only show how
     it works. A cohort is judged by its rows of the `eval_rows`, else by a part of its own that is held back, so by
     its own kind; or by the shipped ones if they stand in. Of no cohort the shipped ones always count, since noise,
@@ -113,10 +116,10 @@ def material(folder: Path, cohorts: Sequence[str], own: Sequence[Row], eval_rows
     train = [row for row in own if row.text not in held.get(row.cohort, ())]
     kept = [row for row in own if row.text in held.get(row.cohort, ())]
     train += shipped(folder, stand_in, "train")
-    return Material(train, apart([*eval_rows, *kept, *shipped(folder, stand_in, "eval")], train))
+    return FitData(train, apart([*eval_rows, *kept, *shipped(folder, stand_in, "eval")], train))
 
 
-def _held_back(own: Iterable[Row], judged_by: Container[str]) -> dict[str, set[str]]:
+def _held_back(own: Iterable[LabelledText], judged_by: Container[str]) -> dict[str, set[str]]:
     """Texts by cohort, of those not `judged_by` otherwise, unless too few were left to fit on. By their digests, so
     that the next fit holds the same ones back: the router in force has not seen them either."""
     texts: dict[str, set[str]] = {}
@@ -132,19 +135,19 @@ def _drawn(texts: Iterable[str]) -> set[str]:
     return {text for digest, text in ranked[:_MOST_HELD] if digest[0] < _HELD}
 
 
-def unjudged(judged: Iterable[Row], cohorts: Sequence[str]) -> list[str]:
+def unjudged(judged: Iterable[LabelledText], cohorts: Sequence[str]) -> list[str]:
     """The cohorts, and "base", of which there is no row to judge by."""
     seen = {row.cohort for row in judged}
     return [name for name in (*cohorts, BASE) if name not in seen]
 
 
-def apart(judged: Iterable[Row], train: Iterable[Row]) -> list[Row]:
+def apart(judged: Iterable[LabelledText], train: Iterable[LabelledText]) -> list[LabelledText]:
     """Of the rows to judge by, those that nothing was learned from."""
     seen = {text for row in train for text in (row.text, row.prompt)}
     return [row for row in judged if not seen & {row.text, row.prompt}]
 
 
-def texts(rows: Iterable[Row]) -> Iterator[dict[str, str]]:
+def texts(rows: Iterable[LabelledText]) -> Iterator[dict[str, str]]:
     """For the fit: each row's text and its prompt, as one group that no fold parts; every text once, as the first row
     that has it says."""
     seen: set[str] = set()

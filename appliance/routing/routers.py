@@ -20,7 +20,7 @@ from appliance.jobs import run_cancellable, shielded
 from appliance.progress import Report
 from appliance.routing import encoder_package, router_rows
 from appliance.routing.offline import Offline
-from appliance.routing.router_rows import Material, Row
+from appliance.routing.router_rows import FitData, LabelledText
 from appliance.store import audit
 from appliance.store import routers as rows
 from appliance.store.database import Connection, Database
@@ -44,11 +44,11 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FitOptions:
     """A fit on `more` rows beside those that are there; `contrastive` tunes the encoder on half of all first, `force`
     puts the router in force though a cohort lost by it."""
 
-    more: Sequence[Row] = ()
+    more: Sequence[LabelledText] = ()
     contrastive: bool = False
     force: bool = False
 
@@ -99,7 +99,7 @@ class Routers:
 
     # -- a new one ------------------------------------------------------------------------------------------------
 
-    async def fit(self, wanted: Wanted, key_id: str, tell: Report) -> Router:
+    async def fit(self, wanted: FitOptions, key_id: str, tell: Report) -> Router:
         """Fit on the shipped and imported examples and `wanted.more`, judge, and put it in force unless it provably
         loses. `tell` gets the share done, of 1, and what is done. Raises ApplianceError."""
         encoder = await asyncio.to_thread(encoder_package.locate)
@@ -112,12 +112,12 @@ class Routers:
         except (RouterRefused, children.ChildFailed) as error:
             raise ApplianceError(_explained(str(error))) from error
 
-    def _material(self, more: Sequence[Row] = ()) -> Material:
+    def _material(self, more: Sequence[LabelledText] = ()) -> FitData:
         """What to fit on, and what to judge by. Raises InvalidRequest."""
         own, eval_rows = [*more, *self._imported("train")], self._imported("eval")
         return router_rows.material(self._examples, [*self._config.cohorts], own, eval_rows)
 
-    def _child(self, train: list[Row], job: dict[str, Any], tell: Report, cancellation: Cancellation) -> str:
+    def _child(self, train: list[LabelledText], job: dict[str, Any], tell: Report, cancellation: Cancellation) -> str:
         """In a confined process. Returns the artefact's digest. Raises ChildFailed."""
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._folder) as scratch:
             given, described = Path(scratch) / "rows.jsonl", Path(scratch) / "job.json"
@@ -135,7 +135,7 @@ class Routers:
                     tell(0.95 * told["fraction"], told["doing"])
             return digest
 
-    async def _judge(self, digest: str, judged: list[Row], key_id: str, *, force: bool) -> Router:
+    async def _judge(self, digest: str, judged: list[LabelledText], key_id: str, *, force: bool) -> Router:
         """Compare it with the one in force."""
         loaded = await asyncio.to_thread(self._load, digest, "new")
         new = await self.decisions(judged, loaded)
@@ -199,24 +199,24 @@ class Routers:
                 return router
         raise Conflict("there is no earlier router to go back to")
 
-    def kept_apart(self) -> list[Row]:
+    def kept_apart(self) -> list[LabelledText]:
         """The rows that a fit would be judged by now."""
         return self._material().judged
 
-    def _imported(self, split: Split) -> list[Row]:
+    def _imported(self, split: Split) -> list[LabelledText]:
         return router_rows.imported(self._database, [*self._config.cohorts, BASE], split)
 
     # -- the same decisions, offline -------------------------------------------------------------------------------
 
-    async def decisions(self, given: Sequence[Row], router: FittedRouter | None) -> list[Decision]:
+    async def decisions(self, given: Sequence[LabelledText], router: FittedRouter | None) -> list[Decision]:
         """Where the rows would go, by the function that decides live traffic; some 5 ms of a processor each."""
 
-        def work(row: Row) -> Decision:
+        def work(row: LabelledText) -> Decision:
             return decide(Query(row.prompt, row.metadata), self._cohorts, router)
 
         return await self.offline.each(work, given)
 
-    async def report(self, given: Sequence[Row]) -> dict[str, Any]:
+    async def report(self, given: Sequence[LabelledText]) -> dict[str, Any]:
         """How good the router in force is on these rows. Raises InvalidRequest without rows."""
         if not given:
             raise InvalidRequest("there are no rows to evaluate", param="paths")
@@ -226,13 +226,13 @@ class Routers:
         threshold = router.policy.classifier.threshold if router else None
         return {**found, "threshold": threshold, "router": router.version if router else None}
 
-    async def _examined(self, given: Sequence[Row], decided: Sequence[Decision]) -> dict[str, Any]:
+    async def _examined(self, given: Sequence[LabelledText], decided: Sequence[Decision]) -> dict[str, Any]:
         """The report, empty without rows, and the cohorts of which there were none."""
         found = await self.offline.once(lambda: evaluate.report(scored(given, decided))) if given else {}
         return {**found, "unjudged": router_rows.unjudged(given, [*self._config.cohorts])}
 
 
-def scored(given: Sequence[Row], decisions: Sequence[Decision]) -> list[evaluate.Scored]:
+def scored(given: Sequence[LabelledText], decisions: Sequence[Decision]) -> list[evaluate.Scored]:
     return [evaluate.scored(row.cohort, decision) for row, decision in zip(given, decisions, strict=True)]
 
 

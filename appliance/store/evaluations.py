@@ -12,7 +12,7 @@ from .timestamps import now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class EvaluationKey:
     """What makes an evaluation the same one: who answered (`arm`, a digest), what (`slice`), on which weights."""
 
     arm: str
@@ -38,14 +38,14 @@ class Result:
 class Evaluation:
     """`name` is the arm for people, like legal@3; `cohort` whose rows they were."""
 
-    key: Key
+    key: EvaluationKey
     name: str
     cohort: str
     seconds: float
     results: Sequence[Result]
 
 
-def find(conn: sqlite3.Connection, key: Key) -> Evaluation | None:
+def find(conn: sqlite3.Connection, key: EvaluationKey) -> Evaluation | None:
     row = conn.execute(
         "SELECT * FROM evaluations WHERE arm = ? AND slice = ? AND base_digest = ? AND format_digest = ?",
         (key.arm, key.slice, key.base_digest, key.format_digest),

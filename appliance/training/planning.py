@@ -33,7 +33,7 @@ REPLAYED = 400  # rows of other cohorts and of none that are at hand for replay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RetrainOptions:
     """`warm` is the version of the cohort to begin from, `minutes` and `epochs` go before the configuration, `live`
     promotes what passes, `force` releases what does not (audited)."""
 
@@ -49,7 +49,7 @@ class Wanted:
 class Planning:
     """Of one run. `section` is the cohort's configuration."""
 
-    def __init__(self, serving: Serving, material: Material, wanted: Wanted) -> None:
+    def __init__(self, serving: Serving, material: Material, wanted: RetrainOptions) -> None:
         """Raises NotFound."""
         self.serving, self.material, self.wanted = serving, material, wanted
         self.section = serving.config.cohort(wanted.cohort)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adapters.packing import Row
+from adapters.packing import TokenRow
 from appliance import base, import_file
 from appliance.chat import ChatTemplate
 from appliance.config import load
 from appliance.engine import llama
 
 
-def rows(model_path: Path, cohort: str) -> list[Row]:
+def rows(model_path: Path, cohort: str) -> list[TokenRow]:
     """Those to train on."""
     llama.start()
     model = llama.Model(model_path)
@@ -21,6 +21,6 @@ def rows(model_path: Path, cohort: str) -> list[Row]:
     for example in import_file.read(Path("examples") / cohort / "train.jsonl", cohort, "train").values():
         asked = template.encode([(m["role"], m["content"]) for m in example.messages], prompt)
         ids = [*asked, *model.tokenize(example.completion or "", special=False), model.eos]
-        found.append(Row(ids, len(asked), "train"))
+        found.append(TokenRow(ids, len(asked), "train"))
     model.close()
     return found

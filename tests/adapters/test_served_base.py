@@ -17,7 +17,7 @@ from adapters import served_base
 from adapters.convert import convert
 from adapters.gguf_header import read
 from adapters.learner import Batch, Learner
-from adapters.packing import Row
+from adapters.packing import TokenRow
 from adapters.recipe import Recipe
 from appliance.engine import llama
 from appliance.engine.llama import Adapter, Model
@@ -53,7 +53,7 @@ def test_torch_and_llama_cpp_say_the_same(tmp_path: Path, given: dict[str, Any],
     served_base_logits = logits(model, None, probes, 1)
     served = logits(model, Adapter(model, adapter), probes, 1)
     with torch.no_grad():
-        batch = Batch.of([Row(IDS, START, "train")], torch.device("cpu"))
+        batch = Batch.of([TokenRow(IDS, START, "train")], torch.device("cpu"))
         trained = learner.logits(batch).numpy()
         with learner.model.disable_adapter():
             trained_base = learner.logits(batch).numpy()

@@ -17,7 +17,7 @@ from appliance.engine.llama import Model
 from appliance.engine.prefix_cache import Ids, Snapshot, Snapshots, StateKey, common
 from appliance.engine.queue import WaitingRoom
 from appliance.engine.sampling import Sampling, TokenScore
-from appliance.engine.sequence import Ask, Event, Failed, Finished, PromptScores, Sequence, Told
+from appliance.engine.sequence import AnswerEvent, Event, Failed, Finished, PromptScores, Sequence, SequenceRequest
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError
 
@@ -39,9 +39,18 @@ PROMPTS = (
 )
 
 
-def ask(model: Model, text: str = PROMPTS[0], max_new: int = 24, *, lane: str = BASE_LANE, **more: Any) -> Ask:  # noqa: ANN401
-    """A greedy Ask that scores its tokens, unless told otherwise."""
-    return Ask(lane, model.tokenize(text, special=False), max_new, **{"sampling": GREEDY, "logprobs": 0, **more})
+def ask(
+    model: Model,
+    text: str = PROMPTS[0],
+    max_new: int = 24,
+    *,
+    lane: str = BASE_LANE,
+    **more: Any,  # noqa: ANN401
+) -> SequenceRequest:
+    """A greedy SequenceRequest that scores its tokens, unless told otherwise."""
+    return SequenceRequest(
+        lane, model.tokenize(text, special=False), max_new, **{"sampling": GREEDY, "logprobs": 0, **more}
+    )
 
 
 @dataclass(slots=True)
@@ -84,7 +93,7 @@ class Answer:
 # -- a lane -----------------------------------------------------------------------------------------------------
 
 
-def submit(lane: Lane, asked: Ask) -> tuple[Sequence, Answer]:
+def submit(lane: Lane, asked: SequenceRequest) -> tuple[Sequence, Answer]:
     answer = Answer()
     sequence = Sequence(asked, answer.events.append, time.monotonic())
     lane.waiting.append(sequence)
@@ -105,7 +114,7 @@ def drain(lane: Lane, limit: int = 5000) -> None:
         assert limit, "the lane makes no progress"
 
 
-def solo(lane: Lane, asked: Ask) -> Answer:
+def solo(lane: Lane, asked: SequenceRequest) -> Answer:
     _, answer = submit(lane, asked)
     drain(lane)
     return answer
@@ -141,14 +150,14 @@ async def held_up(engine: Engine) -> AsyncIterator[None]:
         go_on.set()
 
 
-async def stream(engine: Engine, asked: Ask) -> AsyncGenerator[Told, None]:
+async def stream(engine: Engine, asked: SequenceRequest) -> AsyncGenerator[AnswerEvent, None]:
     """The events of one ask."""
     async with aclosing(engine.submit([asked]).events()) as events:
         async for _, event in events:
             yield event
 
 
-async def collect(engine: Engine, asked: Ask) -> Answer:
+async def collect(engine: Engine, asked: SequenceRequest) -> Answer:
     answer = Answer()
     async with asyncio.timeout(60), aclosing(stream(engine, asked)) as events:
         async for event in events:

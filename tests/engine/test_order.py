@@ -81,28 +81,28 @@ class Watched:
 
     def _due(self, background: bool) -> Sequence | None:
         """The first that waits, if there is room for it and nobody computes its beginning."""
-        first = next((s for s in self.lane.waiting if s.ask.background is background), None)
+        first = next((s for s in self.lane.waiting if s.request.background is background), None)
         if first is None or self.lane._memory.coming(first):
             return None
-        rivals = self.lane.running if background else [s for s in self.lane.running if not s.ask.background]
+        rivals = self.lane.running if background else [s for s in self.lane.running if not s.request.background]
         room = len(rivals) < NARROW.sequences and sum(map(need, rivals)) + need(first) <= NARROW.context
         return first if room else None
 
     def _in_order(self) -> None:
         """Whoever runs came before all who wait, in each class."""
         for background in (False, True):
-            under_way = [s for s in (*self.lane.running, *self.lane.waiting) if s.ask.background is background]
+            under_way = [s for s in (*self.lane.running, *self.lane.waiting) if s.request.background is background]
             assert under_way == [s for s in self.came if s in under_way]
 
     def _looked_at(self, background: bool) -> list[_Row]:
         rows = self._plan(background)
-        speaking = [s for s in self.lane.running if s.ask.background is background and s.decoding]
+        speaking = [s for s in self.lane.running if s.request.background is background and s.decoding]
         assert [row.sequence for row in rows[: len(speaking)]] == speaking
         prompts = rows[len(speaking) :]
         target = STEP_TARGET_MS if speaking else PROMPT_STEP_MS
         assert len(prompts) <= min(self.lane._chunk(target), NARROW.batch)
         computed = {row.sequence: row.position + 1 for row in prompts}  # in order, up to where
-        silent = [s for s in self.lane.running if s.ask.background is background and not s.decoding]
+        silent = [s for s in self.lane.running if s.request.background is background and not s.decoding]
         assert list(computed) == silent[: len(computed)]
         assert all(computed[s] == len(s.tokens) for s in silent[: len(computed) - 1])
         return rows
@@ -129,7 +129,7 @@ def test_first_come_first_served(events: list[Arrival | int | None], reserve: in
             watched.step()
             left -= 1
             assert left, "the lane makes no progress"
-        assert all(s.cancelled or s.generated == s.ask.max_new for s in watched.came)
+        assert all(s.cancelled or s.generated == s.request.max_new for s in watched.came)
         lane.close()
 
 

@@ -20,7 +20,7 @@ from appliance.engine.lane import LaneShape
 from appliance.engine.llama import Model
 from appliance.engine.prefix_cache import SHORTEST_SNAPSHOT, Snapshots
 from appliance.engine.scheduler import Share
-from appliance.engine.sequence import Ask
+from appliance.engine.sequence import SequenceRequest
 from tests.engine.drive import GREEDY, Answer, ask, by_tokens, collect, held_up, serving
 from tests.tiny import write_adapter
 
@@ -62,8 +62,8 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: write_adapter(folder / f"{i}.gguf", seed=40 + i) for i, name in enumerate(VERSIONS)}
 
 
-def asked(model: Model, move: Move) -> Ask:
-    """The Ask of a move; log-probabilities of the two best tell how near a tie was."""
+def asked(model: Model, move: Move) -> SequenceRequest:
+    """The SequenceRequest of a move; log-probabilities of the two best tell how near a tie was."""
     return ask(
         model, SHARED[: move.shared] + move.turn, move.new, lane=move.lane, logprobs=2, partition=move.partition
     )
@@ -237,11 +237,11 @@ def test_older_answers_go_to_ram_before_room_is_short(tiny_base: Path, cache_byt
     async def main() -> None:
         shape = LaneShape(context=2048, sequences=2, batch=64, outputs=16, threads=1)
         async with serving(tiny_base, shape, cache_bytes=cache_bytes) as engine:
-            asks = [Ask(BASE_LANE, prompt, 1, GREEDY) for prompt in prompts]
+            asks = [SequenceRequest(BASE_LANE, prompt, 1, GREEDY) for prompt in prompts]
             await collect(engine, asks[0])
             await collect(engine, asks[1])
             assert len(engine.snapshots) == 0
-            with engine.submit([Ask(BASE_LANE, [9], 1500, GREEDY, ignore_end=True)]) as beside:
+            with engine.submit([SequenceRequest(BASE_LANE, [9], 1500, GREEDY, ignore_end=True)]) as beside:
                 events = beside.events()
                 await anext(events)
                 await collect(engine, asks[2])

@@ -24,7 +24,7 @@ from appliance.engine.engine import Engine
 from appliance.engine.lane import LaneShape
 from appliance.engine.prefix_cache import Snapshots
 from appliance.engine.scheduler import Share
-from appliance.engine.sequence import Ask
+from appliance.engine.sequence import SequenceRequest
 from tests.engine.drive import Answer, by_tokens, collect, serving
 from tests.tiny import write_adapter
 
@@ -82,12 +82,12 @@ class Texts:
             [rest[n * GIVEN : (n + 1) * GIVEN] for n in range(ENDINGS)],
         )
 
-    def asks(self, partition: str = "") -> list[Ask]:
+    def asks(self, partition: str = "") -> list[SequenceRequest]:
         """Every beginning with every ending, in no order; without a partition each ask has its own."""
         pairs = list(product(self.beginnings, self.endings))
         random.Random(1).shuffle(pairs)
         return [
-            Ask(OURS, a + b, 0, score_from=BEGINNING, logprobs=1, partition=partition or f"alone {n}")
+            SequenceRequest(OURS, a + b, 0, score_from=BEGINNING, logprobs=1, partition=partition or f"alone {n}")
             for n, (a, b) in enumerate(pairs)
         ]
 
@@ -105,7 +105,7 @@ async def ready(base: Path, adapters: dict[str, Path], shape: LaneShape) -> Asyn
         yield engine
 
 
-async def answers(engine: Engine, asks: list[Ask], width: int = 1) -> list[Answer]:
+async def answers(engine: Engine, asks: list[SequenceRequest], width: int = 1) -> list[Answer]:
     """`width` at a time."""
     found: list[Answer] = []
     for start in range(0, len(asks), width):
@@ -113,12 +113,12 @@ async def answers(engine: Engine, asks: list[Ask], width: int = 1) -> list[Answe
     return found
 
 
-async def beside_the_other(engine: Engine, asks: list[Ask], *lanes: str) -> list[Answer]:
+async def beside_the_other(engine: Engine, asks: list[SequenceRequest], *lanes: str) -> list[Answer]:
     """After every beginning was computed in the other release, and in `lanes`."""
     asked = Texts.of(engine)
     for lane in (THEIRS, *lanes):
-        await answers(engine, [Ask(lane, [*text, 1], 1, partition="all") for text in asked.beginnings])
-    fillers = [Ask(THEIRS, asked.endings[0][n:], 1, partition="all") for n in range(KEEPING.kept + 1)]
+        await answers(engine, [SequenceRequest(lane, [*text, 1], 1, partition="all") for text in asked.beginnings])
+    fillers = [SequenceRequest(THEIRS, asked.endings[0][n:], 1, partition="all") for n in range(KEEPING.kept + 1)]
     await answers(engine, fillers)  # the other's beginnings all go to RAM
     return await answers(engine, asks)
 

@@ -7,7 +7,7 @@ import pytest
 from appliance.engine.lane import Lane, LaneShape
 from appliance.engine.llama import Model
 from appliance.engine.sampling import Sampling
-from appliance.engine.sequence import Ask, PromptScores
+from appliance.engine.sequence import PromptScores, SequenceRequest
 from tests.engine.conftest import MakeLane
 from tests.engine.drive import PROMPTS, ask, solo
 from tests.tiny import IM_END
@@ -16,7 +16,7 @@ LONG = " ".join(PROMPTS) * 3
 FORCED_END = Sampling(temperature=0, logit_bias={IM_END: 100.0})
 
 
-def scoring(model: Model, length: int, start: int = 1) -> Ask:
+def scoring(model: Model, length: int, start: int = 1) -> SequenceRequest:
     """Score a prompt of `length` tokens."""
     prompt = model.tokenize(LONG, special=False)[:length]
     assert len(prompt) == length

@@ -11,7 +11,7 @@ import pytest
 
 from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import NOT_FINITE
-from appliance.engine.sequence import Ask
+from appliance.engine.sequence import SequenceRequest
 from appliance.errors import ContextExceeded, EngineFault, Unavailable
 from appliance.evaluation import harness
 from appliance.serving import Serving
@@ -97,7 +97,7 @@ def test_an_answer_of_an_adapter_that_is_not_finite_is_a_failure(
     judged.release(tiny_adapters[0], "legal")
     run, broken = harness._run, "the base"
 
-    async def now_and_then(serving: Serving, ask: Ask) -> list[object]:
+    async def now_and_then(serving: Serving, ask: SequenceRequest) -> list[object]:
         if (ask.lane == BASE_LANE) is (broken == "the base"):
             raise EngineFault("the model gave no finite logits", code=NOT_FINITE)
         return await run(serving, ask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from appliance.training.planning import Planning, Wanted
+from appliance.training.planning import Planning, RetrainOptions
 from tests.http.learnable import rows
 from tests.http.routed import written
 from tests.http.running import Json, running
@@ -24,7 +24,9 @@ def test_rows_of_an_eval_set_are_not_replayed(tmp_path: Path, tiny_base: Path) -
     for name, lines in examples.items():
         written(tmp_path / "examples" / f"{name}.jsonl", lines)
     with running(tmp_path, tiny_base) as appliance:
-        planning = Planning(appliance.box.ready(), appliance.box.material(), Wanted(cohort="legal", key_id=""))
+        planning = Planning(
+            appliance.box.ready(), appliance.box.material(), RetrainOptions(cohort="legal", key_id="")
+        )
         found = planning.replay(planning.recipe(), planning.others)
         written(tmp_path / "examples" / "base" / "train.jsonl", rows(4000, 2))
         assert planning.replay(planning.recipe(), planning.others) == found, "all trainings of a run replay the same"

@@ -15,7 +15,7 @@ import pytest
 
 from appliance import children
 from appliance.children import ChildFailed
-from appliance.routing.router_rows import Row
+from appliance.routing.router_rows import LabelledText
 from appliance.routing.routers import Routers
 from router import artefact
 from router.classifier import FittedRouter
@@ -119,7 +119,7 @@ def test_an_operator_is_not_overruled(fresh: Running, fitted_router: Fitted, mon
     """Who puts another router in force while a fit is judged: that was compared with the one before."""
     digest, decisions = exchanged(fitted_router, fresh.home / "router"), Routers.decisions
 
-    async def meanwhile(routers: Routers, judged: list[Row], router: FittedRouter) -> Any:  # noqa: ANN401
+    async def meanwhile(routers: Routers, judged: list[LabelledText], router: FittedRouter) -> Any:  # noqa: ANN401
         found = await decisions(routers, judged, router)
         if router is routers.current:
             monkeypatch.setattr(routers, "current", copy(router))

@@ -18,7 +18,7 @@ DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's default of the legacy endpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class RequestContext:
     """What came with the request beside its body. `metadata` holds lower-case names."""
 
     metadata: Mapping[str, str]
@@ -27,14 +27,14 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class InferenceRequest:
     """`turns` for chat, `prompts` (text or token ids) for completions. `max_new` None: the configured default.
     `logprobs`: alternatives with each token, None for no log-probabilities. `echo`: the prompt is scored and
     returned too. `probe_of`: the logged request that this repeats for a report, in the background."""
 
     endpoint: Endpoint
     model: str
-    origin: Origin
+    context: RequestContext
     turns: Sequence[Turn]
     prompts: Sequence[str | list[int]]
     sampling: Sampling
@@ -52,7 +52,7 @@ class Question:
     def asked(self) -> RoutingInput:
         """What routing reads."""
         raw = "\n".join(prompt for prompt in self.prompts if isinstance(prompt, str))
-        return RoutingInput(self.model, conversation_text(self.turns) or raw, self.origin.metadata)
+        return RoutingInput(self.model, conversation_text(self.turns) or raw, self.context.metadata)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -69,39 +69,39 @@ class Question:
         return given
 
 
-def from_chat(request: ChatRequest, origin: Origin, n_vocab: int) -> Question:
+def from_chat(request: ChatRequest, context: RequestContext, n_vocab: int) -> InferenceRequest:
     """Raises InvalidRequest naming the field."""
     tops = request.top_logprobs or 0
-    return Question(
+    return InferenceRequest(
         endpoint="chat",
         turns=[(message.role, message.text) for message in request.messages],
         prompts=(),
         max_new=request.max_completion_tokens or request.max_tokens,
         logprobs=tops if request.logprobs else None,
         echo=False,
-        **_common(request, origin, n_vocab),
+        **_common(request, context, n_vocab),
     )
 
 
-def from_completion(request: CompletionRequest, origin: Origin, n_vocab: int) -> Question:
+def from_completion(request: CompletionRequest, context: RequestContext, n_vocab: int) -> InferenceRequest:
     """Raises InvalidRequest naming the field."""
     for prompt in request.prompts:
         if not prompt:
             raise InvalidRequest("an empty prompt cannot be continued: give at least one character", param="prompt")
         if isinstance(prompt, list) and max(prompt) >= n_vocab:
             raise InvalidRequest(f"token ids lie below {n_vocab}, the base's vocabulary", param="prompt")
-    return Question(
+    return InferenceRequest(
         endpoint="completions",
         turns=(),
         prompts=request.prompts,
         max_new=DEFAULT_COMPLETION_TOKENS if request.max_tokens is None else request.max_tokens,
         logprobs=request.logprobs,
         echo=bool(request.echo),
-        **_common(request, origin, n_vocab),
+        **_common(request, context, n_vocab),
     )
 
 
-def _common(request: ChatRequest | CompletionRequest, origin: Origin, n_vocab: int) -> dict[str, Any]:
+def _common(request: ChatRequest | CompletionRequest, context: RequestContext, n_vocab: int) -> dict[str, Any]:
     stop_tokens = frozenset(request.stop_token_ids or ())
     if request.ignore_eos and _format(request.response_format):
         raise InvalidRequest(
@@ -111,7 +111,7 @@ def _common(request: ChatRequest | CompletionRequest, origin: Origin, n_vocab: i
         raise InvalidRequest(f"token ids lie below {n_vocab}, the base's vocabulary", param="stop_token_ids")
     return {
         "model": request.model,
-        "origin": origin,
+        "context": context,
         "sampling": _sampling(request, n_vocab),
         "stops": request.stops,
         "stop_tokens": stop_tokens,

@@ -101,8 +101,8 @@ def _finding(cohort: str, rivals: Sequence[Compared], margin: float, owed: bool)
         return _merged_beyond(cohort, base, max(beyond, key=_mean), found)
     if base.replaceable:
         why = "it does better" if base.worse else "less than the margin would be lost"
-        return Finding("base", f"collapse {cohort} into the base: {why} ({_told(base)})", found)
-    ahead = [f"{_name(one)} does better: {_told(one)}" for one in found if one.worse and one.arm not in _BESIDE]
+        return Finding("base", f"collapse {cohort} into the base: {why} ({_describe(base)})", found)
+    ahead = [f"{_name(one)} does better: {_describe(one)}" for one in found if one.worse and one.arm not in _BESIDE]
     proven = [f"{_name(by_name[one.name])} is proven to beat the base on these rows" for one in beyond_base]
     says = f"whether {cohort}'s adapter beats the base is not settled: {_need(base)}"
     return Finding("undecided", says, found).noted(*ahead, *proven)
@@ -114,7 +114,7 @@ def _merged_beyond(cohort: str, base: Against, best: Compared, found: tuple[Agai
     more = scorecard.interval(best.differences)
     why = "worth no more than the base" if base.replaceable else "not proven to be worth more than the base"
     says = (
-        f"{cohort}'s own adapter is {why} ({_told(base)}), and {_name(name)} is: "
+        f"{cohort}'s own adapter is {why} ({_describe(base)}), and {_name(name)} is: "
         f"{100 * _mean(best):.1f} on its rows, {more.points} more than the base"
     )
     return Finding("merge", says, found, None if best.name == AGGREGATE else best.name)
@@ -132,7 +132,7 @@ def _rolled_back_first(cohort: str, found: Finding, rivals: Sequence[Compared], 
         return found
     says = (
         f"go back to {cohort}'s release before, and ask again: what would take the place of this one, "
-        f"{'the base' if instead == BASE else _name(beside)}, does less ({_told(beside)})"
+        f"{'the base' if instead == BASE else _name(beside)}, does less ({_describe(beside)})"
     )
     return replace(found, answer="undecided", neighbour=None, says=says)
 
@@ -153,20 +153,20 @@ def _mean(one: Compared) -> float:
 def _changed(change: str, before: Against) -> str:
     """Was it worth making this release?"""
     if before.better:
-        return f"{change} was worth it, over the release before: {_told(before)}"
+        return f"{change} was worth it, over the release before: {_describe(before)}"
     if before.worse:
-        return f"{change} MADE IT WORSE than the release before: {_told(before)}"
+        return f"{change} MADE IT WORSE than the release before: {_describe(before)}"
     if before.replaceable:
-        return f"{change} bought less than the margin over the release before: {_told(before)}"
+        return f"{change} bought less than the margin over the release before: {_describe(before)}"
     return f"whether {change} was worth it is not settled: {_need(before)}"
 
 
 def _prompted(bare: Against) -> str:
     """Is it the adapter, or its system prompt?"""
     if bare.better:
-        return f"it beats the base under the same system prompt too: {_told(bare)}"
+        return f"it beats the base under the same system prompt too: {_describe(bare)}"
     what = "THE BASE UNDER THE SAME SYSTEM PROMPT, which may be all it takes"
-    return f"IT IS NOT PROVEN BETTER THAN {what}: {_told(bare)}"
+    return f"IT IS NOT PROVEN BETTER THAN {what}: {_describe(bare)}"
 
 
 def _among(
@@ -177,11 +177,11 @@ def _among(
     best = max((one for one in neighbours if one.replaceable), key=lambda one: one.theirs, default=None)
     if best is not None:
         says = f"{cohort} could be merged with {best.arm}, whose adapter does {_as_well(best)} on its rows"
-        return Finding("merge", f"{says}: {_told(best)}", found, best.arm)
+        return Finding("merge", f"{says}: {_describe(best)}", found, best.arm)
     aggregate = by_name.get(AGGREGATE)
     if aggregate is not None and aggregate.replaceable:
         says = f"{cohort} could be merged with all others: one adapter for all does {_as_well(aggregate)}"
-        return Finding("merge", f"{says} ({_told(aggregate)})", found)
+        return Finding("merge", f"{says} ({_describe(aggregate)})", found)
     others = [one for one in (aggregate, *neighbours) if one is not None]
     if open_ := [one for one in others if not one.better]:
         needs = "; ".join(f"beside {_name(one)}, {_need(one)}" for one in open_)
@@ -189,7 +189,7 @@ def _among(
         return Finding("undecided", says, found)
     names = ", ".join(_name(one) for one in others)
     beyond = f"the base and {names}" if others else "the base, and no other adapter was there to compare with"
-    told = f"beats {beyond} (the base: {_told(base)})"
+    told = f"beats {beyond} (the base: {_describe(base)})"
     if owed:
         says = f"whether one adapter for all would do as well as {cohort}'s is not answered: it {told}"
         return Finding("undecided", says, found)
@@ -256,13 +256,13 @@ def _name(one: Against) -> str:
 
 
 def _need(one: Against) -> str:
-    told = _told(one)
+    told = _describe(one)
     if one.needed is None:
         return f"{told}; no number of eval rows would settle it"
     return f"{told}; about {one.needed} eval rows would settle it, there are {one.n}"
 
 
-def _told(one: Against) -> str:
+def _describe(one: Against) -> str:
     return (
         f"{100 * one.mine:.1f} to {100 * one.theirs:.1f}, {one.gain.points}, wins {one.wins.mean:.0%} of the rows, "
         "equal ones by half"

@@ -215,12 +215,12 @@ class _Loss:
         return Reason(self.check, not lost, f"{self.compared.name}: {told}{more}")
 
     def _power(self, level: float) -> str:
-        """What it is worth that no loss is proven, unless that as little is lost as may be is proven itself."""
-        differences = self.compared.differences
-        n = len(differences)
+        """What it is worth that no loss is proven, unless it is that nothing is lost, or no more than may be."""
+        n = len(self.compared.candidate)
         if 0.5**n > level:
             return f"; too few rows ({n}) to prove any loss"
-        if self.check == "guard_loss" or scorecard.doubt([-d for d in differences], self.most) <= scorecard.LEVEL:
+        lost = [-difference for difference in self.compared.differences]
+        if self.check == "guard_loss" or min(scorecard.doubt(lost, m) for m in (0.0, self.most)) <= scorecard.LEVEL:
             return ""
         least = scorecard.smallest_loss(n, -self.most, level)
         what = "no loss at all" if least is None else f"no loss of less than {100 * least:.0f} points"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -146,12 +147,12 @@ def _decide(config: Base, source: Path, digest: str, folder: Path, progress: Rep
     )
     try:
         for line in lines:
-            result = children.told(line) or result
+            result = children.parse_line(line) or result
             if "progress" in result:
                 progress(result["progress"], result["doing"])
     except children.ChildFailed as error:
         reason = result.get("error", error)
-        if "SIGILL" in str(reason):
+        if error.signal is signal.SIGILL:
             reason = f"{reason}: llama.cpp was compiled for another processor, do `make clean install`"
         raise BaseModelError(f"the base {source.name} cannot be prepared: {reason}") from error
     chosen = result["chosen"]

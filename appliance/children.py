@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,18 @@ from typing import Any
 _log = logging.getLogger(__name__)
 _running: set[subprocess.Popen[str]] = set()
 _ended = threading.Event()
+_MISSING = re.compile(r"No module named '([\w.]+)'")  # in Python's own words
 
 
 class ChildFailed(Exception):
-    """The child did not end well; the message is its last words, or how it died."""
+    """The child did not end well; the message is its last words, or how it died. `signal`: what ended it;
+    `lacks`: the package that it wanted and that is not installed."""
+
+    def __init__(self, message: str, *, signal: signal.Signals | None = None) -> None:
+        super().__init__(message)
+        self.signal = signal
+        missing = _MISSING.search(message)
+        self.lacks = missing[1] if missing else None
 
 
 class Cancellation:
@@ -77,7 +86,8 @@ def run(
     if cancellation is not None and cancellation.cancelled:
         raise ChildFailed("it was cancelled")
     if code < 0:
-        raise ChildFailed(f"it was ended by signal {-code} ({signal.Signals(-code).name})")
+        killed = signal.Signals(-code)
+        raise ChildFailed(f"it was ended by signal {-code} ({killed.name})", signal=killed)
     for complaint in complaints:
         _log.warning("%s: %s", module, complaint.strip())
     if code > 0:
@@ -85,7 +95,7 @@ def run(
         raise ChildFailed("; ".join(filter(None, said)) or f"it ended with code {code}")
 
 
-def told(line: str) -> dict[str, Any]:
+def parse_line(line: str) -> dict[str, Any]:
     """A child's line as JSON: progress or result. Empty for what some library prints."""
     try:
         found = json.loads(line)

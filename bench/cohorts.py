@@ -180,7 +180,7 @@ class Comparison:
     # -- arms --------------------------------------------------------------------------------------------------------
 
     async def adapter(self, name: str, plan: Plan) -> Ablation:
-        made = await ablation.trained(self.serving, plan, self.box.home.jobs, Progress(), tell(name))
+        made = await ablation.find_or_train(self.serving, plan, self.box.home.jobs, Progress(), tell(name))
         if made.cut_short:
             sys.exit(f"the training of {name} ended with its minutes and not with its passes: nothing to compare")
         told = made.told

@@ -142,7 +142,7 @@ class Search:
     async def trained(self, name: str, changes: Mapping[str, Any], slice_: Slice) -> Ablation:
         chosen = replace(slice_, train=balanced(slice_.train)) if name == BALANCED else slice_
         plan = ablation.of_a_part(self.planning(changes), chosen, 1.0, changes.get("seed", Recipe().seed))
-        return await ablation.trained(self.serving, plan, self.box.home.jobs, Progress(), tell(name))
+        return await ablation.find_or_train(self.serving, plan, self.box.home.jobs, Progress(), tell(name))
 
     async def evaluated(self, arm: Any, sets: EvalSets) -> ArmEvaluations:  # noqa: ANN401
         return await judgement.evaluate_arm(self.serving, arm, sets, [COHORT, GUARD], tell(arm.name))

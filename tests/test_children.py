@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -121,5 +122,6 @@ def test_when_the_process_stops_every_child_ends(monkeypatch: pytest.MonkeyPatch
     running = talk("slowly")
     assert next(running) == "first"
     children.kill_all()
-    with pytest.raises(ChildFailed, match="SIGKILL"):
+    with pytest.raises(ChildFailed, match="SIGKILL") as failed:
         list(running)
+    assert failed.value.signal is signal.SIGKILL

@@ -51,12 +51,12 @@ class AttributionRun:
         release, sets = ground.lines[cohort].live, ground.sets
         if release is None:
             says = f"{cohort} has no live release: the base answers already"
-            return _told(cohort, None, Finding("undecided", says, ()), {})
+            return _as_json(cohort, None, Finding("undecided", says, ()), {})
         if not sets.cohorts[cohort]:
             says = f"{cohort} has no eval rows: cohort import FILE.jsonl --cohort {cohort} --split eval"
-            return _told(cohort, release.name, Finding("undecided", says, ()), {})
+            return _as_json(cohort, release.name, Finding("undecided", says, ()), {})
         others = Rivals(self.serving, ground.lines, self.jobs, self.progress)
-        rivals, left_out, owed = await others.asked(cohort, sets, ground.aggregate, part(report, 0.0, 0.6))
+        rivals, left_out, owed = await others.evaluate_all(cohort, sets, ground.aggregate, part(report, 0.0, 0.6))
         arm = judgement.release_arm(self.serving, release)
         live, base = await judgement.beside_base(self.serving, arm, sets, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
@@ -78,7 +78,7 @@ class AttributionRun:
             "breadth": await asyncio.to_thread(scores.by_task, live, base, None),
             "forms": await self.forms(live, base, cohort, rows, part(report, 0.85, 0.15)),
         }
-        return _told(cohort, arm.name, finding.noted(*notes), more)
+        return _as_json(cohort, arm.name, finding.noted(*notes), more)
 
     def finding(
         self,
@@ -160,7 +160,7 @@ def _by_task(
     return found if len(found) > 1 else {}
 
 
-def _told(cohort: str, release: str | None, finding: Finding, more: dict[str, Any]) -> dict[str, Any]:
+def _as_json(cohort: str, release: str | None, finding: Finding, more: dict[str, Any]) -> dict[str, Any]:
     told = asdict(finding)
     return {
         "cohort": cohort,

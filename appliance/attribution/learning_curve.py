@@ -61,7 +61,9 @@ class CurveRun:
         found = await asyncio.to_thread(curve.curve, [point for point, _ in done], base)
         words = [*curve.says(found), *([untold] if untold else [])]
         trainings = [told for _, told in done]
-        return _told(planning.wanted.cohort, found, words, fmean(base), trainings, round(time.monotonic() - began, 1))
+        return _as_json(
+            planning.wanted.cohort, found, words, fmean(base), trainings, round(time.monotonic() - began, 1)
+        )
 
     def check(self, slice_: Slice, sets: EvalSets) -> None:
         """Raises InvalidRequest."""
@@ -93,7 +95,7 @@ class CurveRun:
         name = f"{cohort}, {len(plan.slice.train)} rows, seed {seed}"
         tell = part(report, 0.0, 0.8, f"{name}: ")
         try:
-            made = await ablation.trained(planning.serving, plan, self.jobs, self.progress, tell)
+            made = await ablation.find_or_train(planning.serving, plan, self.jobs, self.progress, tell)
         except SetupError:
             raise
         except ApplianceError as error:  # what was drawn until then is told
@@ -122,7 +124,7 @@ class CurveRun:
         return [result.score for result in evaluated.by_cohort[cohort].results]
 
 
-def _told(
+def _as_json(
     cohort: str, found: Curve, words: list[str], base: float, trainings: list[dict[str, Any]], seconds: float
 ) -> dict[str, Any]:
     return {

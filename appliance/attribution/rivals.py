@@ -32,7 +32,7 @@ class Rivals:
     jobs: Path
     progress: Progress
 
-    async def asked(
+    async def evaluate_all(
         self, cohort: str, sets: EvalSets, whole: Aggregate | None, report: Report
     ) -> tuple[dict[str, ArmEvaluations], dict[str, str], bool]:
         """Every arm on the cohort's own rows; those that are left out, and why; and whether an aggregate was wanted
@@ -40,10 +40,10 @@ class Rivals:
         one_for_all, owed = await self.one_for_all(cohort, whole, part(report, 0.0, 0.8))
         arms = {PREVIOUS: self.previous(cohort), **self.prompted(cohort), AGGREGATE: one_for_all}
         arms |= self.neighbours(cohort)
-        found, left_out = await self.evaluated(cohort, sets, arms, part(report, 0.8, 0.2))
+        found, left_out = await self.evaluate(cohort, sets, arms, part(report, 0.8, 0.2))
         return found, left_out, owed or (isinstance(one_for_all, Arm) and AGGREGATE in left_out)
 
-    async def evaluated(
+    async def evaluate(
         self, cohort: str, sets: EvalSets, arms: dict[str, Arm | str], report: Report
     ) -> tuple[dict[str, ArmEvaluations], dict[str, str]]:
         there = {name: arm for name, arm in arms.items() if isinstance(arm, Arm)}
@@ -87,7 +87,7 @@ class Rivals:
             return plan, False
         tell = part(report, 0.0, 1.0, "one adapter for all: ")
         try:
-            made = await ablation.trained(self.serving, plan, self.jobs, self.progress, tell)
+            made = await ablation.find_or_train(self.serving, plan, self.jobs, self.progress, tell)
         except SetupError:  # nothing else could be asked either, or it is quickly mended
             raise
         except ApplianceError as error:

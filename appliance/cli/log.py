@@ -45,17 +45,19 @@ def log_tail(
     if follow and any(within.values()):
         raise typer.BadParameter("--follow takes no --since, --until, --code or --text")
 
+    shown = show.interactions_json if as_json else show.interactions
+
     async def tail(operator: Operator) -> None:
         newest = await operator.get("interactions", limit=1, brief=True)
         last = newest[0]["seq"] if newest else 0
         rows = await operator.get("interactions", before=last + 1, limit=lines, brief=brief, **kinds, **within)
-        show.interactions(rows[::-1], as_json=as_json)
+        shown(rows[::-1])
         while follow:
             await asyncio.sleep(0.5)
             new = await operator.get("interactions", after=last, limit=1000, brief=brief)
             last = new[-1]["seq"] if new else last
             wanted = [row for row in new if all(value in (None, row[name]) for name, value in kinds.items())]
-            show.interactions(wanted, as_json=as_json)
+            shown(wanted)
 
     call(tail, as_json=False, shown=lambda _: None, needs="store")
 
@@ -83,7 +85,7 @@ def log_export(
     async def export(operator: Operator) -> None:
         last = 0
         while rows := await operator.get("interactions", after=last, limit=250):
-            show.interactions(rows, as_json=True)
+            show.interactions_json(rows)
             last = rows[-1]["seq"]
 
     call(export, as_json=False, shown=lambda _: None, needs="store")

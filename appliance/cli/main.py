@@ -78,8 +78,7 @@ def main() -> None:
 
 
 def fail(error: ApplianceError) -> NoReturn:
-    message = "".join(c if c.isprintable() else " " for c in error.message)  # it may quote what a file says
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {show.printable(error.message)}", err=True)  # it may quote what a file says
     sys.exit(1)
 
 

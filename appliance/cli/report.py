@@ -11,6 +11,7 @@ from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
 from appliance.cli import drawings
+from appliance.cli.show import points
 from appliance.cli.show_attribution import FORMS, UNASKED, settled
 
 _SHELL = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
@@ -69,10 +70,6 @@ _CURVE = """{% extends "shell" %}{% block body %}<h2>{{ found.cohort }}</h2>{{ d
 </table>{% endblock %}"""
 
 
-def _points(score: float | None) -> str:
-    return "-" if score is None else f"{100 * score:.1f}"
-
-
 def _drawn(draw: Callable[[dict[str, Any]], str], found: dict[str, Any]) -> Markup:
     return Markup(draw(found))  # noqa: S704 - our own drawing, which escapes its texts
 
@@ -81,8 +78,8 @@ _PAGES = Environment(
     autoescape=True,
     loader=DictLoader({"shell": _SHELL, "evaluation": _EVALUATION, "attribution": _ATTRIBUTION, "curve": _CURVE}),
 )
-_PAGES.globals.update(points=_points, settled=settled, unasked=UNASKED, forms=FORMS, drawn=_drawn, drawings=drawings)
-_PAGES.filters["points"] = _points
+_PAGES.globals.update(points=points, settled=settled, unasked=UNASKED, forms=FORMS, drawn=_drawn, drawings=drawings)
+_PAGES.filters["points"] = points
 
 
 def evaluation(found: dict[str, Any]) -> str:

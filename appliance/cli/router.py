@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,7 +111,7 @@ def _absolute(files: list[Path] | None) -> list[str]:
 
 def _draw(report: dict[str, Any], path: Path) -> None:
     try:
-        from router import plot
+        from appliance.cli import router_drawings
     except ImportError as error:
         raise SetupError(f"drawing wants matplotlib ({error}): make train-tools") from error
-    plot.draw(json.loads(json.dumps(report)), path)
+    router_drawings.draw(report, path)

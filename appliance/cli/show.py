@@ -28,9 +28,14 @@ def out() -> Console:
     return console
 
 
+def printable(text: object) -> str:
+    """One line, without control characters: terminals obey them."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
 def inert(text: object, limit: int = 80) -> Text:
-    """One line, without control characters (terminals obey them), cut at `limit`."""
-    line = "".join(c if c.isprintable() else " " for c in str(text))
+    """One printable line, cut at `limit`."""
+    line = printable(text)
     return Text(line if len(line) <= limit else line[: limit - 1] + "…")
 
 
@@ -99,7 +104,7 @@ def cohorts(rows: list[dict[str, Any]]) -> None:
             one["owner"],
             f"{one['weight']:g}",
             one["live"] or "the base",
-            *(_points((one["score"] or {}).get(arm)) for arm in ("candidate", "base", "previous")),
+            *(points((one["score"] or {}).get(arm), " %") for arm in ("candidate", "base", "previous")),
             f"{(one['due'] or '-')[:10]}{' LATE' if one['overdue'] else ''}",
             one["next"]["says"] or "-",
         )
@@ -111,8 +116,9 @@ def cohorts(rows: list[dict[str, Any]]) -> None:
             out().print(inert(f"{one['cohort']}: {one['next']['command']}", 200))
 
 
-def _points(score: float | None) -> str:
-    return "-" if score is None else f"{100 * score:.1f} %"
+def points(share: float | None, unit: str = "") -> str:
+    """Of 100."""
+    return "-" if share is None else f"{100 * share:.1f}{unit}"
 
 
 def releases(rows: list[dict[str, Any]]) -> None:
@@ -164,16 +170,18 @@ def findings(rows: Sequence[Any]) -> None:
         out().print(Text(f"{_MARKS[row.state]:8}{row.subject:18}") + inert(row.detail + remedy, 400))
 
 
-def interactions(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        try:
-            for row in rows:
-                print(json.dumps(row))  # noqa: T201
-            sys.stdout.flush()
-        except BrokenPipeError:  # head, or less, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
-            raise SystemExit(0) from None
-        return
+def interactions_json(rows: list[dict[str, Any]]) -> None:
+    """A line for each."""
+    try:
+        for row in rows:
+            print(json.dumps(row))  # noqa: T201
+        sys.stdout.flush()
+    except BrokenPipeError:  # head, or less, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        raise SystemExit(0) from None
+
+
+def interactions(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         asked = row["messages"][-1]["content"] if row["messages"] else ""
         took = "" if row["total_ms"] is None else f"{row['total_ms']:.0f} ms"

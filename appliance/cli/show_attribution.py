@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.cli.show import inert, out, table
+from appliance.cli.show import inert, out, points, table
 
 UNASKED = "asked otherwise: not checked, for no eval row has a text of its own beside one instruction"
 LONGEST = 500  # of a line
@@ -29,8 +29,8 @@ def _against(one: dict[str, Any]) -> None:
         (
             a["arm"],
             a["n"],
-            _points(a["mine"]),
-            _points(a["theirs"]),
+            points(a["mine"]),
+            points(a["theirs"]),
             f"{a['wins']['mean']:.0%} ({a['wins']['low']:.0%}-{a['wins']['high']:.0%})",
             _change(a["gain"]),
             settled(a),
@@ -52,7 +52,7 @@ def settled(against: dict[str, Any]) -> str:
 
 def _tasks(one: dict[str, Any]) -> None:
     rows = [
-        (arm, task, t["n"], _points(t["mine"]), _points(t["theirs"]), _change(t["gain"]))
+        (arm, task, t["n"], points(t["mine"]), points(t["theirs"]), _change(t["gain"]))
         for arm, tasks in one["tasks"].items()
         for task, t in tasks.items()
     ]
@@ -67,8 +67,8 @@ def _breadth(one: dict[str, Any]) -> None:
             task,
             s["metric"],
             s["n"],
-            _points(s["base"]),
-            _points(s["candidate"]),
+            points(s["base"]),
+            points(s["candidate"]),
             _change(s["gain"]) if "gain" in s else "",
         )
         for task, s in one["breadth"].items()
@@ -79,7 +79,7 @@ def _breadth(one: dict[str, Any]) -> None:
 
 def _forms(one: dict[str, Any]) -> None:
     rows = [
-        (name, f["n"], *(_points(f[arm]) for arm in FORMS), _change(f["change"])) for name, f in one["forms"].items()
+        (name, f["n"], *(points(f[arm]) for arm in FORMS), _change(f["change"])) for name, f in one["forms"].items()
     ]
     if rows:
         columns = ("base as it stands", "base so", "as it stands", "so")
@@ -90,14 +90,14 @@ def _forms(one: dict[str, Any]) -> None:
 
 def curve(found: dict[str, Any]) -> None:
     steps = {one["rows"]: one["steps"] for one in found["trainings"]}
-    rows = [("0 (the base)", "", _points(found["base"]), "", "")]
+    rows = [("0 (the base)", "", points(found["base"]), "", "")]
     rows += [
         (
             str(level["rows"]),
             str(steps[level["rows"]]),
-            _points(level["score"]["mean"]),
-            f"{_points(level['score']['low'])} to {_points(level['score']['high'])}",
-            ", ".join(_points(mean) for mean in level["seeds"]),
+            points(level["score"]["mean"]),
+            f"{points(level['score']['low'])} to {points(level['score']['high'])}",
+            ", ".join(points(mean) for mean in level["seeds"]),
         )
         for level in found["levels"]
     ]
@@ -109,7 +109,3 @@ def curve(found: dict[str, Any]) -> None:
 
 def _change(change: dict[str, float]) -> str:
     return f"{100 * change['mean']:+.1f} ({100 * change['low']:+.1f} to {100 * change['high']:+.1f})"
-
-
-def _points(score: float | None) -> str:
-    return "-" if score is None else f"{100 * score:.1f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.cli.show import inert, out, table
+from appliance.cli.show import inert, out, points, table
 from appliance.wire.router import VERDICTS
 
 _FIGURES = ("auroc", "coverage", "accuracy", "ood_accepted", "misrouted", "calibration_error")
@@ -154,4 +154,4 @@ def _number(value: float | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+    return points(share, " %")

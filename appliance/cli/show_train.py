@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.cli.show import inert, out, table
+from appliance.cli.show import inert, out, points, table
 
 _NAMED = 3  # rows left out for one reason
 _VERDICTS = {
@@ -62,10 +62,10 @@ def _judged(found: dict[str, Any]) -> None:
             task,
             s["metric"],
             s["n"],
-            _points(s["base"]),
-            _points(s["previous"]),
+            points(s["base"]),
+            points(s["previous"]),
             _within(s),
-            " ".join(f"{name} {_points(value)}" for name, value in s["beside"].items()),
+            " ".join(f"{name} {points(value)}" for name, value in s["beside"].items()),
         )
         for task, s in found["scores"].items()
     ]
@@ -79,7 +79,7 @@ def _judged(found: dict[str, Any]) -> None:
 def _within(score: dict[str, Any]) -> str:
     if score["candidate"] is None:
         return "-"
-    return f"{_points(score['candidate'])} ({_points(score['low'])}-{_points(score['high'])})"
+    return f"{points(score['candidate'])} ({points(score['low'])}-{points(score['high'])})"
 
 
 def slice_(found: dict[str, Any]) -> None:
@@ -139,7 +139,3 @@ def rebuilt(found: dict[str, Any]) -> None:
     out().print(f"{found['release']} made again: {same} ({found['rebuilt'][:12]}, kept {found['adapter'][:12]})")
     for name, change in found["libraries"].items():
         out().print(f"{name} is {change['now']} now, and was {change['then']}")
-
-
-def _points(score: float | None) -> str:
-    return "-" if score is None else f"{100 * score:.1f}"

@@ -96,7 +96,7 @@ async def evaluate_arm(
         if cohort != GUARD:
             rows = sets.cohorts[cohort]
         else:
-            rows = await own_words(serving, sets.guard, arm.system_prompt, tell)
+            rows = await base_answers_as_wanted(serving, sets.guard, arm.system_prompt, tell)
         if rows:
             found.rows[cohort] = rows
             found.by_cohort[cohort] = await harness.evaluate(serving, arm, cohort, rows, tell)
@@ -117,7 +117,9 @@ async def beside_base(
     return await evaluate_arm(serving, arm, sets, [*names, GUARD], part(report, 0.45, 0.55)), base
 
 
-async def own_words(serving: Serving, guard: Sequence[Row], system_prompt: str, report: Report) -> list[Row]:
+async def base_answers_as_wanted(
+    serving: Serving, guard: Sequence[Row], system_prompt: str, report: Report
+) -> list[Row]:
     """The guard set with the base's own answers as the wanted ones, under the arm's system prompt: what an adapter
     takes from them, it took from the base."""
     if not guard:

@@ -92,7 +92,7 @@ async def begin_fit(body: FitRequest, box: TheBox, caller: Operates) -> JobReply
     goes in force when it is not provably worse."""
     text_routers, more = box.text_routers(), await rows_of(box, body.paths)
     if body.interactions:
-        more += await asyncio.to_thread(replay.confirmed, box.database, box.config)
+        more += await asyncio.to_thread(replay.confirmed_rows, box.database, box.config)
     wanted = routers.FitOptions(more, contrastive=body.contrastive, force=body.force)
 
     async def work(progress: Progress) -> dict[str, Any]:

@@ -124,7 +124,7 @@ async def _router(routers: Routers, wanted: ReplayRequest) -> FittedRouter:
     return found if wanted.threshold is None else found.at(wanted.threshold)
 
 
-def confirmed(database: Database, config: Config) -> list[LabelledText]:
+def confirmed_rows(database: Database, config: Config) -> list[LabelledText]:
     """Requests whose right cohort somebody named in feedback, the newest word on each. What was said of a cohort that
     is configured no more is left out."""
     with database.read() as connection:

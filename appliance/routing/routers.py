@@ -110,7 +110,7 @@ class Routers:
             tell(0.95, f"judging it on {len(material.judged)} rows kept apart")
             return await self._judge(digest, material.judged, key_id, force=wanted.force)
         except (RouterRefused, children.ChildFailed) as error:
-            raise ApplianceError(_explained(str(error))) from error
+            raise ApplianceError(_explained(error)) from error
 
     def _material(self, more: Sequence[LabelledText] = ()) -> FitData:
         """What to fit on, and what to judge by. Raises InvalidRequest."""
@@ -129,7 +129,7 @@ class Routers:
             digest = ""
             limits = {"cpu_seconds": FIT_SECONDS, "memory_bytes": FIT_MEMORY, "timeout_s": FIT_SECONDS}
             for line in children.run("router.fit", str(described), **limits, cancellation=cancellation):
-                told = children.told(line)
+                told = children.parse_line(line)
                 digest = told.get("digest", digest)
                 if "fraction" in told:
                     tell(0.95 * told["fraction"], told["doing"])
@@ -139,7 +139,7 @@ class Routers:
         """Compare it with the one in force."""
         loaded = await asyncio.to_thread(self._load, digest, "new")
         new = await self.decisions(judged, loaded)
-        found = await self._examined(judged, new)
+        found = await self._report(judged, new)
         refusals: list[str] = []
         before = self.current
         if before is not None and not force:
@@ -222,11 +222,11 @@ class Routers:
             raise InvalidRequest("there are no rows to evaluate", param="paths")
         router = self.current
         decided = await self.decisions(given, router)
-        found = await self._examined(given, decided)
+        found = await self._report(given, decided)
         threshold = router.policy.classifier.threshold if router else None
         return {**found, "threshold": threshold, "router": router.version if router else None}
 
-    async def _examined(self, given: Sequence[LabelledText], decided: Sequence[Decision]) -> dict[str, Any]:
+    async def _report(self, given: Sequence[LabelledText], decided: Sequence[Decision]) -> dict[str, Any]:
         """The report, empty without rows, and the cohorts of which there were none."""
         found = await self.offline.once(lambda: evaluate.report(scored(given, decided))) if given else {}
         return {**found, "unjudged": router_rows.unjudged(given, [*self._config.cohorts])}
@@ -236,9 +236,10 @@ def scored(given: Sequence[LabelledText], decisions: Sequence[Decision]) -> list
     return [evaluate.scored(row.cohort, decision) for row, decision in zip(given, decisions, strict=True)]
 
 
-def _explained(failure: str) -> str:
+def _explained(error: Exception) -> str:
     """With the remedy, where the child lacks a package: those for fitting are installed apart."""
-    return f"{failure} (make train-tools installs it)" if "No module named" in failure else failure
+    lacks = isinstance(error, children.ChildFailed) and error.lacks
+    return f"{error} (make train-tools installs it)" if lacks else str(error)
 
 
 def _audit(connection: Connection, key_id: str, action: str, before: Router | None, after: Router) -> None:

@@ -102,12 +102,12 @@ def _unplanted(
     )
 
 
-async def trained(serving: Serving, plan: Plan, jobs: Path, progress: Progress, report: Report) -> Ablation:
+async def find_or_train(serving: Serving, plan: Plan, jobs: Path, progress: Progress, report: Report) -> Ablation:
     """Found or made now, and compared with what was trained. One that its minutes cut short goes on when it may take
     more. Raises ApplianceError."""
     folder = jobs / replace(plan, minutes=0.0).digest(serving.base.digest)[:16]
     if not await asyncio.to_thread(_whole, folder, plan.minutes):
-        await _made(serving, plan, folder, progress, report)
+        await _train(serving, plan, folder, progress, report)
     os.utime(folder)
     told = json.loads((folder / trainer.RESULT).read_text())
     compared = json.loads((folder / COMPARED).read_text())
@@ -146,9 +146,9 @@ def _told(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / trainer.RESULT).read_text()))
 
 
-async def _made(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> None:
+async def _train(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> None:
     began = time.monotonic()
-    await trainer.followed(serving, plan, folder, progress, report)
+    await trainer.train_with_progress(serving, plan, folder, progress, report)
     try:
         parity = await run_cancellable(lambda cancellation: trainer.check_parity(serving, plan, folder, cancellation))
     except ParityFailed as error:

@@ -148,7 +148,7 @@ async def rebuild(
     release = serving.releases.get(cohort, version)
     folder = jobs / plan.digest(serving.base.digest)[:16]
 
-    made = await trainer.followed(serving, plan, folder, progress, progress.tell)
+    made = await trainer.train_with_progress(serving, plan, folder, progress, progress.tell)
     then, now = release.manifest["training"]["libraries"], made["libraries"]
     digest = await asyncio.to_thread(file_digest, folder / ADAPTER)
     await asyncio.to_thread(trainer.remove, folder)

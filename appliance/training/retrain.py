@@ -65,7 +65,9 @@ class Retraining:
     # -- training --------------------------------------------------------------------------------------------------
 
     async def train(self, plan: Plan, folder: Path) -> dict[str, Any]:
-        return await trainer.followed(self.serving, plan, folder, self.progress, part(self.progress.tell, 0.02, 0.53))
+        return await trainer.train_with_progress(
+            self.serving, plan, folder, self.progress, part(self.progress.tell, 0.02, 0.53)
+        )
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Retraining:
         cohort, key, releases = self.wanted.cohort, self.wanted.key_id, self.serving.releases
         known = [r for r in releases.all() if (r.cohort, r.digest) == (cohort, candidate.digest)]
         if not known:  # else a run was killed between the two steps
-            known = [await self.registered(plan, folder, report)]
+            known = [await self.register(plan, folder, report)]
         name = known[0].name
         if not self.wanted.live:
             return {"release": name}
@@ -171,18 +173,18 @@ class Retraining:
             ) from error
         return {"release": name}
 
-    async def registered(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Release:
+    async def register(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Release:
         """As the version its passport says, though others may be registered while it is admitted."""
         cohort, releases = self.wanted.cohort, self.serving.releases
         while True:
-            made = await asyncio.to_thread(self.made, plan, folder, report)
+            made = await asyncio.to_thread(self.manifest, plan, folder, report)
             try:
                 return await releases.add(folder / ADAPTER, cohort, self.wanted.key_id, made)
             except Conflict:
                 if made.facts["passport_given"]["version"] == str(releases.next_version(cohort)):
                     raise
 
-    def made(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Made:
+    def manifest(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Made:
         """Its file's passport says which version it becomes, though it was trained when another was to be next."""
         passport = {**plan.passport, "version": str(self.serving.releases.next_version(self.wanted.cohort))}
         if adapter_file.passport(folder / ADAPTER) != passport:

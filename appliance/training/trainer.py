@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +120,9 @@ class ParityFailed(Exception):
     """What is served would not be what was trained; the message says by how much."""
 
 
-async def followed(serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report) -> dict[str, Any]:
+async def train_with_progress(
+    serving: Serving, plan: Plan, folder: Path, progress: Progress, report: Report
+) -> dict[str, Any]:
     """`train`, with its figures and losses in `progress`; `report` hears the share done. Raises ApplianceError."""
     progress.losses.clear()
 
@@ -146,7 +149,7 @@ def train(
     if shutil.disk_usage(folder).free < ROOM:
         raise ApplianceError(f"training takes {ROOM >> 30} GB of disk under {folder}: free some, and begin again")
     try:
-        found = _trained(serving, plan, _write(serving, plan, folder), watch, cancellation)
+        found = _run_child(serving, plan, _write(serving, plan, folder), watch, cancellation)
     finally:
         forget_texts(folder)
     try:
@@ -164,7 +167,7 @@ def train(
     return found
 
 
-def _trained(
+def _run_child(
     serving: Serving, plan: Plan, job: Path, watch: Callable[[dict[str, Any]], None], cancellation: Cancellation
 ) -> dict[str, Any]:
     """What the child told in the end."""
@@ -181,7 +184,7 @@ def _trained(
     try:
         with closing(lines):
             for line in lines:
-                told = children.told(line)
+                told = children.parse_line(line)
                 if "result" in told:
                     found = told["result"]
                 else:
@@ -192,7 +195,7 @@ def _trained(
                         "lower batch or longest in [cohorts.NAME.train]"
                     )
     except children.ChildFailed as error:
-        raise _explained(str(error)) from error
+        raise _explained(error) from error
     return found
 
 
@@ -271,9 +274,9 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, cancellation: Cance
     return found
 
 
-def _explained(failure: str) -> ApplianceError:
-    if "No module named" in failure:
+def _explained(failure: children.ChildFailed) -> ApplianceError:
+    if failure.lacks:
         return SetupError(f"training wants torch and peft ({failure}): make train-tools")
-    if "SIGKILL" in failure:
+    if failure.signal is signal.SIGKILL:
         return ApplianceError("training was killed by the system, most likely for its memory: lower batch or longest")
     return ApplianceError(f"training failed: {failure}")

@@ -154,6 +154,12 @@ def test_few_rows_of_another_cohort_say_what_they_could_prove(n: int, told: str)
     assert found.outcome == "pass" and told in says and ("; " in says) is (n < 149)
 
 
+def test_of_a_cohort_that_gained_it_does_not_say_what_its_rows_could_not_prove() -> None:
+    gained = Compared("coding", [1.0] * 8 + [0.0] * 76, [0.0] * 84)
+    (says,) = said(replace(clean(), others=[gained]), "cohort_loss")
+    assert "no loss" not in says
+
+
 def test_what_few_rows_are_said_to_prove_they_do_prove() -> None:
     for n, level in ((8, 0.05), (20, 0.01), (84, 0.05 / 6)):
         least = smallest_loss(n, -0.02, level)

@@ -254,7 +254,7 @@ def test_an_aggregate_that_cannot_be_made_is_left_out(learning: Running, monkeyp
     async def failed(*_: object) -> ablation.Ablation:
         raise ApplianceError("training was stopped")
 
-    monkeypatch.setattr(ablation, "trained", failed)
+    monkeypatch.setattr(ablation, "find_or_train", failed)
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
     assert legal["left_out"]["aggregate"] == "training was stopped" and legal["verdict"] == "undecided"
 
@@ -310,14 +310,14 @@ def test_a_part_that_fails_leaves_the_smaller_ones(
 ) -> None:
     most = drawn["levels"][1]["rows"]
     monkeypatch.setattr(learning_curve, "SHARES", PARTS)
-    made = ablation.trained
+    made = ablation.find_or_train
 
     async def failing(serving: Serving, plan: Plan, *more: Any) -> ablation.Ablation:  # noqa: ANN401
         if len(plan.slice.train) == most:
             raise ApplianceError("its loss is no number")
         return await made(serving, plan, *more)
 
-    monkeypatch.setattr(ablation, "trained", failing)
+    monkeypatch.setattr(ablation, "find_or_train", failing)
     result = _drawn(learning)
     assert result["levels"] == drawn["levels"][:1]
     assert result["says"][-1] == f"the training on {most} rows, seed 1, failed: its loss is no number"

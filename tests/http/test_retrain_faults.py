@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -160,9 +161,21 @@ def test_without_the_training_packages_it_says_what_installs_them(
     assert "make train-tools" in failure(learning)
 
 
+def test_a_training_that_the_system_killed_says_what_to_lower(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = children.ChildFailed("it was ended by signal 9 (SIGKILL)", signal=signal.SIGKILL)
+    monkeypatch.setattr(children, "run", lambda *_a, **_k: iter(_failing(killed)))
+    assert "most likely for its memory: lower batch or longest" in failure(learning)
+
+
 def _missing() -> Iterator[str]:
+    yield from _failing(children.ChildFailed("ModuleNotFoundError: No module named 'peft'"))
+
+
+def _failing(error: children.ChildFailed) -> Iterator[str]:
     yield "{}"
-    raise children.ChildFailed("ModuleNotFoundError: No module named 'peft'")
+    raise error
 
 
 @pytest.mark.usefixtures("here")

@@ -107,14 +107,14 @@ def test_going_back_to_an_older_release_is_no_retrain(untrained: Running, monkey
 def test_what_becomes_live_meanwhile_changes_no_arm(untrained: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     before = compared(untrained, "legal")
     table = untrained.box.ready().releases.table
-    asked = Rivals.asked
+    evaluate_all = Rivals.evaluate_all
 
     async def meanwhile(rivals: Rivals, *of: Any) -> Any:  # noqa: ANN401
         monkeypatch.delitem(table.live, "legal")
         monkeypatch.delitem(table.named, "legal@previous")
-        return await asked(rivals, *of)
+        return await evaluate_all(rivals, *of)
 
-    monkeypatch.setattr(Rivals, "asked", meanwhile)
+    monkeypatch.setattr(Rivals, "evaluate_all", meanwhile)
     legal = compared(untrained, "legal")
     assert legal["says"] == f"of legal@2, which is no longer live: {before['says']}"
     assert legal["against"] == before["against"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 State: TypeAlias = Literal["candidate", "shadow", "canary", "live", "retired"]
+WAITING: Final = ("candidate", "shadow", "canary")
 Event: TypeAlias = Literal["added", "promoted", "rolled_back", "retired"]
 
 
@@ -46,7 +47,7 @@ def previous(releases: Sequence[ReleaseState]) -> ReleaseState | None:
 
 def candidate(releases: Sequence[ReleaseState]) -> ReleaseState | None:
     """The newest release that has not been live yet."""
-    waiting = [r for r in releases if r.state in ("candidate", "shadow", "canary")]
+    waiting = [r for r in releases if r.state in WAITING]
     return max(waiting, key=lambda r: r.version, default=None)
 
 

@@ -51,17 +51,18 @@ async def answer(
     caller.require("infer")
     await serving.admit()
     with serving.quota(caller):
-        where = await _place(serving, caller, inference)
-        record = Record(serving, caller, inference, where, arrived)
-        async with record.kept(), serving.lanes.hold(where.target, record.weight) as lane:
+        placement = await _place(serving, caller, inference)
+        weight = serving.releases.weight(placement.decision.cohort)  # of its share of machine time
+        record = Record(serving, caller, inference, placement, arrived)
+        async with record.kept(), serving.lanes.hold(placement.target, weight) as lane:
             check_size(serving, inference)  # before the queue is asked: what never fits is not to be sent again
-            serving.engine.room.check(where.decision.cohort)
+            serving.engine.room.check(placement.decision.cohort)
             record.requests = await asyncio.to_thread(
-                sequence_requests, serving, inference, where, lane, caller.partition, arrived
+                sequence_requests, serving, inference, placement, lane, caller.partition, arrived
             )
             with serving.engine.submit(record.requests) as run:
-                model = where.model(serving.base.id)
-                yield AnswerStarted(record.id, int(time.time()), where, model, record.prompts, record.headers)
+                model = placement.model(serving.base.id)
+                yield AnswerStarted(record.id, int(time.time()), placement, model, record.prompts, record.headers)
                 async with aclosing(run.events()) as events:
                     async for index, event in events:
                         record.note(index, event)
@@ -79,11 +80,11 @@ async def _place(serving: Serving, caller: Caller, inference: InferenceRequest) 
     given = (asked, caller, serving.base.id, serving.cohorts, serving.releases, serving.routers.current)
     if asked.model == AUTO:
         serving.engine.room.check()
-        async with serving.encoding:
+        async with serving.encoder_lock:
             serving.engine.room.check()  # others came while this one waited for its turn
-            where = await asyncio.to_thread(place, *given)
+            placement = await asyncio.to_thread(place, *given)
     else:
-        where = place(*given)
-    if where.decision.cohort != BASE:
-        sessions.note(caller.partition, session, where.decision.cohort)
-    return where
+        placement = place(*given)
+    if placement.decision.cohort != BASE:
+        sessions.note(caller.partition, session, placement.decision.cohort)
+    return placement

@@ -68,7 +68,7 @@ async def _pieces(encoder: Encoder, text: str, number: int) -> list[int]:
 
 async def _vector(serving: Serving, encoder: Encoder, pieces: list[int]) -> Floats:
     """Requests take turns, text by text: each thread that computes beside the engine slows it."""
-    async with serving.embedding, serving.encoding:  # at most one text stands before a request's
+    async with serving.embedding_lock, serving.encoder_lock:  # at most one text stands before a request's
         vector = await asyncio.to_thread(encoder.embed, pieces)
     serving.vitals.embeddings.inc()
     serving.vitals.embedding_tokens.inc(len(pieces))

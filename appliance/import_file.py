@@ -15,8 +15,8 @@ from appliance.store import examples
 from appliance.store.examples import Example, Split
 from appliance.wire.examples import ExampleRow, Turn
 from appliance.wire.requests import TextPart
+from router.cohort import BASE
 
-BASE = "base"  # the cohort of rows that belong to none
 GENERAL = "general"  # the task of those that are the guard set
 _FORMS: tuple[type[BaseModel], ...] = (ExampleRow, Turn, TextPart)
 _FIELDS = {name for form in _FORMS for name in form.model_fields}

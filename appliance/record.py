@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from appliance.engine.sequence import Event, Finished, SequenceRequest
 from appliance.engine.text import Delta
@@ -17,10 +17,8 @@ from appliance.routing.placement import Placement
 from appliance.serving import Serving
 from appliance.store import interactions
 from appliance.store.database import Connection
-from appliance.store.interactions import Interaction
+from appliance.store.interactions import Interaction, Status
 from appliance.store.timestamps import now
-
-Status: TypeAlias = Literal["ok", "cancelled", "failed"]
 
 
 class Record:
@@ -38,11 +36,6 @@ class Record:
         self._prompts = max(1, len(inference.prompts))
         self._texts = [""] * (self._prompts * inference.choices)
         self._tokens = [0] * len(self._texts)
-
-    @property
-    def weight(self) -> float:
-        """The share of machine time of the cohort this is for."""
-        return self._serving.releases.weight(self._place.decision.cohort)
 
     @property
     def prompts(self) -> list[Sequence[int]]:

@@ -43,8 +43,8 @@ class Serving:
     draining: bool = False
     sessions: Sessions = field(default_factory=Sessions)
     under_way: Counter[str] = field(default_factory=Counter)  # requests by key id
-    encoding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one text is read at a time
-    embedding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one to be embedded waits for that
+    encoder_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one text is read at a time
+    embedding_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # one to be embedded waits for that
 
     async def admit(self) -> None:
         """Raises Unavailable while draining, or while the log cannot be written (after trying once more)."""

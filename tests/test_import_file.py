@@ -52,7 +52,7 @@ def test_a_row_with_everything(tmp_path: Path) -> None:
         "split": ["ignored"],
     }
     (found,) = taken(tmp_path, row)
-    assert found.messages == [{"role": "user", "content": row["prompt"]}]
+    assert found.turns == [("user", row["prompt"])]
     assert found.accepted == ["guarantee"]
     for name in ("completion", "text", "task", "metric", "subject", "source", "origin"):
         assert getattr(found, name) == row[name]
@@ -72,7 +72,7 @@ def test_messages(tmp_path: Path) -> None:
     turns = [turn("system", "Be brief."), turn("user", [{"type": "text", "text": "Where?"}], name="x")]
     turns += [turn("assistant", "Here.", weight=0), turn("user", "Why?")]
     (found,) = taken(tmp_path, {"messages": [*turns, turn("assistant", "So.")]})
-    assert [(m["role"], m["content"]) for m in found.messages] == [
+    assert found.turns == [
         *(("system", "Be brief."), ("user", "Where?")),
         *(("assistant", "Here."), ("user", "Why?")),
     ]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tui import inert
+from tui import inert, words
 from tui.asking import Asking
 from tui.client import Client, part
 from tui.screens.confirm import Confirm
 
-_WAITING = ("candidate", "shadow", "canary")
 Release = dict[str, Any]
 
 
@@ -35,7 +34,7 @@ class Actions(Asking):
     def reject(self, release: Release) -> None:
         cohort, version = release["cohort"], release["version"]
         name = f"{cohort}@{version}"
-        if release["state"] not in _WAITING:
+        if release["state"] not in words.WAITING:
             self.notify(
                 f"{name} is {release['state']}: only a candidate is rejected", severity="warning", markup=False
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 NONE = "-"
+WAITING = ("candidate", "shadow", "canary")  # states of a release that was not live yet
 
 
 def percent(share: float | None) -> str:

@@ -114,7 +114,7 @@ def _row(example: Example, source: str | None = None) -> Row:
     return Row(
         digest=example.digest,
         cohort=example.cohort,
-        turns=tuple((m["role"], m["content"]) for m in example.messages),
+        turns=tuple(example.turns),
         completion=example.completion or "",
         text=example.text,
         task=example.task or "",

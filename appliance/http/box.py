@@ -46,8 +46,8 @@ class Box:
     routers: Routers | None = None
     examples: Path = Path("examples")
     jobs: Jobs = field(init=False)
-    slicing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    searching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    slice_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    search_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, lambda kind, state: self.vitals.jobs.labels(kind, state).inc())

@@ -56,11 +56,6 @@ class Edge:
             return
         try:
             self._check(Headers(scope=scope), scope["method"])
-        except ApplianceError as error:
-            self._refused(error)
-            await as_response(error)(scope, receive, send)
-            return
-        try:
             await self._app(scope, await self._whole_body(receive), send)
         except ApplianceError as error:
             self._refused(error)

@@ -16,6 +16,7 @@ from appliance.store import audit, examples
 from appliance.store.database import Connection
 from appliance.store.examples import Example, Split
 from appliance.wire.examples import ExamplesEntry, ExamplesRequest, ImportedReply
+from router.cohort import BASE
 
 router = APIRouter(
     prefix="/admin/v1",
@@ -44,7 +45,7 @@ async def add(body: ExamplesRequest, box: TheBox, caller: Operates) -> ImportedR
     path, cohort, split = Path(body.path), body.cohort, body.split
     if not path.is_absolute():
         raise InvalidRequest("path is an absolute path on the appliance's machine", param="path")
-    cohorts = (*box.config.cohorts, import_file.BASE)
+    cohorts = (*box.config.cohorts, BASE)
     if cohort not in cohorts:
         raise NotFound(f'there is no cohort "{cohort}"; there are {", ".join(cohorts)}', param="cohort")
     read = await asyncio.to_thread(import_file.read, path, cohort, split)

@@ -145,7 +145,7 @@ async def cancel(identity: str, box: TheBox, caller: Operates) -> JobReply:
 async def slice_of(cohort: str, box: TheBox, caller: Views) -> dict[str, Any]:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
     planning = Planning(box.ready(), box.material(), RetrainOptions(cohort=cohort, key_id=caller.key_id))
-    async with box.slicing:  # one at a time: it takes a worker thread, which requests need too
+    async with box.slice_lock:  # one at a time: it takes a worker thread, which requests need too
         sets = await planning.eval_sets()
         return summary(await asyncio.to_thread(planning.choose, sets))
 

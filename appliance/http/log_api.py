@@ -64,7 +64,7 @@ async def log(request: Request, box: TheBox, _caller: Views, query: Annotated[Lo
         return json.dumps([row.columns() for row in rows]).encode()
 
     async def searched() -> bytes:
-        async with box.searching:  # it may read the whole log, on a worker thread, which requests need too
+        async with box.search_lock:  # it may read the whole log, on a worker thread, which requests need too
             return await box.database.search(read)
 
     found = box.database.search(read) if query.text is None else streams.until_gone(request, searched())

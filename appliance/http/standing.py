@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from adapters.lifecycle import WAITING
 from appliance.store.releases import Release
-
-_WAITING = ("candidate", "shadow", "canary")
 
 
 def standing(cohort: str, releases: Sequence[Release], trouble: str | None, now: str) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def _mean(tasks: Sequence[dict[str, Any]], arm: str) -> float | None:
 def _next(
     cohort: str, releases: Sequence[Release], live: Release | None, trouble: str | None, late: str | None
 ) -> dict[str, str | None]:
-    waiting = max((r for r in releases if r.state in _WAITING), key=lambda r: r.version, default=None)
+    waiting = max((r for r in releases if r.state in WAITING), key=lambda r: r.version, default=None)
     if waiting is not None:
         older = ", older than what is live" if live and waiting.version < live.version else ""
         return _step(

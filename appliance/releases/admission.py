@@ -36,11 +36,11 @@ class Admission:
     def __init__(self, config: Config, folder: Path, base: PreparedBase, template_digest: str) -> None:
         self._config, self._folder, self._base, self._template_digest = config, folder, base, template_digest
         # Each trial takes a worker thread, which requests need too, and memory for the base once more.
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def admit(self, path: Path, cohort: str, made: Made | None = None) -> Release:
         """Check the adapter and keep it. Raises InvalidRequest when it is refused, StoreUnavailable."""
-        async with self._one_at_a_time:
+        async with self._lock:
             with tempfile.TemporaryDirectory(prefix=registry.STAGING, dir=self._folder) as scratch:
                 copy = Path(scratch) / registry.ADAPTER
                 facts = await asyncio.to_thread(adapter_check.check, path, copy, self._base)

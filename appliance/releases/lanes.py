@@ -24,7 +24,7 @@ class Lanes:
 
     def __init__(self, engine: Engine, releases: Path, spare: int, lane_bytes: int) -> None:
         self._engine, self._folder, self._spare, self._lane_bytes = engine, releases, spare, lane_bytes
-        self._changing = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._resident: dict[str, None] = {}  # digests, least recently used first; one being detached is out
         self.live: frozenset[str] = frozenset()  # digests that never make room
 
@@ -55,7 +55,7 @@ class Lanes:
                 yield
         finally:
             if made:
-                async with self._changing:
+                async with self._lock:
                     if key not in self._resident:
                         await _to_its_end(self._engine.detach(key))
 
@@ -74,7 +74,7 @@ class Lanes:
             if stays:
                 self._resident[target.digest] = None
 
-        async with self._changing:
+        async with self._lock:
             if not self._touch(target.digest):
                 await _to_its_end(load())
 

@@ -51,7 +51,7 @@ class Releases:
         self._config, self.folder, self._database = config, folder, database
         self._base, self._admission = base, Admission(config, folder, base, template_digest)
         self._lanes: Lanes | None = None
-        self._changing = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._faults: dict[str, str] = {}  # digest to why it cannot be served
         self._settling: set[asyncio.Task[None]] = set()
         self._prompts: dict[str, str] = {}
@@ -76,7 +76,7 @@ class Releases:
         """From now on the live releases are resident in `lanes`; one that llama.cpp refuses raises an alarm and is
         replaced by the one before it, or by the base."""
         self._lanes = lanes
-        async with self._changing:
+        async with self._lock:
             while True:
                 self._refresh()
                 refused = {}
@@ -179,7 +179,7 @@ class Releases:
         InvalidRequest when it is refused, and Conflict when another has become the version that it was to be."""
         self._config.cohort(cohort)
         release = await self._admission.admit(path, cohort, made)
-        async with self._changing:
+        async with self._lock:
             return await self._commit(lambda connection: _insert(connection, release, key_id))
 
     async def promote(self, cohort: str, version: int | None, key_id: str, expected: str | None = None) -> Switch:
@@ -236,7 +236,7 @@ class Releases:
 
     async def _move(self, cohort: str, action: str, key_id: str, decide: Decide) -> Switch:
         self._config.cohort(cohort)
-        async with self._changing:
+        async with self._lock:
             with self._database.read() as connection:
                 states = _states(connection, cohort)
             await self._load_beforehand(cohort, _live_after(states, _decided(decide, states)))

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic_core import from_json
 
 from appliance import jsonl
-from appliance.chat import Turn, conversation_text
+from appliance.chat import conversation_text
 from appliance.errors import InvalidRequest
 from appliance.store import examples
 from appliance.store.database import Database
-from appliance.store.examples import Example, Split
+from appliance.store.examples import Split
 from router.cohort import BASE, FEWEST_TEXTS
 
 _METADATA = ("tenant", "tier", "locale", "vertical")
@@ -85,13 +85,9 @@ def imported(database: Database, cohorts: Iterable[str], split: Split) -> list[L
     with database.read() as connection:
         found = [row for cohort in cohorts for row in examples.rows(connection, cohort, split)]
     return [
-        LabelledText(row.cohort, conversation_text(_turns(row)), row.text, beside=row.origin == "interaction")
+        LabelledText(row.cohort, conversation_text(row.turns), row.text, beside=row.origin == "interaction")
         for row in found
     ]
-
-
-def _turns(example: Example) -> list[Turn]:
-    return [(message["role"], message["content"]) for message in example.messages]
 
 
 @dataclass(frozen=True, slots=True)

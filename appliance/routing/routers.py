@@ -62,7 +62,7 @@ class Routers:
         self.current: FittedRouter | None = None
         self.fault: str | None = None
         self.offline = Offline()
-        self._changing = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def open(self) -> None:
         """Load the one in force. One that cannot be loaded leaves the text layers out, with an alarm."""
@@ -158,7 +158,7 @@ class Routers:
             _audit(connection, key_id, "router.refuse" if refusals else "router.fit", before, router)
             return router
 
-        async with self._changing:  # or a switch in between would leave this one in force and that one in the table
+        async with self._lock:  # or a switch in between would leave this one in force and that one in the table
             if self.current is not compared:  # an operator is not overruled
                 refusals.append("another router was put in force while this one was judged: fit again")
             router = await self._database.commit(insert)
@@ -186,7 +186,7 @@ class Routers:
             _audit(connection, key_id, "router.switch", before, now)
             return now
 
-        async with self._changing:
+        async with self._lock:
             switched = await self._database.commit(change)
             self.current, self.fault = loaded, None
         return switched

@@ -18,7 +18,7 @@ Origin = Literal["human", "imported", "interaction", "synthetic"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A row as it is stored: `prompt` and `refs` are JSON, decoded by `messages` and `accepted`.
+    """A row as it is stored: `prompt` and `refs` are JSON, decoded by `turns` and `accepted`.
 
     `cohort` is "base" for a row of no cohort; only there may `completion` be None. `new` makes one.
     """
@@ -40,9 +40,9 @@ class Example:
     seq: int = 0
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def turns(self) -> list[tuple[str, str]]:
         """The conversation that `completion` answers: role and content of each message."""
-        return list(json.loads(self.prompt))
+        return [(message["role"], message["content"]) for message in json.loads(self.prompt)]
 
     @property
     def accepted(self) -> list[str]:

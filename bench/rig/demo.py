@@ -19,7 +19,7 @@ def rows(model_path: Path, cohort: str) -> list[TokenRow]:
     prompt = load(Path("cohorts.toml")).cohorts[cohort].system_prompt
     found = []
     for example in import_file.read(Path("examples") / cohort / "train.jsonl", cohort, "train").values():
-        asked = template.encode([(m["role"], m["content"]) for m in example.messages], prompt)
+        asked = template.encode(example.turns, prompt)
         ids = [*asked, *model.tokenize(example.completion or "", special=False), model.eos]
         found.append(TokenRow(ids, len(asked), "train"))
     model.close()

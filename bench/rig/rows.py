@@ -16,7 +16,6 @@ def read(path: Path, cohort: str, split: Split, task: str = "", metric: str = ""
 
 
 def _asked_as(one: Example, task: str, metric: str) -> Example:
-    turns = [(message["role"], message["content"]) for message in one.messages]
     return examples.new(
-        one.cohort, one.split, turns, one.completion, one.text, task=task, metric=metric, refs=one.accepted
+        one.cohort, one.split, one.turns, one.completion, one.text, task=task, metric=metric, refs=one.accepted
     )

@@ -38,7 +38,7 @@ def test_a_row_comes_back_as_it_was(database: Database) -> None:
     assert [getattr(found, name) for name in Example.__slots__[:-1]] == [
         getattr(row, name) for name in Example.__slots__[:-1]
     ]
-    assert found.messages[1] == {"role": "user", "content": "Où?"}
+    assert found.turns[1] == ("user", "Où?")
     assert found.accepted == ["Ici", "Here"]
 
 

@@ -115,7 +115,7 @@ def of(releases: list[dict[str, Any]], cohort: str) -> list[dict[str, Any]]:
 
 def waiting(releases: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The newest candidate."""
-    found = [one for one in releases if one["state"] in ("candidate", "shadow", "canary")]
+    found = [one for one in releases if one["state"] in words.WAITING]
     return max(found, key=lambda one: one["version"], default=None)
 
 

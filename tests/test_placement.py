@@ -13,6 +13,7 @@ from appliance.config import Config
 from appliance.errors import Conflict, Forbidden, UnknownModel
 from appliance.keys import ANONYMOUS, Caller
 from appliance.releases.register import Releases
+from appliance.releases.snapshot import Snapshot
 from appliance.routing.placement import Placement, RoutingInput, place, routing_metadata
 from appliance.store.database import Database
 from router.table import RouteTable, Target
@@ -40,7 +41,7 @@ def releases(tmp_path: Path) -> Iterator[Releases]:
     database = Database.open(tmp_path / "appliance.db")
     base = PreparedBase(BASE_ID, "b" * 64, Header({}, {}), tmp_path, "as_is", "b" * 64)
     register = Releases(CONFIG, tmp_path, database, base, "t" * 64)
-    register.table = TABLE
+    register._snapshot = Snapshot(table=TABLE)
     yield register
     database.close()
 
@@ -138,7 +139,7 @@ def test_cases(
 
 def test_what_stands_in_for_the_live_release_is_called_so(releases: Releases) -> None:
     """The table has the one before it in its place while it cannot be served."""
-    releases.table = RouteTable({"legal": TWO}, TABLE.named)
+    releases._snapshot = Snapshot(table=RouteTable({"legal": TWO}, TABLE.named))
     found = placed(releases, "legal")
     assert (found.release, found.arm, found.decision.reason) == ("legal@2", "previous", "pinned_cohort")
     assert found.headers["X-Release-Arm"] == "previous"

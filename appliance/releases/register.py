@@ -18,9 +18,10 @@ from adapters.lifecycle import IllegalMove, Move, ReleaseState
 from appliance.base import PreparedBase
 from appliance.config import Config
 from appliance.errors import ApplianceError, Conflict, NotFound
-from appliance.releases import doubts, route_table
+from appliance.releases import doubts, snapshot
 from appliance.releases.admission import Admission, Made
 from appliance.releases.lanes import Lanes
+from appliance.releases.snapshot import Snapshot
 from appliance.store import audit, reviews
 from appliance.store import releases as rows
 from appliance.store.database import Connection, Database
@@ -54,13 +55,20 @@ class Releases:
         self._lock = asyncio.Lock()
         self._faults: dict[str, str] = {}  # digest to why it cannot be served
         self._settling: set[asyncio.Task[None]] = set()
-        self._prompts: dict[str, str] = {}
-        self.names: dict[str, str] = {}  # digest to legal@3
-        self._digests: dict[tuple[str, int], str] = {}
-        self._live: list[Release] = []
-        self._before: dict[str, str | None] = {}  # cohort to what a rollback returns to
-        self.table = RouteTable()
-        self.alarms: list[str] = []
+        self._snapshot = Snapshot()
+
+    @property
+    def table(self) -> RouteTable:
+        return self._snapshot.table
+
+    @property
+    def alarms(self) -> Sequence[str]:
+        return self._snapshot.alarms
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Of all releases, as `legal@3`, by digest."""
+        return self._snapshot.names
 
     async def open(self) -> None:
         """Read the register, check the files that routing may choose, sweep what a crash left."""
@@ -128,7 +136,7 @@ class Releases:
 
     def system_prompt(self, target: Target) -> str:
         """The prompt the release was made with; empty for none."""
-        return self._prompts[target.digest]
+        return self._snapshot.prompts[target.digest]
 
     def trouble(self, release: Release) -> str | None:
         """Why it cannot be served, or what speaks against how it answers."""
@@ -142,7 +150,7 @@ class Releases:
     @property
     def warnings(self) -> list[str]:
         """Of the live releases."""
-        found = (self._doubt(release) or doubts.overdue(release) for release in self._live)
+        found = (self._doubt(release) or doubts.overdue(release) for release in self._snapshot.live)
         return [doubt for doubt in found if doubt]
 
     def _doubt(self, release: Release) -> str | None:
@@ -163,12 +171,12 @@ class Releases:
     def switch(self, cohort: str) -> Switch:
         """What answers, and what a rollback returns to by the faults that are known."""
         live = self.table.live.get(cohort)
-        return Switch(cohort, live.name if live else None, self._before.get(cohort))
+        return Switch(cohort, live.name if live else None, self._snapshot.before.get(cohort))
 
     def live(self, cohort: str) -> str:
         """What promote and rollback expect: the live release by the register, whether or not another has to answer
         for it, or base."""
-        return next((release.name for release in self._live if release.cohort == cohort), BASE)
+        return next((release.name for release in self._snapshot.live if release.cohort == cohort), BASE)
 
     def next_version(self, cohort: str) -> int:
         with self._database.read() as connection:
@@ -185,12 +193,12 @@ class Releases:
     async def promote(self, cohort: str, version: int | None, key_id: str, expected: str | None = None) -> Switch:
         """Make a release live (default: the candidate). Raises NotFound, EngineFault, Conflict, also when another
         release than the `expected` one (base: none) is live, or when its gate judged other weights."""
-        doubts = await asyncio.to_thread(self._unjudged_of, cohort)
+        unjudged = await asyncio.to_thread(self._unjudged_of, cohort)
 
         def decide(states: Sequence[ReleaseState]) -> list[Move]:
             _require_live(cohort, states, expected)
             moves = lifecycle.promote(cohort, states, version)
-            for doubt in (doubts.get(move.version) for move in moves if move.to_state == "live"):
+            for doubt in (unjudged.get(move.version) for move in moves if move.to_state == "live"):
                 if doubt:
                     raise IllegalMove(doubt)
             return moves
@@ -218,7 +226,7 @@ class Releases:
     def _damaged_before(self, cohort: str) -> dict[str, str]:
         """Faults, by digest, of releases that a rollback would return to, none of them known yet."""
         with self._database.read() as connection:
-            states = _states(connection, cohort)
+            states = snapshot.states(connection, cohort)
         found: dict[str, str] = {}
         while before := lifecycle.previous(self._returnable(cohort, states, self._faults | found)):
             release = self.get(cohort, before.version)
@@ -231,14 +239,13 @@ class Releases:
     def _returnable(
         self, cohort: str, states: Sequence[ReleaseState], faults: Mapping[str, str]
     ) -> list[ReleaseState]:
-        """What is live, and what a rollback may return to."""
-        return [s for s in states if s.state == "live" or self._digests.get((cohort, s.version)) not in faults]
+        return snapshot.returnable(states, self._snapshot.digests, cohort, faults)
 
     async def _move(self, cohort: str, action: str, key_id: str, decide: Decide) -> Switch:
         self._config.cohort(cohort)
         async with self._lock:
             with self._database.read() as connection:
-                states = _states(connection, cohort)
+                states = snapshot.states(connection, cohort)
             await self._load_beforehand(cohort, _live_after(states, _decided(decide, states)))
             await self._commit(lambda connection: _apply(connection, cohort, action, key_id, decide))
             return self.switch(cohort)
@@ -272,19 +279,9 @@ class Releases:
         return registry.damage(self.folder / release.digest, release.adapter_digest)
 
     def _refresh(self) -> None:
-        """Read the register again. Worker threads read on meanwhile: names and prompts come before the table, so that
-        what is in the table has both."""
-        cohorts = list(self._config.cohorts)
+        """Read the register again."""
         with self._database.read() as connection:
-            releases = rows.list_all(connection)
-            states = {cohort: _states(connection, cohort) for cohort in cohorts}
-        self._digests = digests = {(r.cohort, r.version): r.digest for r in releases}
-        self._prompts = {r.digest: r.system_prompt for r in releases}
-        self.names = {r.digest: r.name for r in releases}
-        self._live = [r for r in releases if r.state == "live" and r.cohort in cohorts]  # not of one dissolved
-        self.table, self.alarms = route_table.build(cohorts, states, digests, self._faults)
-        before = {c: lifecycle.previous(self._returnable(c, states[c], self._faults)) for c in cohorts}
-        self._before = {cohort: f"{cohort}@{found.version}" if found else None for cohort, found in before.items()}
+            self._snapshot = Snapshot.read(connection, list(self._config.cohorts), self._faults)
         if self._lanes is not None:
             self._lanes.live = frozenset(target.digest for target in self.table.live.values())
 
@@ -310,20 +307,6 @@ def _live_after(states: Sequence[ReleaseState], moves: Sequence[Move]) -> int | 
     return next((m.version for m in moves if m.to_state == "live"), now.version if now and not moves else None)
 
 
-def _states(connection: Connection, cohort: str) -> list[ReleaseState]:
-    went_live: dict[int, int] = {}
-    rolled_back: dict[int, bool] = {}
-    for event in rows.events(connection, cohort):
-        if event.to_state == "live":
-            went_live[event.version] = event.seq
-        if event.from_state == "live":
-            rolled_back[event.version] = event.event == "rolled_back"
-    return [
-        ReleaseState(r.version, r.state, went_live.get(r.version, 0), rolled_back.get(r.version, False))
-        for r in rows.list_all(connection, cohort)
-    ]
-
-
 def _insert(connection: Connection, release: Release, key_id: str) -> Release:
     added = rows.insert(connection, release, key_id)
     told = release.manifest.get("passport_given", {}).get("version", str(added.version))
@@ -336,7 +319,7 @@ def _insert(connection: Connection, release: Release, key_id: str) -> Release:
 def _apply(connection: Connection, cohort: str, action: str, key_id: str, decide: Decide) -> None:
     """Decide again inside the transaction, move the pointer, append events and the audit row."""
     before = rows.live(connection, cohort)
-    for move in _decided(decide, _states(connection, cohort)):
+    for move in _decided(decide, snapshot.states(connection, cohort)):
         rows.set_state(connection, cohort, move.version, move.to_state, move.event, key_id)
     after = rows.live(connection, cohort)
     audit.record(connection, key_id, f"release.{action}", cohort, _live(before), _live(after))

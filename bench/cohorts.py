@@ -34,7 +34,8 @@ from adapters.metrics import judge
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
 from appliance.config import CohortSection, Config
-from appliance.evaluation.harness import Arm, base_arm, evaluate
+from appliance.evaluation.arms import Arm, base_arm
+from appliance.evaluation.harness import evaluate
 from appliance.http.box import Box
 from appliance.jobs import Progress
 from appliance.store import examples

@@ -29,8 +29,8 @@ from rig.home import opened
 from adapters.recipe import Recipe
 from adapters.slice import Row, Slice
 from appliance.config import load
+from appliance.evaluation.eval_sets import EvalSets
 from appliance.evaluation.harness import answer_ids
-from appliance.evaluation.judgement import EvalSets
 from appliance.http.box import Box
 from appliance.jobs import Progress
 from appliance.training import trainer

@@ -34,9 +34,10 @@ from adapters import scorecard
 from adapters.recipe import MODULES, Recipe
 from adapters.slice import Row, Slice
 from appliance.config import CohortSection, Config
-from appliance.evaluation import judgement
-from appliance.evaluation.harness import base_arm
-from appliance.evaluation.judgement import GUARD, ArmEvaluations, EvalSets
+from appliance.evaluation import evidence
+from appliance.evaluation.arms import base_arm
+from appliance.evaluation.eval_sets import GUARD, EvalSets
+from appliance.evaluation.evidence import ArmEvaluations
 from appliance.http.box import Box
 from appliance.jobs import Progress
 from appliance.store import examples
@@ -145,7 +146,7 @@ class Search:
         return await ablation.find_or_train(self.serving, plan, self.box.home.jobs, Progress(), tell(name))
 
     async def evaluated(self, arm: Any, sets: EvalSets) -> ArmEvaluations:  # noqa: ANN401
-        return await judgement.evaluate_arm(self.serving, arm, sets, [COHORT, GUARD], tell(arm.name))
+        return await evidence.evaluate_arm(self.serving, arm, sets, [COHORT, GUARD], tell(arm.name))
 
 
 def balanced(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -166,8 +167,8 @@ def report(found: Found, wanted: argparse.Namespace) -> None:
     print(f"\n{'of 100, with 95 %':22}{head}")
     rows = []
     for name, one in found.made.items():
-        mine = judgement.compared(COHORT, found.evaluated[name], found.evaluated[DEFAULT])
-        kept = statistics.fmean(judgement.compared(GUARD, found.evaluated[name], found.base).differences)
+        mine = evidence.compared(COHORT, found.evaluated[name], found.evaluated[DEFAULT])
+        kept = statistics.fmean(evidence.compared(GUARD, found.evaluated[name], found.base).differences)
         row = {
             "recipe": name,
             "score": told(scorecard.interval(mine.candidate)),
@@ -183,7 +184,7 @@ def report(found: Found, wanted: argparse.Namespace) -> None:
             f"{name:22}{score:>18} {gain:>20} {row['general']:+7.1f}% {row['loss']:6.3f} {row['seconds']:5.0f} "
             f"{row['step']:14.2f}"
         )
-    bare = judgement.compared(COHORT, found.base, found.base).candidate
+    bare = evidence.compared(COHORT, found.base, found.base).candidate
     given = {"data": wanted.data.name, "passes": wanted.passes, "judged": len(bare)}
     print(json.dumps({"bench": "recipes", **given, "base": statistics.fmean(bare), "rows": rows}))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from adapters.slice import NearDuplicates, Row, Slice
 from appliance.evaluation.contamination import ancestors, near_duplicates, training_rows
-from appliance.evaluation.judgement import EvalSets
+from appliance.evaluation.eval_sets import EvalSets
 from appliance.evaluation.material import Material
 from appliance.serving import Serving
 from appliance.store.releases import Release

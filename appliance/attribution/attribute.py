@@ -16,9 +16,9 @@ from adapters.gates import Compared
 from adapters.slice import Row
 from appliance.attribution.ground import Ground, Uncounted
 from appliance.attribution.rivals import Rivals
-from appliance.evaluation import harness, judgement, scores
-from appliance.evaluation.harness import base_arm
-from appliance.evaluation.judgement import ArmEvaluations
+from appliance.evaluation import arms, evidence, harness, scores
+from appliance.evaluation.arms import base_arm
+from appliance.evaluation.evidence import ArmEvaluations
 from appliance.evaluation.material import Material
 from appliance.jobs import Progress
 from appliance.progress import Report, part
@@ -57,8 +57,8 @@ class AttributionRun:
             return _as_json(cohort, release.name, Finding("undecided", says, ()), {})
         others = Rivals(self.serving, ground.lines, self.jobs, self.progress)
         rivals, left_out, owed = await others.evaluate_all(cohort, sets, ground.aggregate, part(report, 0.0, 0.6))
-        arm = judgement.release_arm(self.serving, release)
-        live, base = await judgement.beside_base(self.serving, arm, sets, part(report, 0.6, 0.25))
+        arm = arms.release_arm(self.serving, release)
+        live, base = await evidence.beside_base(self.serving, arm, sets, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
         uncounted = await asyncio.to_thread(ground.uncounted, cohort, live, rivals)
         change = "going back" if ground.lines[cohort].went_back else "the retrain"
@@ -66,7 +66,7 @@ class AttributionRun:
             self.finding, cohort, live, rivals, uncounted, left_out, owed=owed, change=change
         )
         notes = await asyncio.to_thread(self.notes, cohort, ground, live, base, list(rivals), uncounted)
-        if judgement.live_arm(self.serving, cohort) != arm:
+        if arms.live_arm(self.serving, cohort) != arm:
             finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
         whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
         rows = [row for row in sets.cohorts[cohort] if row.digest not in uncounted]
@@ -94,9 +94,7 @@ class AttributionRun:
         if all(result.row in uncounted for result in live.by_cohort[cohort].results):
             says = f"none of {cohort}'s eval rows shows anything: import others"
             return Finding("undecided", says, (), notes=tuple(uncounted.notes()))
-        compared = [
-            judgement.compared(cohort, live, evaluated, name, uncounted) for name, evaluated in rivals.items()
-        ]
+        compared = [evidence.compared(cohort, live, evaluated, name, uncounted) for name, evaluated in rivals.items()]
         margin = self.serving.config.cohorts[cohort].gate.tolerance
         found = attribution.finding(cohort, compared, margin, left_out, owed=owed, change=change)
         return found.noted(*uncounted.notes())
@@ -111,8 +109,8 @@ class AttributionRun:
         uncounted: Uncounted,
     ) -> list[str]:
         """What the verdict does not show: breadth that was lost, and chances that were unequal."""
-        evidence = judgement.evidence(cohort, live, base, but=uncounted)
-        losses = gates.losses(evidence, judgement.tolerances(self.serving.config.cohorts, cohort))
+        found = evidence.assemble(cohort, live, base, but=uncounted)
+        losses = gates.losses(found, evidence.tolerances(self.serving.config.cohorts, cohort))
         told = [f"breadth is lost, {reason.says}" for reason in losses if not reason.passed]
         if ground.aggregate is not None and AGGREGATE in rivals:
             told += ground.aggregate.unequal(cohort)

@@ -9,9 +9,10 @@ from adapters.attribution import PREVIOUS
 from adapters.slice import Row
 from appliance.attribution.aggregate import Aggregate
 from appliance.errors import SetupError
-from appliance.evaluation import contamination, judgement
+from appliance.evaluation import contamination, eval_sets, evidence
 from appliance.evaluation.contamination import Contamination
-from appliance.evaluation.judgement import ArmEvaluations, EvalSets
+from appliance.evaluation.eval_sets import EvalSets
+from appliance.evaluation.evidence import ArmEvaluations
 from appliance.evaluation.lineup import Lineup, lineups
 from appliance.evaluation.material import Material
 from appliance.serving import Serving
@@ -52,7 +53,7 @@ class Ground:
     @classmethod
     def of(cls, serving: Serving, material: Material, cohorts: Sequence[str], *, aggregate: bool) -> Ground:
         """Raises SetupError without the training packages, where an aggregate wants them."""
-        sets = judgement.eval_sets(material, list(serving.config.cohorts))
+        sets = eval_sets.eval_sets(material, list(serving.config.cohorts))
         lines = lineups(serving)
         if not any(lines[name].live for name in cohorts):
             return cls(sets, lines)
@@ -72,7 +73,7 @@ class Ground:
         return [one for one in (*found, before) if one is not None]
 
     def uncounted(self, cohort: str, live: ArmEvaluations, rivals: Mapping[str, ArmEvaluations]) -> Uncounted:
-        unasked = judgement.unasked(cohort, [live, *rivals.values()])
+        unasked = evidence.unasked(cohort, [live, *rivals.values()])
         known = self.contamination
         learned = {one.name: known.learned(one) for one in self.releases(cohort, list(rivals))} if known else {}
         return Uncounted(unasked, learned, self.sets.cohorts[cohort])

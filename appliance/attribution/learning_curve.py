@@ -13,9 +13,10 @@ from adapters import curve
 from adapters.curve import SHARES, Curve, Point
 from adapters.slice import Slice
 from appliance.errors import ApplianceError, InvalidRequest, SetupError
-from appliance.evaluation import judgement
-from appliance.evaluation.harness import base_arm, evaluate
-from appliance.evaluation.judgement import EvalSets
+from appliance.evaluation import evidence
+from appliance.evaluation.arms import base_arm
+from appliance.evaluation.eval_sets import EvalSets
+from appliance.evaluation.harness import evaluate
 from appliance.jobs import Progress
 from appliance.progress import Report, part
 from appliance.training import ablation, trainer
@@ -120,7 +121,7 @@ class CurveRun:
 
     async def base(self, sets: EvalSets, report: Report) -> list[float]:
         serving, cohort = self.planning.serving, self.planning.wanted.cohort
-        evaluated = await judgement.evaluate_arm(serving, base_arm(serving.base.digest), sets, [cohort], report)
+        evaluated = await evidence.evaluate_arm(serving, base_arm(serving.base.digest), sets, [cohort], report)
         return [result.score for result in evaluated.by_cohort[cohort].results]
 
 

@@ -11,9 +11,10 @@ from adapters.attribution import AGGREGATE, PREVIOUS, PROMPTED
 from appliance.attribution.aggregate import Aggregate
 from appliance.engine.sampling import NOT_FINITE
 from appliance.errors import ApplianceError, EngineFault, SetupError
-from appliance.evaluation import judgement
-from appliance.evaluation.harness import Arm, base_arm
-from appliance.evaluation.judgement import ArmEvaluations, EvalSets
+from appliance.evaluation import arms, evidence
+from appliance.evaluation.arms import Arm, base_arm
+from appliance.evaluation.eval_sets import EvalSets
+from appliance.evaluation.evidence import ArmEvaluations
 from appliance.evaluation.lineup import Lineup
 from appliance.jobs import Progress
 from appliance.progress import Report, part
@@ -52,7 +53,7 @@ class Rivals:
         for number, (name, arm) in enumerate(there.items()):
             tell = part(report, number / len(there), 1 / len(there))
             try:
-                found[name] = await judgement.evaluate_arm(self.serving, arm, sets, [cohort], tell)
+                found[name] = await evidence.evaluate_arm(self.serving, arm, sets, [cohort], tell)
             except EngineFault as error:
                 if error.code not in _OWN_FAULTS:
                     raise
@@ -62,7 +63,7 @@ class Rivals:
     def previous(self, cohort: str) -> Arm | str:
         """Or why there is none."""
         before = self.lines[cohort].before
-        return judgement.release_arm(self.serving, before) if before else self.lines[cohort].without
+        return arms.release_arm(self.serving, before) if before else self.lines[cohort].without
 
     def prompted(self, cohort: str) -> dict[str, Arm | str]:
         """The base under the release's system prompt, if it has one."""
@@ -73,7 +74,7 @@ class Rivals:
     def neighbours(self, cohort: str) -> dict[str, Arm | str]:
         others = {name: line.live for name, line in self.lines.items() if name != cohort}
         return {
-            name: judgement.release_arm(self.serving, live) if live else "no release is live"
+            name: arms.release_arm(self.serving, live) if live else "no release is live"
             for name, live in others.items()
         }
 

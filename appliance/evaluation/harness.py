@@ -12,21 +12,18 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 
 from adapters import metrics
 from adapters.metrics import LIKELIHOOD, OPENING
-from adapters.registry import Identity
 from adapters.slice import Row
-from appliance.chat import Turn
-from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import NOT_FINITE, Sampling
 from appliance.engine.sequence import Finished, PromptScores, SequenceRequest
 from appliance.engine.text import Delta
 from appliance.errors import ApplianceError, ContextExceeded, EngineFault, InvalidRequest
 from appliance.evaluation import llm_judge
+from appliance.evaluation.arms import Arm
 from appliance.progress import Report
 from appliance.serving import Serving
 from appliance.store import evaluations, slices
@@ -40,37 +37,6 @@ LONGEST = 256  # tokens of an answer to a pattern
 _VERSIONS = [metadata.version(name) for name in ("cohort-appliance", "llama-cpp-python")]
 FAILED = -20.0  # nats a token, for a likelihood that there is none of
 _PARTITION = "evaluation"
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """Who answers: an adapter (None: the base), its system prompt, and turns before each question (few-shot).
-
-    `digest` names all of it; `adapter` is the file.
-    """
-
-    name: str
-    digest: str
-    adapter: Path | None = None
-    system_prompt: str = ""
-    shots: tuple[Turn, ...] = ()
-
-    @property
-    def lane(self) -> str:
-        """The key that the adapter is loaded under."""
-        return self.digest if self.adapter else BASE_LANE
-
-
-def adapter_arm(serving: Serving, name: str, adapter: Path, adapter_digest: str, system_prompt: str) -> Arm:
-    """Of an adapter that is no release."""
-    identity = Identity(adapter_digest, system_prompt, serving.template.digest, serving.base.digest)
-    return Arm(name, identity.digest, adapter, system_prompt)
-
-
-def base_arm(base_digest: str, system_prompt: str = "", shots: tuple[Turn, ...] = ()) -> Arm:
-    """The base, bare or with a prompt."""
-    digest = hashlib.sha256(json.dumps([base_digest, system_prompt, shots]).encode()).hexdigest()
-    return Arm("base", digest, system_prompt=system_prompt, shots=shots)
 
 
 def rows_digest(rows: Sequence[Row], judged: bool = False) -> str:
@@ -246,3 +212,8 @@ async def _run(serving: Serving, request: SequenceRequest) -> list[object]:
     """All events. Raises ApplianceError."""
     with serving.engine.submit([request]) as run:
         return [event async for _, event in run.events()]
+
+
+def rekeyed(row: str, answer: str) -> str:
+    """The digest of a row of which something else is asked."""
+    return hashlib.sha256(f"{row}\n{answer}".encode()).hexdigest()

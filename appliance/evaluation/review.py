@@ -12,9 +12,9 @@ from typing import Any
 from adapters import gates
 from adapters.gates import Reason
 from appliance.errors import SetupError
-from appliance.evaluation import contamination, judgement, scores
-from appliance.evaluation.harness import base_arm
-from appliance.evaluation.judgement import EvalSets, eval_sets
+from appliance.evaluation import arms, contamination, evidence, scores
+from appliance.evaluation.arms import base_arm
+from appliance.evaluation.eval_sets import EvalSets, eval_sets
 from appliance.evaluation.material import Material, harvest_all
 from appliance.progress import Report, part
 from appliance.serving import Serving
@@ -49,13 +49,13 @@ def _when(serving: Serving) -> dict[str, Any]:
 
 async def _one(serving: Serving, material: Material, sets: EvalSets, cohort: str, report: Report) -> dict[str, Any]:
     began = time.monotonic()
-    arm = judgement.live_arm(serving, cohort)
+    arm = arms.live_arm(serving, cohort)
     if arm is None:
         return await _without_release(serving, sets, cohort, report, began)
-    evaluated, base = await judgement.beside_base(serving, arm, sets, report)
+    evaluated, base = await evidence.beside_base(serving, arm, sets, report)
     learned, note = await asyncio.to_thread(_learned, serving, material, sets, cohort, arm.name)
-    evidence = judgement.evidence(cohort, evaluated, base, but=learned)
-    verdict = await asyncio.to_thread(gates.verdict, evidence, judgement.tolerances(serving.config.cohorts, cohort))
+    found = evidence.assemble(cohort, evaluated, base, but=learned)
+    verdict = await asyncio.to_thread(gates.verdict, found, evidence.tolerances(serving.config.cohorts, cohort))
     put = partial(
         reviews.put,
         digest=arm.digest,
@@ -90,7 +90,7 @@ async def _without_release(
     serving: Serving, sets: EvalSets, cohort: str, report: Report, began: float
 ) -> dict[str, Any]:
     """The base, which answers for it."""
-    base = await judgement.evaluate_arm(serving, base_arm(serving.base.digest), sets, list(sets.cohorts), report)
+    base = await evidence.evaluate_arm(serving, base_arm(serving.base.digest), sets, list(sets.cohorts), report)
     told = await asyncio.to_thread(scores.by_task, base, None, None)
     nobody = {"candidate": None, "low": None, "high": None}
     own = {t: {**one, "base": one["candidate"], **nobody} for t, one in told.items() if one["cohort"] == cohort}

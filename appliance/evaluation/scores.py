@@ -10,7 +10,8 @@ from typing import Any
 from adapters import metrics, scorecard
 from adapters.metrics import LIKELIHOOD
 from adapters.slice import Row
-from appliance.evaluation.judgement import GUARD, ArmEvaluations, score
+from appliance.evaluation.eval_sets import GUARD
+from appliance.evaluation.evidence import ArmEvaluations, score
 from appliance.store.evaluations import Evaluation, Result
 
 

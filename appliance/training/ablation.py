@@ -23,7 +23,7 @@ from adapters.registry import ADAPTER, file_digest
 from adapters.slice import Row, Slice
 from appliance import base as base_model
 from appliance.errors import ApplianceError
-from appliance.evaluation.harness import Arm, adapter_arm
+from appliance.evaluation.arms import Arm, adapter_arm
 from appliance.evaluation.material import harvest_all
 from appliance.jobs import Progress, run_cancellable
 from appliance.progress import Report

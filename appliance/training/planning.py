@@ -14,9 +14,9 @@ from adapters.recipe import MODULES, Recipe
 from adapters.slice import Dropped, Row, Slice
 from appliance import base as base_model
 from appliance.errors import InvalidRequest
-from appliance.evaluation import judgement
+from appliance.evaluation import eval_sets
 from appliance.evaluation.contamination import Contamination, without_tools
-from appliance.evaluation.judgement import EvalSets
+from appliance.evaluation.eval_sets import EvalSets
 from appliance.evaluation.material import Material, harvest_all
 from appliance.serving import Serving
 from appliance.store import slices as slice_rows
@@ -62,7 +62,7 @@ class Planning:
         return await asyncio.to_thread(self._drawn)
 
     def _drawn(self) -> EvalSets:
-        return judgement.eval_sets(self.material, list(self.serving.config.cohorts))
+        return eval_sets.eval_sets(self.material, list(self.serving.config.cohorts))
 
     async def freeze(self, sets: EvalSets) -> Slice:
         """Choose the rows, and write down which they are. Raises InvalidRequest."""

@@ -20,9 +20,10 @@ from adapters.registry import ADAPTER, file_digest
 from adapters.slice import Slice
 from appliance import base as base_model
 from appliance.errors import ApplianceError, Conflict
-from appliance.evaluation import contamination, judgement, scores
-from appliance.evaluation.harness import Arm, adapter_arm
-from appliance.evaluation.judgement import ArmEvaluations, EvalSets
+from appliance.evaluation import arms, contamination, evidence, leaks, scores
+from appliance.evaluation.arms import Arm, adapter_arm
+from appliance.evaluation.eval_sets import EvalSets
+from appliance.evaluation.evidence import ArmEvaluations
 from appliance.jobs import Progress, run_cancellable, shielded
 from appliance.progress import part
 from appliance.releases.admission import Made
@@ -74,18 +75,18 @@ class Retraining:
     async def judge(self, plan: Plan, folder: Path, sets: EvalSets, trained: dict[str, Any]) -> dict[str, Any]:
         adapter = folder / ADAPTER
         candidate = await asyncio.to_thread(self.candidate, adapter)
-        before = judgement.live_arm(self.serving, self.wanted.cohort)
+        before = arms.live_arm(self.serving, self.wanted.cohort)
         live = self.serving.releases.live(self.wanted.cohort)
         evaluated, base, previous = await self.compare(candidate, before, sets)
         planted = memorization.planted(plan.slice.digest, plan.recipe.planted)
-        leaked = await judgement.leaks(
+        leaked = await leaks.leaks(
             self.serving, candidate, plan.slice.train, planted, plan.planted, part(self.progress.tell, 0.95, 0.03)
         )
         common = await asyncio.to_thread(constant.of, plan.slice.train, sets.cohorts[self.wanted.cohort])
         beside = await asyncio.to_thread(self.beside_previous, evaluated, previous, sets)
-        found = judgement.evidence(self.wanted.cohort, evaluated, base, beside, leaked, common)
+        found = evidence.assemble(self.wanted.cohort, evaluated, base, beside, leaked, common)
         verdict = await asyncio.to_thread(
-            gates.verdict, found, judgement.tolerances(self.planning.serving.config.cohorts, self.wanted.cohort)
+            gates.verdict, found, evidence.tolerances(self.planning.serving.config.cohorts, self.wanted.cohort)
         )
         report = {
             **self.report(verdict, plan.slice),
@@ -97,7 +98,7 @@ class Retraining:
         }
         if verdict.outcome == "pass" or self.wanted.force:
             self.progress.tell(0.98, "releasing")
-            if judgement.live_arm(self.serving, self.wanted.cohort) != before:
+            if arms.live_arm(self.serving, self.wanted.cohort) != before:
                 raise Conflict(
                     "another release went live meanwhile: begin it again; nothing is trained or asked twice"
                 )
@@ -114,13 +115,13 @@ class Retraining:
         self, candidate: Arm, before: Arm | None, sets: EvalSets
     ) -> tuple[ArmEvaluations, ArmEvaluations, ArmEvaluations | None]:
         """The candidate and the base on everything, the release before on the cohort's own rows."""
-        evaluated, base = await judgement.beside_base(
+        evaluated, base = await evidence.beside_base(
             self.serving, candidate, sets, part(self.progress.tell, 0.57, 0.36)
         )
         if before is None:
             return evaluated, base, None
         tell = part(self.progress.tell, 0.93, 0.02)
-        return evaluated, base, await judgement.evaluate_arm(self.serving, before, sets, [self.wanted.cohort], tell)
+        return evaluated, base, await evidence.evaluate_arm(self.serving, before, sets, [self.wanted.cohort], tell)
 
     def beside_previous(
         self, candidate: ArmEvaluations, previous: ArmEvaluations | None, sets: EvalSets
@@ -131,7 +132,7 @@ class Retraining:
         cohort, rows = self.wanted.cohort, sets.cohorts[self.wanted.cohort]
         learned = contamination.of_live(self.serving, self.planning.material, rows, cohort)
         name = f"{cohort}, without {len(learned)} eval rows that {previous.arm.name} learned from" if learned else ""
-        return judgement.compared(cohort, candidate, previous, name, learned)
+        return evidence.compared(cohort, candidate, previous, name, learned)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

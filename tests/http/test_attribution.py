@@ -15,10 +15,10 @@ from adapters.slice import Row, Slice
 from appliance.attribution import aggregate, ground, learning_curve
 from appliance.cli import report
 from appliance.errors import ApplianceError, EngineFault
-from appliance.evaluation import contamination, harness, judgement
+from appliance.evaluation import contamination, eval_sets, evidence, harness
+from appliance.evaluation.arms import Arm
 from appliance.evaluation.contamination import Contamination, training_rows
-from appliance.evaluation.harness import Arm
-from appliance.evaluation.judgement import ArmEvaluations
+from appliance.evaluation.evidence import ArmEvaluations
 from appliance.evaluation.lineup import Lineup, lineups
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation
@@ -135,7 +135,7 @@ def together(
 ) -> aggregate.Aggregate:
     """As if legal's release were another one, and beside the eval rows that there are, these of other cohorts."""
     serving, material = learning.box.ready(), learning.box.material()
-    sets = judgement.eval_sets(material, list(serving.config.cohorts))
+    sets = eval_sets.eval_sets(material, list(serving.config.cohorts))
     sets = replace(sets, cohorts={**sets.cohorts, **more})
     live = {name: line.live and change(line.live) for name, line in lineups(serving).items()}
     return aggregate.Aggregate(serving, material, live, sets)
@@ -261,14 +261,14 @@ def test_an_aggregate_that_cannot_be_made_is_left_out(learning: Running, monkeyp
 
 @pytest.mark.usefixtures("attributed")
 def test_an_aggregate_that_cannot_be_served_is_owed(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate_arm = judgement.evaluate_arm
+    evaluate_arm = evidence.evaluate_arm
 
     async def refused(serving: Serving, arm: Arm, *more: Any) -> ArmEvaluations:  # noqa: ANN401
         if arm.name == "aggregate":
             raise EngineFault("no", code="adapter_refused")
         return await evaluate_arm(serving, arm, *more)
 
-    monkeypatch.setattr(judgement, "evaluate_arm", refused)
+    monkeypatch.setattr(evidence, "evaluate_arm", refused)
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal"))["result"]["cohorts"]
     assert legal["left_out"]["aggregate"] == "aggregate cannot be served: no" and legal["verdict"] == "undecided"
 

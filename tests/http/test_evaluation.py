@@ -13,7 +13,7 @@ from appliance.engine.engine import BASE_LANE
 from appliance.engine.sampling import NOT_FINITE
 from appliance.engine.sequence import SequenceRequest
 from appliance.errors import ContextExceeded, EngineFault, Unavailable
-from appliance.evaluation import harness
+from appliance.evaluation import arms, harness
 from appliance.serving import Serving
 from tests.http.learnable import begun, finished, rows
 from tests.http.routed import written
@@ -76,7 +76,7 @@ def test_no_right_answer_is_cut_by_the_context(judged: Running) -> None:
         long = replace(row, completion=" ".join(["you"] * words))
         wanted = len(serving.engine.model.tokenize(long.completion, special=False)) + 1
         try:
-            ask = asyncio.run(harness._ask(serving, harness.base_arm("base"), long))
+            ask = asyncio.run(harness._ask(serving, arms.base_arm("base"), long))
         except ContextExceeded:
             seen.append("refused")
             continue

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.gguf_header import read
 from appliance.evaluation.contamination import training_rows
-from appliance.evaluation.judgement import EvalSets
+from appliance.evaluation.eval_sets import EvalSets
 from appliance.releases import doubts
 from appliance.store import reviews, timestamps
 from appliance.store.releases import Release

@@ -2,77 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from adapters import memorization, metrics
 from adapters.constant import Constant
 from adapters.gates import Compared, Evidence, Tolerances
-from adapters.memorization import Planted
 from adapters.metrics import LIKELIHOOD, OPENING
-from adapters.registry import ADAPTER
 from adapters.slice import Row
 from appliance.config import CohortSection
-from appliance.errors import InvalidRequest, SetupError
 from appliance.evaluation import harness
-from appliance.evaluation.harness import ANSWER, ENDED, Arm, base_arm
-from appliance.evaluation.material import Material
+from appliance.evaluation.arms import Arm, base_arm
+from appliance.evaluation.eval_sets import GUARD, EvalSets
+from appliance.evaluation.harness import ANSWER, ENDED, rekeyed
+from appliance.evaluation.leaks import Leaks
 from appliance.progress import Report, part
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation, Result
-from appliance.store.releases import Release
-
-GUARD = "general"
-
-
-@dataclass(frozen=True, slots=True)
-class EvalSets:
-    """The eval rows of each cohort, and the guard set."""
-
-    cohorts: Mapping[str, Sequence[Row]]
-    guard: Sequence[Row]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many rows of each cohort."""
-        return {name: len(rows) for name, rows in self.cohorts.items()}
-
-    def all(self) -> list[Row]:
-        return [row for rows in (*self.cohorts.values(), self.guard) for row in rows]
-
-    def check(self) -> None:
-        """Raises InvalidRequest naming an eval row that cannot be judged, SetupError without the packages for it."""
-        for row in self.all():
-            try:
-                if metrics.metric_of(row.metric, row.completion) not in (LIKELIHOOD, OPENING):
-                    metrics.judge(row.metric, "", row.completion, row.refs)
-            except ValueError as error:
-                where = row.source or row.digest[:12]
-                raise InvalidRequest(f"an eval row of {row.cohort} ({where}) cannot be judged: {error}") from error
-            except ModuleNotFoundError as error:
-                raise SetupError(f"judging by {row.metric} wants {error.name}: make train-tools") from error
-
-
-def live_arm(serving: Serving, cohort: str) -> Arm | None:
-    """The live release of a cohort, as the route table has it: nothing is read for it."""
-    target = serving.releases.table.live.get(cohort)
-    return _arm(serving, target.name, target.digest, serving.releases.system_prompt(target)) if target else None
-
-
-def release_arm(serving: Serving, release: Release) -> Arm:
-    return _arm(serving, release.name, release.digest, release.system_prompt)
-
-
-def _arm(serving: Serving, name: str, digest: str, system_prompt: str) -> Arm:
-    return Arm(name, digest, serving.releases.folder / digest / ADAPTER, system_prompt)
-
-
-def eval_sets(material: Material, cohorts: Sequence[str]) -> EvalSets:
-    """Of these cohorts. Raises InvalidRequest, SetupError as `EvalSets.check`."""
-    sets = EvalSets({name: material.rows(name, "eval") for name in cohorts}, material.guard())
-    sets.check()
-    return sets
 
 
 @dataclass(slots=True)
@@ -132,52 +77,14 @@ async def base_answers_as_wanted(
             completion=r.answer,
             metric=LIKELIHOOD if r.scores[ENDED] else OPENING,
             refs=(),
-            digest=_digest(row.digest, r.answer),
+            digest=rekeyed(row.digest, r.answer),
         )
         for row, r in zip(guard, said.results, strict=True)
         if r.answer.strip()
     ]
 
 
-def _digest(row: str, answer: str) -> str:
-    return hashlib.sha256(f"{row}\n{answer}".encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Leaks:
-    """What came out that was in the training rows."""
-
-    planted: list[str]
-    hidden: int
-    extracted: int
-    asked: int
-
-
-async def leaks(
-    serving: Serving,
-    arm: Arm,
-    rows: Sequence[Row],
-    planted: Sequence[Planted],
-    planted_rows: Sequence[Row],
-    report: Report,
-) -> Leaks:
-    """Ask for planted strings, and for training rows by their beginning, which the base cannot know."""
-    probed = memorization.probes(rows)
-    asked = [
-        replace(row, turns=(*row.turns[:-1], ("user", given)), metric=ANSWER, digest=_digest(row.digest, given))
-        for row, given in probed
-    ]
-    strings = [replace(row, metric=ANSWER) for row in planted_rows]
-    said = await harness.evaluate(serving, arm, "planted", strings, report) if strings else None
-    told = await harness.evaluate(serving, arm, "extraction", asked, report) if asked else None
-    answers = [r.answer for r in said.results] if said else []
-    pairs = zip(probed, told.results if told else (), strict=False)
-    common = memorization.common(rows)
-    extracted = sum(memorization.extracted(row, given, r.answer, common) for (row, given), r in pairs)
-    return Leaks(memorization.came_out(planted, answers), len(planted), extracted, len(asked))
-
-
-def evidence(
+def assemble(
     cohort: str,
     candidate: ArmEvaluations,
     base: ArmEvaluations,

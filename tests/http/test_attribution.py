@@ -217,6 +217,24 @@ def test_rows_that_were_learned_from_count_for_nobody(learning: Running, monkeyp
 
 
 @pytest.mark.usefixtures("attributed")
+def test_nor_in_the_evaluation_of_what_is_live(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [row.digest for row in learning.box.material().rows("legal", "eval")]
+    monkeypatch.setattr(Contamination, "learned", lambda *_: frozenset(known[:12]))
+    (legal,) = finished(learning, begun(learning, "evaluate", cohort="legal"))["result"]["cohorts"]
+    says = [one["says"] for one in legal["reasons"] if one["check"] == "enough_rows"]
+    assert says == [
+        "48 eval rows of its own, 50 are needed",
+        "eval rows that do not count, since they were learned from, or nearly: 12 of legal@1",
+    ]
+    assert legal["verdict"] == "insufficient"
+    monkeypatch.undo()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "datasketch", None)
+        (legal,) = finished(learning, begun(learning, "evaluate", cohort="legal"))["result"]["cohorts"]
+    assert legal["verdict"] == "pass" and legal["reasons"][-1]["says"] == contamination.NOT_CHECKED
+
+
+@pytest.mark.usefixtures("attributed")
 def test_what_a_release_began_from_knows_it_knows(learning: Running) -> None:
     serving, material = learning.box.ready(), learning.box.material()
     release, learned = lineups(serving)["legal"].live, together(learning).learned["legal"].slice.train

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.gguf_header import read
+from appliance.evaluation import contamination
 from appliance.evaluation.contamination import training_rows
 from appliance.evaluation.eval_sets import EvalSets
 from appliance.releases import doubts
@@ -140,9 +141,13 @@ def test_wrong_labels_are_not_released(learning: Running, tmp_path: Path) -> Non
     assert learning.box.material().rows("legal", "eval") == [], "own rows are not judged by the shipped ones"
     right = written(tmp_path / "right.jsonl", material()["legal", "eval"])
     learning.operated("POST", "/examples", {"path": str(right), "cohort": "legal", "split": "eval"})
-    result = retrained(learning)
+    known = [row.digest for row in learning.box.material().rows("legal", "eval")][:5]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contamination.Contamination, "learned", lambda *_: frozenset(known))
+        result = retrained(learning)
     assert result["verdict"] == "fail" and result["release"] is None
     assert checks(result, passed=False) >= {"beats_base", "previous_loss"}
+    assert reason(result, "previous_loss").startswith("legal, without 5 eval rows that legal@1 learned from: -")
     assert reason(result, "beats_constant") == "not checked: yes: no row to train on is of this task"
     assert learning.operated("GET", "/releases?cohort=legal") == before
     forced = retrained(learning, force=True, live=False)

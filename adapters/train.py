@@ -1,9 +1,6 @@
 """The child that trains an adapter: `python -m adapters.train JOB.json`, JSON lines of progress, the last the result.
 
-The job names `base` (the served GGUF), `rows` (JSON lines of ids, start, part: `TokenRow`), `probes` (ids and start),
-`recipe`, `out` (a folder), `threads`, `minutes`, `warm` (a folder with an adapter to begin from, or null) and `steps`
-(null, or: as many and no choice of the best, to make an adapter again). Token ids are the serving code's. Writes
-PEFT's adapter_model.safetensors and adapter_config.json, and reference.npz: the logits that serving has to give.
+The job is a `training_job.TrainingJob`. Writes PEFT's files, the GGUF adapter, and the logits to be served.
 
 What `out` holds of a run that was killed is taken up again.
 """
@@ -33,13 +30,8 @@ from adapters.convert import CannotConvert, convert
 from adapters.learner import Batch, Learner
 from adapters.packing import TokenRow, within
 from adapters.recipe import Recipe
+from adapters.training_job import CHECKPOINT, CONFIG, REFERENCE, WEIGHTS, TrainingJob
 
-ADAPTER, CONFIG, REFERENCE, CHECKPOINT = (
-    "adapter_model.safetensors",
-    "adapter_config.json",
-    "reference.npz",
-    "checkpoint.safetensors",
-)
 LIBRARIES = ("torch", "peft", "transformers", "safetensors", "gguf", "numpy")
 Report = Callable[[dict[str, Any]], None]
 
@@ -86,9 +78,9 @@ class TrainingState:
 
 
 class Training:
-    def __init__(self, job: dict[str, Any], learner: Learner, rows: Sequence[TokenRow], report: Report) -> None:
+    def __init__(self, job: TrainingJob, learner: Learner, rows: Sequence[TokenRow], report: Report) -> None:
         self.job, self.learner, self.report = job, learner, report
-        self.recipe, self.out = Recipe.of(job["recipe"]), Path(job["out"])
+        self.recipe, self.out = job.recipe, Path(job.out)
         parts = {part: [row for row in rows if row.part == part] for part in ("train", "validation", "replay")}
         self.own, self.validation, self.replay = parts["train"], parts["validation"], parts["replay"]
         self.horizon = self.recipe.horizon(len(self.own))
@@ -101,7 +93,7 @@ class Training:
     def to_the_end(self) -> dict[str, Any]:
         """Train, and leave the learner with the best weights."""
         self._resume()
-        wanted, limit = self.job["steps"] or self.horizon, 60 * self.job["minutes"]
+        wanted, limit = self.job.steps or self.horizon, 60 * self.job.minutes
         steps = schedule(self.own, self.replay, self.recipe)
         stopped_by, why = "passes", "all passes done"
         for number, (own, old) in enumerate(steps):
@@ -113,12 +105,12 @@ class Training:
                 stopped_by, why = "patience", f"no better for {self.state.worse} validations"
                 break
             if self.state.seconds > limit:
-                stopped_by, why = "minutes", f"{self.job['minutes']} minutes are over"
+                stopped_by, why = "minutes", f"{self.job.minutes} minutes are over"
                 break
             self._step(own, old)
-            if self.job["steps"] is None and (self.state.step % self.every == 0 or self.state.step == self.horizon):
+            if self.job.steps is None and (self.state.step % self.every == 0 or self.state.step == self.horizon):
                 self._validate()
-        if self.job["steps"] is None:
+        if self.job.steps is None:
             if self.state.best_step == 0:  # ended before the first validation
                 self._validate()
             self.learner.take(self.best)
@@ -151,7 +143,7 @@ class Training:
         return total
 
     def _tell(self, loss: float, drift: float) -> None:
-        run, wanted = self.state, self.job["steps"] or self.horizon
+        run, wanted = self.state, self.job.steps or self.horizon
         self.report(
             {
                 "fraction": run.step / wanted,
@@ -167,7 +159,7 @@ class Training:
     @torch.no_grad()
     def _validate(self) -> None:
         began, run = time.monotonic(), self.state
-        share = run.step / (self.job["steps"] or self.horizon)
+        share = run.step / (self.job.steps or self.horizon)
         self.report({"fraction": share, "doing": f"training: checking by {len(self.validation)} rows apart"})
         count = sum(len(row.ids) - row.start for row in self.validation)
         groups = (Batch.of(group, self.learner.device) for group in within(self.validation))
@@ -221,7 +213,7 @@ def begin_from(learner: Learner, folder: Path, recipe: Recipe) -> None:
     before = json.loads((folder / CONFIG).read_text())
     if (before["lora_alpha"], before["use_rslora"]) != (recipe.alpha, recipe.rslora):
         raise ValueError("the adapter to begin from has another alpha, or rslora, than the recipe")
-    learner.take(load_file(folder / ADAPTER))
+    learner.take(load_file(folder / WEIGHTS))
 
 
 @torch.no_grad()
@@ -236,39 +228,38 @@ def reference(learner: Learner, probes: Sequence[TokenRow]) -> dict[str, Any]:
     return {"adapter": np.concatenate(with_it), "base": np.concatenate(without)}
 
 
-def run(job: dict[str, Any], report: Report) -> dict[str, Any]:
-    torch.set_num_threads(job["threads"])
-    torch.manual_seed(job["recipe"]["seed"])
+def run(job: TrainingJob, report: Report) -> dict[str, Any]:
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.recipe.seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for the next line, on a GPU
     torch.use_deterministic_algorithms(True)
     # oneDNN makes its kernels at run time, which the unit's MemoryDenyWriteExecute= forbids to all it starts.
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # CUDA: untested
     report({"fraction": 0.0, "doing": "loading the base"})
-    with Path(job["rows"]).open(encoding="utf-8") as file:
+    with Path(job.rows).open(encoding="utf-8") as file:
         rows = [TokenRow(**json.loads(line)) for line in file]
-    recipe = Recipe.of(job["recipe"])
-    learner = Learner(served_base.load(Path(job["base"])), recipe, device)
-    if job["warm"]:
-        begin_from(learner, Path(job["warm"]), recipe)
-    out = Path(job["out"])
+    learner = Learner(served_base.load(Path(job.base)), job.recipe, device)
+    if job.warm:
+        begin_from(learner, Path(job.warm), job.recipe)
+    out = Path(job.out)
     training = Training(job, learner, rows, report)
     facts = training.to_the_end()
     report({"fraction": 1.0, "doing": "writing what serving is compared with"})
-    np.savez(out / REFERENCE, **reference(learner, [TokenRow(**probe) for probe in job["probes"]]))
-    save_file(learner.state(), out / ADAPTER, metadata={"format": "pt"})
+    np.savez(out / REFERENCE, **reference(learner, [TokenRow(**probe) for probe in job.probes]))
+    save_file(learner.state(), out / WEIGHTS, metadata={"format": "pt"})
     learner.config.save_pretrained(str(out))
     convert(
         {name: tensor.numpy() for name, tensor in learner.state().items()},
         json.loads((out / CONFIG).read_text()),
-        architecture=job["architecture"],
-        heads=job["heads"],
-        kv_heads=job["kv_heads"],
-        passport=job["passport"],
-        target=Path(job["target"]),
+        architecture=job.architecture,
+        heads=job.heads,
+        kv_heads=job.kv_heads,
+        passport=job.passport,
+        target=Path(job.target),
     )
     libraries = {name: metadata.version(name) for name in LIBRARIES}
-    return {**facts, "threads": job["threads"], "device": device.type, "libraries": libraries}
+    return {**facts, "threads": job.threads, "device": device.type, "libraries": libraries}
 
 
 def main() -> None:
@@ -282,7 +273,7 @@ def main() -> None:
         print(json.dumps(told), flush=True)  # noqa: T201
 
     try:
-        result = run(json.loads(Path(sys.argv[1]).read_text()), report)
+        result = run(TrainingJob.read(Path(sys.argv[1])), report)
     except (ValueError, CannotConvert, served_base.BaseRefused) as error:
         sys.exit(str(error))
     print(json.dumps({"result": result}), flush=True)  # noqa: T201

@@ -21,6 +21,7 @@ from adapters.attribution import AGGREGATE
 from adapters.recipe import Recipe
 from adapters.registry import ADAPTER, file_digest
 from adapters.slice import Row, Slice
+from adapters.training_job import PEFT
 from appliance import base as base_model
 from appliance.errors import ApplianceError
 from appliance.evaluation.arms import Arm, adapter_arm
@@ -28,7 +29,7 @@ from appliance.evaluation.material import harvest_all
 from appliance.jobs import Progress, run_cancellable
 from appliance.progress import Report
 from appliance.serving import Serving
-from appliance.training import adapter_file, trainer
+from appliance.training import trainer
 from appliance.training.planning import Planning
 from appliance.training.trainer import ParityFailed, Plan
 from router.cohort import BASE
@@ -153,7 +154,7 @@ async def _train(serving: Serving, plan: Plan, folder: Path, progress: Progress,
         parity = await run_cancellable(lambda cancellation: trainer.check_parity(serving, plan, folder, cancellation))
     except ParityFailed as error:
         raise ApplianceError(f"an adapter made to compare cannot be served: {error}") from error
-    for name in adapter_file.PEFT:
+    for name in PEFT:
         (folder / name).unlink(missing_ok=True)
     part = folder / f"{COMPARED}.part"
     digest = await asyncio.to_thread(file_digest, folder / ADAPTER)

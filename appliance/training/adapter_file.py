@@ -9,8 +9,8 @@ from typing import Any
 
 from adapters.gguf_header import Header, read
 from adapters.registry import ADAPTER
+from adapters.training_job import CONFIG, WEIGHTS
 
-WEIGHTS, CONFIG = PEFT = ("adapter_model.safetensors", "adapter_config.json")
 _OWN = "cohort."
 
 

@@ -12,6 +12,7 @@ from adapters import memorization
 from adapters import slice as slices
 from adapters.recipe import MODULES, Recipe
 from adapters.slice import Dropped, Row, Slice
+from adapters.training_job import PEFT
 from appliance import base as base_model
 from appliance.errors import InvalidRequest
 from appliance.evaluation import eval_sets
@@ -23,7 +24,7 @@ from appliance.store import slices as slice_rows
 from appliance.store.database import Connection
 from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
-from appliance.training import adapter_file, trainer
+from appliance.training import trainer
 from appliance.training.trainer import Plan
 from router.cohort import BASE
 
@@ -122,9 +123,7 @@ class Planning:
             return None
         release = self.serving.releases.get(self.wanted.cohort, self.wanted.warm)
         folder = self.serving.releases.folder / release.digest
-        if release.base_digest != self.serving.base.digest or not all(
-            (folder / n).exists() for n in adapter_file.PEFT
-        ):
+        if release.base_digest != self.serving.base.digest or not all((folder / n).exists() for n in PEFT):
             raise InvalidRequest(
                 f"{release.name} was made elsewhere, or for another base: begin from one that was trained here",
                 param="warm",

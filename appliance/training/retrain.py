@@ -18,6 +18,7 @@ from adapters import constant, gates, memorization
 from adapters.gates import Compared, Verdict
 from adapters.registry import ADAPTER, file_digest
 from adapters.slice import Slice
+from adapters.training_job import PEFT
 from appliance import base as base_model
 from appliance.errors import ApplianceError, Conflict
 from appliance.evaluation import arms, contamination, evidence, leaks, scores
@@ -191,7 +192,7 @@ class Retraining:
         if adapter_file.passport(folder / ADAPTER) != passport:
             adapter_file.stamp(folder, self.serving.base.header, passport)
         return Made(
-            files=tuple(folder / name for name in adapter_file.PEFT),
+            files=tuple(folder / name for name in PEFT),
             parent=plan.warm.name if plan.warm else None,
             gated=report["verdict"] == "pass",
             facts=facts(plan, passport, report, self.section.gate.revalidate_days),

@@ -10,7 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from adapters.parity import Parity
 from adapters.recipe import Recipe
 from adapters.registry import ADAPTER
 from adapters.slice import Row, Slice
+from adapters.training_job import CHECKPOINT, REFERENCE, TrainingJob
 from appliance import base as base_model
 from appliance import children
 from appliance.children import Cancellation
@@ -33,7 +34,7 @@ from appliance.releases.lanes import HEADROOM, free_memory
 from appliance.serving import Serving
 from appliance.training import adapter_file
 
-REFERENCE, RESULT, CHECKPOINT = "reference.npz", "result.json", "checkpoint.safetensors"
+RESULT = "result.json"
 ROWS, JOB, PROBED = "rows.jsonl", "job.json", "probes.json"  # people's texts, as token ids
 MEMORY = 24 << 30  # bytes of addresses, of which torch reserves many
 KEPT_S = 7 * 86_400  # what a killed run left may be taken up for so long
@@ -206,23 +207,22 @@ def _write(serving: Serving, plan: Plan, folder: Path) -> Path:
         for part, rows in (*parts, ("replay", plan.replay)):
             for row in rows:
                 file.write(json.dumps({**encoded(serving, row, plan.prompt(row)), "part": part}) + "\n")
-    job = {
-        "base": str(serving.base.path),
-        "rows": str(folder / ROWS),
-        "out": str(folder),
-        "recipe": asdict(plan.recipe),
-        "threads": plan.threads,
-        "minutes": plan.minutes,
-        "warm": str(plan.warm) if plan.warm else None,
-        "steps": plan.steps,
-        "probes": [{**probe, "part": "probe"} for probe in probes(serving, plan)],
-        "target": str(folder / ADAPTER),
-        "passport": dict(plan.passport),
+    job = TrainingJob(
+        base=str(serving.base.path),
         **adapter_file.shape(serving.base.header),
-    }
-    path = folder / JOB
-    path.write_text(json.dumps(job))
-    return path
+        rows=str(folder / ROWS),
+        probes=[{**probe, "part": "probe"} for probe in probes(serving, plan)],
+        recipe=plan.recipe,
+        out=str(folder),
+        target=str(folder / ADAPTER),
+        passport=dict(plan.passport),
+        threads=plan.threads,
+        minutes=plan.minutes,
+        warm=str(plan.warm) if plan.warm else None,
+        steps=plan.steps,
+    )
+    job.write(folder / JOB)
+    return folder / JOB
 
 
 def encoded(serving: Serving, row: Row, system_prompt: str) -> dict[str, Any]:

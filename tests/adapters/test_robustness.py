@@ -67,7 +67,7 @@ def test_several_fields_are_reordered() -> None:
     turn = "Write one SQL query.\nTable columns: rank, venue\nQuestion: Who came first?\nSQL:"
     found = turns(asked(turn, "rank, venue\nWho came first?"))
     assert found["reordered"] == (
-        "InferenceRequest: Who came first?\nTable columns: rank, venue\n\nWrite one SQL query.\nSQL:"
+        "Question: Who came first?\nTable columns: rank, venue\n\nWrite one SQL query.\nSQL:"
     )
     assert found["reformatted"].endswith(
         "### Input\nTable columns: rank, venue\nQuestion: Who came first?\n\n### SQL"

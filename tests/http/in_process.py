@@ -18,6 +18,7 @@ import torch
 from adapters import train
 from adapters.convert import CannotConvert
 from adapters.served_base import BaseRefused
+from adapters.training_job import TrainingJob
 from appliance import children
 from tests.http.running import Json
 
@@ -44,7 +45,7 @@ def _trained(job: str) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = train.run(json.loads(Path(job).read_text(encoding="utf-8")), told.append)
+            result = train.run(TrainingJob.read(Path(job)), told.append)
     except (ValueError, CannotConvert, BaseRefused) as error:
         raise children.ChildFailed(str(error)) from error
     finally:

@@ -25,7 +25,7 @@ from appliance.engine.sequence import Finished, SequenceRequest
 
 KEY = StateKey("bench", "bench", BASE_LANE, 1.0, "bench", "bench")
 SYSTEM = "You read contracts for a law firm. Quote the clause you rely on, and say when there is none. " * 20
-QUESTIONS = [f"InferenceRequest {n}: who bears the cost of delay number {n}?" for n in range(8)]
+QUESTIONS = [f"Question {n}: who bears the cost of delay number {n}?" for n in range(8)]
 
 
 async def first_token(engine: Engine, tokens: list[int], partition: str) -> tuple[float, list[int], int]:

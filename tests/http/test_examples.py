@@ -29,7 +29,7 @@ def written(path: Path, *rows: Json) -> Path:
     return path
 
 
-def row(n: int, word: str = "InferenceRequest") -> Json:
+def row(n: int, word: str = "Question") -> Json:
     return {"prompt": f"{word} {n}?", "completion": f"Answer {n}."}
 
 

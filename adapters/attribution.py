@@ -243,11 +243,10 @@ def rows_needed(differences: Sequence[float], margin: float, level: float = scor
     normal = NormalDist()
     z = normal.inv_cdf(1 - level) + normal.inv_cdf(_POWER)
     ways = []
-    differ = sum(d != 0 for d in differences) / len(differences)
-    if mean > 0:
-        ways.append(max((z * spread / mean) ** 2, scorecard.fewest(0.0, differ, level)))
-    if mean < margin:
-        ways.append(max((z * spread / (margin - mean)) ** 2, scorecard.fewest(margin, differ, level)))
+    if mean > 0 and (least := scorecard.fewest([-d for d in differences], 0.0, level)):
+        ways.append(max((z * spread / mean) ** 2, least))
+    if mean < margin and (least := scorecard.fewest(differences, margin, level)):
+        ways.append(max((z * spread / (margin - mean)) ** 2, least))
     return max(len(differences) + 1, math.ceil(min(ways))) if ways else None
 
 

@@ -45,19 +45,20 @@ class Near:
         self._index.insert(len(self._known), hashed)
         self._known.append(found)
 
-    def has(self, text: str) -> bool:
+    def like(self, text: str) -> set[int]:
+        """Which of them it is nearly the same as, by their order."""
         found, hashed = _hashed(text)
-        candidates = (self._known[cast(int, number)] for number in self._index.query(hashed))
-        return any(len(found & other) >= NEAR * len(found | other) for other in candidates)
+        candidates = (cast(int, number) for number in self._index.query(hashed))
+        return {n for n in candidates if len(found & self._known[n]) >= NEAR * len(found | self._known[n])}
 
-    def inside(self, text: str) -> bool:
-        """Whether the text holds one of those that are known, or nearly: that share of its pieces."""
+    def inside(self, text: str) -> set[int]:
+        """Which of them the text holds, or nearly: that share of their pieces."""
         for number in range(self._held, len(self._known)):
             for piece in self._known[number]:
                 self._holders.setdefault(piece, []).append(number)
         self._held = len(self._known)
         hits = Counter(number for piece in pieces(text) for number in self._holders.get(piece, ()))
-        return any(n >= NEAR * len(self._known[number]) for number, n in hits.items())
+        return {number for number, n in hits.items() if n >= NEAR * len(self._known[number])}
 
 
 @cache

@@ -147,7 +147,8 @@ def _forecast(sizes: Sequence[int], scores: dict[int, Scores]) -> Forecast | Non
     slopes = centred @ errors / (centred @ centred)
     more = 2 * sizes[-1]
     ahead = 1 - np.exp(np.minimum(0.0, errors[-1] + slopes * math.log(more / sizes[-1])))
-    return Forecast(more, _spread(ahead), _spread(ahead - (1 - np.exp(errors[-1]))))
+    gain = ahead - (1 - np.exp(errors[-1]))
+    return Forecast(more, _spread(drawn[-1] + gain), _spread(gain))
 
 
 def _spread(drawn: Scores) -> Interval:

@@ -178,7 +178,7 @@ def losses(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     proven = scorecard.proven([one.doubt for one in judged])
     level = scorecard.LEVEL / max(len(judged), 1)
     found = [] if guard else [_UNGUARDED]
-    found += [reason for one in given if one not in judged and (reason := one.not_judged())]
+    found += [one.not_judged() for one in given if one not in judged]
     return found + [one.judged(lost, level) for one, lost in zip(judged, proven, strict=True)]
 
 
@@ -194,14 +194,11 @@ class _Loss:
     def doubt(self) -> float:
         return scorecard.doubt(self.compared.differences, -self.most, bounded=self.check != "guard_loss")
 
-    def not_judged(self) -> Reason | None:
-        """Its own missing rows are told by `enough_rows`."""
+    def not_judged(self) -> Reason:
         if self.compared.unsound:
             return Reason(self.check, False, self.compared.unsound)
-        if self.check != "cohort_loss":
-            return None
-        says = f"{self.compared.name}: not checked, it has no eval rows, so what it lost is not known"
-        return Reason(self.check, True, says)
+        lack = "it has no eval rows" if self.check == "cohort_loss" else "no eval rows are left"
+        return Reason(self.check, True, f"{self.compared.name}: not checked, {lack}, so what was lost is not known")
 
     def judged(self, lost: bool, level: float) -> Reason:
         change = scorecard.interval(self.compared.differences)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
 
 import numpy as np
@@ -21,6 +22,7 @@ RESAMPLES = 5000
 LEVEL = 0.05  # of all proofs
 _SEED = 20_261_122
 _ROUNDING = 1e-9
+_MOST = 100_000  # rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +70,44 @@ def doubt(differences: Sequence[float], beyond: float, *, bounded: bool = True) 
     """The one-sided bootstrap p-value against "the mean is at least `beyond`": small proves a mean below it.
 
     Resampling rows proves too much where few of them differ, or all by as little, so it is never smaller than what
-    chance does at the edge of the claim (`_by_chance`). `bounded`: differences lie between -1 and 1, as those of
-    scores do. Where one is not a number, nothing is proven.
+    chance does there, at the edge of the claim (`Shape.by_chance`). `bounded`: differences lie between -1 and 1, as
+    those of scores do. Where one is not a number, nothing is proven.
     """
     given = np.asarray(differences, np.float64)
     if not np.isfinite(given).all():
         return 1.0
     resampled = float((np.sum(means(given) >= beyond) + 1) / (RESAMPLES + 1))
-    return max(resampled, *_by_chance(given, beyond, bounded))
+    return max(resampled, Shape.of(given).by_chance(len(given), beyond, bounded=bounded))
 
 
-def _by_chance(given: Scores, beyond: float, bounded: bool) -> Iterator[float]:
-    """How often rows of a mean of `beyond` look like these. Where it is above zero: that so few differ by a whole
-    point, of a share of `beyond`, and of that beside as many the other way as there are. Else that as many as differ
-    have one sign. And that all are as these in the mean, and the few that make up for it by a whole point each were
-    not drawn."""
-    n = len(given)
-    if beyond > 0:
-        above, below = (float(np.abs(part).sum()) for part in (given[given > 0], given[given < 0]))
-        yield _at_most(math.ceil(max(0.0, above - below) - _ROUNDING), n, beyond)
-        yield _at_most(math.ceil(above - _ROUNDING), n, beyond + below / n)
-    else:
-        yield 0.5 ** int(np.count_nonzero(given))
-    if bounded and (mean := float(given.mean())) < beyond < 1:
-        yield ((1 - beyond) / (1 - mean)) ** n
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of differences: what rows lie above zero and below it in the mean over all, and the share that differ."""
+
+    above: float
+    below: float
+    differ: float
+
+    @classmethod
+    def of(cls, differences: Scores) -> Shape:
+        n = len(differences)
+        above, below = (float(np.abs(differences[side]).sum()) / n for side in (differences > 0, differences < 0))
+        return cls(above, below, int(np.count_nonzero(differences)) / n)
+
+    def by_chance(self, n: int, beyond: float, *, bounded: bool = True) -> float:
+        """How often `n` rows of a mean of `beyond` look like these. Where it is above zero: that so few differ by a
+        whole point, of a share of `beyond`, and of that beside as many the other way as there are. Else that as many
+        as differ have one sign. And that all are as these in the mean, and the few that make up for it by a whole
+        point each were not drawn."""
+        mean = self.above - self.below
+        if beyond > 0:
+            net, above = (math.ceil(n * share - _ROUNDING) for share in (max(0.0, mean), self.above))
+            found = max(_at_most(net, n, beyond), _at_most(above, n, beyond + self.below))
+        else:
+            found = 0.5 ** (n * self.differ)
+        if bounded and mean < beyond < 1:
+            found = max(found, ((1 - beyond) / (1 - mean)) ** n)
+        return found
 
 
 def _at_most(k: int, n: int, p: float) -> float:
@@ -107,14 +123,18 @@ def _at_most(k: int, n: int, p: float) -> float:
     return min(1.0, math.fsum(map(math.exp, logs)))
 
 
-def fewest(beyond: float, differ: float, level: float) -> float:
-    """The rows below which `doubt` proves nothing at `level`, where that share of them differ at all (more than none,
-    unless `beyond` is above zero)."""
-    if beyond >= 1:
-        return 1.0
-    return math.log(level) / math.log(1 - beyond) if beyond > 0 else math.log2(1 / level) / differ
+def fewest(differences: Sequence[float], beyond: float, level: float) -> int | None:
+    """The rows, at least as many as these, below which `doubt` proves nothing at `level`, if they go on as these are;
+    None where that takes more than anybody has."""
+    shape, n = Shape.of(np.asarray(differences, np.float64)), len(differences)
+    while n < _MOST:
+        if shape.by_chance(n, beyond) <= level:
+            return n
+        n = max(n + 1, math.ceil(1.005 * n))
+    return None
 
 
+@lru_cache
 def smallest_loss(n: int, beyond: float, level: float) -> float | None:
     """The smallest share of `n` rows that proves a mean below `beyond` when each loses a whole point and the others
     nothing; None when not even all of them do."""

@@ -106,7 +106,9 @@ class NearDuplicates:
     is an instruction, so there it is enough that the others' own words stand in it."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._words, self._whole, self._turns, self._said = Near(), Near(), Near(), set[str]()
+        self._words, self._whole, self._turns = Near(), Near(), Near()
+        self._said: dict[str, set[int]] = {}
+        self._rows: list[Row] = []
         for row in rows:
             self.add(row)
 
@@ -114,12 +116,24 @@ class NearDuplicates:
         self._words.add(row.text)
         self._whole.add(row.asked)
         self._turns.add(row.said)
-        self._said.add(row.said)
+        self._said.setdefault(row.said, set()).add(len(self._rows))
+        self._rows.append(row)
 
     def has(self, row: Row) -> bool:
-        if row.said in self._said or (self._words.has(row.text) and self._whole.has(row.asked)):
-            return True
-        return row.origin == "interaction" and self._turns.has(row.said) and self._words.inside(row.text)
+        return bool(self.like(row))
+
+    def like(self, row: Row) -> list[Row]:
+        """Those that it is near."""
+        found = self._said.get(row.said, set()) | self._alike(row)
+        return [self._rows[number] for number in sorted(found)]
+
+    def _alike(self, row: Row) -> set[int]:
+        words = self._words.like(row.text)
+        if words and (whole := self._whole.like(row.asked)):
+            return words & whole or words
+        if row.origin == "interaction" and self._turns.like(row.said):
+            return self._words.inside(row.text)
+        return set()
 
 
 def _split(cohort: str, rows: Sequence[Row], dropped: Sequence[Dropped]) -> Slice:

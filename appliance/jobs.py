@@ -183,7 +183,7 @@ class Jobs:
     async def cancel(self, identity: str, key_id: str) -> Job:
         """End it and its child. Raises NotFound, Conflict when it has ended already."""
         job = self.get(identity)
-        if self._task is None or self.progress(identity) is None:
+        if self._task is None or self._ending or self.progress(identity) is None:
             raise Conflict(f"job {identity} is {job.state} already")
         await self._database.commit(
             lambda connection: audit.record(connection, key_id, "job.cancel", identity, None, {"kind": job.kind})

@@ -57,9 +57,10 @@ class Aggregate:
         """How the release and the aggregate had unequal chances."""
         live = self.live[cohort]
         told = _own(live, ancestors(self.serving.releases, live)) if live else []
-        own = len(self.learned[cohort].slice.train)
-        more = sum(len(one.slice.train) for one in self.learned.values()) / max(own, 1)
-        told.append(f"its passes over {more:.1f} times the rows gave the aggregate as many times the steps")
+        own = self.learned[cohort]
+        if not own.instead:
+            more = sum(len(one.slice.train) for one in self.learned.values()) / (len(own.slice.train) + own.lost)
+            told.append(f"as many passes over {more:.1f} times the rows gave the aggregate as many times the steps")
         for name, one in self.learned.items():
             if one.instead:
                 rows = "today's" if one.slice.train else "no"
@@ -96,7 +97,7 @@ def _but(judged: NearDuplicates, rows: tuple[Row, ...]) -> tuple[Row, ...]:
 
 def _own(live: Release, began_from: list[Release]) -> list[str]:
     told = []
-    if ablation.cut_short(live.manifest.get("training", {})):
+    if live.manifest.get("training", {}).get("stopped_by") == "minutes":
         told.append(f"{live.name}'s own training ended with its minutes before its passes, not the aggregate's")
     if began_from:
         told.append(f"{live.name} began from {began_from[0].name} and had its passes too, the aggregate from nothing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -13,8 +13,7 @@ from typing import Any
 from adapters import attribution, gates, robustness
 from adapters.attribution import AGGREGATE, BASE, PREVIOUS, Finding
 from adapters.gates import Compared
-from adapters.slice import Row
-from appliance.attribution.ground import Ground, Uncounted
+from appliance.attribution.ground import Ground
 from appliance.attribution.rivals import Rivals
 from appliance.evaluation import arms, evidence, harness, scores
 from appliance.evaluation.arms import base_arm
@@ -61,55 +60,44 @@ class AttributionRun:
         live, base = await evidence.beside_base(self.serving, arm, sets, part(report, 0.6, 0.25))
         rivals = {BASE: base, **rivals}
         uncounted = await asyncio.to_thread(ground.uncounted, cohort, live, rivals)
+        remembered = uncounted.learned.get(release.name, frozenset())
+        breadth = (live.but(remembered), base.but(remembered))
+        live, rivals = live.but(uncounted), {name: one.but(uncounted) for name, one in rivals.items()}
         change = "going back" if ground.lines[cohort].went_back else "the retrain"
-        finding = await asyncio.to_thread(
-            self.finding, cohort, live, rivals, uncounted, left_out, owed=owed, change=change
-        )
-        notes = await asyncio.to_thread(self.notes, cohort, ground, live, base, list(rivals), uncounted)
-        if arms.live_arm(self.serving, cohort) != arm:
-            finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
+        finding = await asyncio.to_thread(self.finding, cohort, live, rivals, left_out, owed=owed, change=change)
+        notes = await asyncio.to_thread(self.notes, cohort, ground, breadth, list(rivals))
         whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
-        rows = [row for row in sets.cohorts[cohort] if row.digest not in uncounted]
         more = {
             "left_out": left_out,
-            "tasks": {
-                name: await asyncio.to_thread(_by_task, cohort, live, rivals[name], uncounted) for name in whole
-            },
-            "breadth": await asyncio.to_thread(scores.by_task, live, base, None),
-            "forms": await self.forms(live, base, cohort, rows, part(report, 0.85, 0.15)),
+            "tasks": {name: await asyncio.to_thread(_by_task, cohort, live, rivals[name]) for name in whole},
+            "breadth": await asyncio.to_thread(scores.by_task, *breadth, None),
+            "forms": await self.forms(live, rivals[BASE], cohort, part(report, 0.85, 0.15)),
         }
-        return _as_json(cohort, arm.name, finding.noted(*notes), more)
+        if arms.live_arm(self.serving, cohort) != arm:
+            finding = replace(finding, says=f"of {arm.name}, which is no longer live: {finding.says}")
+        return _as_json(cohort, arm.name, finding.noted(*uncounted.notes(), *notes), more)
 
     def finding(
         self,
         cohort: str,
         live: ArmEvaluations,
-        rivals: dict[str, ArmEvaluations],
-        uncounted: Uncounted,
+        rivals: Mapping[str, ArmEvaluations],
         left_out: dict[str, str],
         *,
         owed: bool,
         change: str,
     ) -> Finding:
-        if all(result.row in uncounted for result in live.by_cohort[cohort].results):
-            says = f"none of {cohort}'s eval rows shows anything: import others"
-            return Finding("undecided", says, (), notes=tuple(uncounted.notes()))
-        compared = [evidence.compared(cohort, live, evaluated, name, uncounted) for name, evaluated in rivals.items()]
+        if cohort not in live.by_cohort:
+            return Finding("undecided", f"none of {cohort}'s eval rows shows anything: import others", ())
+        compared = [evidence.compared(cohort, live, other, name) for name, other in rivals.items()]
         margin = self.serving.config.cohorts[cohort].gate.tolerance
-        found = attribution.finding(cohort, compared, margin, left_out, owed=owed, change=change)
-        return found.noted(*uncounted.notes())
+        return attribution.finding(cohort, compared, margin, left_out, owed=owed, change=change)
 
     def notes(
-        self,
-        cohort: str,
-        ground: Ground,
-        live: ArmEvaluations,
-        base: ArmEvaluations,
-        rivals: Sequence[str],
-        uncounted: Uncounted,
+        self, cohort: str, ground: Ground, breadth: tuple[ArmEvaluations, ArmEvaluations], rivals: Sequence[str]
     ) -> list[str]:
         """What the verdict does not show: breadth that was lost, and chances that were unequal."""
-        found = evidence.assemble(cohort, live, base, but=uncounted)
+        found = evidence.assemble(cohort, *breadth)
         losses = gates.losses(found, evidence.tolerances(self.serving.config.cohorts, cohort))
         told = [f"breadth is lost, {reason.says}" for reason in losses if not reason.passed]
         if ground.aggregate is not None and AGGREGATE in rivals:
@@ -119,12 +107,14 @@ class AttributionRun:
     # -- the same rows in another form -------------------------------------------------------------------------------
 
     async def forms(
-        self, live: ArmEvaluations, base: ArmEvaluations, cohort: str, rows: Sequence[Row], report: Report
+        self, live: ArmEvaluations, base: ArmEvaluations, cohort: str, report: Report
     ) -> dict[str, dict[str, Any]]:
         """By form: the scores of the base and of the release so, and on the same rows as they stand."""
-        known = [{r.row: r.score for r in evaluated.by_cohort[cohort].results} for evaluated in (base, live)]
         found: dict[str, dict[str, Any]] = {}
-        forms = {name: made for name, made in robustness.forms(rows).items() if made}
+        if cohort not in live.by_cohort:
+            return found
+        known = [{r.row: r.score for r in evaluated.by_cohort[cohort].results} for evaluated in (base, live)]
+        forms = {name: made for name, made in robustness.forms(live.rows[cohort]).items() if made}
         for number, (name, asked) in enumerate(forms.items()):
             tell = part(report, number / len(forms), 1 / len(forms))
             so = [one.row for one in asked]
@@ -144,12 +134,11 @@ class AttributionRun:
         return found
 
 
-def _by_task(
-    cohort: str, live: ArmEvaluations, other: ArmEvaluations, uncounted: Container[str]
-) -> dict[str, dict[str, Any]]:
+def _by_task(cohort: str, live: ArmEvaluations, other: ArmEvaluations) -> dict[str, dict[str, Any]]:
     """Beside another arm, where a cohort has several tasks: what one of them gains may hide what another loses."""
-    both = zip(live.by_cohort[cohort].results, other.by_cohort[cohort].results, strict=True)
-    pairs = [(mine, theirs) for mine, theirs in both if mine.row not in uncounted]
+    if cohort not in live.by_cohort:
+        return {}
+    pairs = list(zip(live.by_cohort[cohort].results, other.by_cohort[cohort].results, strict=True))
     found = {}
     for task in dict.fromkeys(mine.task for mine, _ in pairs):
         mine, theirs = zip(*((a.score, b.score) for a, b in pairs if a.task == task), strict=True)

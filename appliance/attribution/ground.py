@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.attribution import PREVIOUS
@@ -25,7 +25,7 @@ class Uncounted:
     learned from, by its name."""
 
     unasked: Mapping[str, str]
-    learned: Mapping[str, Container[str]]
+    learned: Mapping[str, frozenset[str]]
     rows: Sequence[Row]
 
     def __contains__(self, digest: object) -> bool:
@@ -58,7 +58,7 @@ class Ground:
         if not any(lines[name].live for name in cohorts):
             return cls(sets, lines)
         try:
-            known = Contamination(serving, material, sets.all())
+            known = Contamination(serving, material, sets.rows)
         except SetupError:
             if aggregate:
                 raise

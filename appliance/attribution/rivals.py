@@ -39,16 +39,16 @@ class Rivals:
         """Every arm on the cohort's own rows; those that are left out, and why; and whether an aggregate was wanted
         and is not there."""
         one_for_all, owed = await self.one_for_all(cohort, whole, part(report, 0.0, 0.8))
-        arms = {PREVIOUS: self.previous(cohort), **self.prompted(cohort), AGGREGATE: one_for_all}
-        arms |= self.neighbours(cohort)
-        found, left_out = await self.evaluate(cohort, sets, arms, part(report, 0.8, 0.2))
+        wanted = {PREVIOUS: self.previous(cohort), **self.prompted(cohort), AGGREGATE: one_for_all}
+        wanted |= self.neighbours(cohort)
+        found, left_out = await self.evaluate(cohort, sets, wanted, part(report, 0.8, 0.2))
         return found, left_out, owed or (isinstance(one_for_all, Arm) and AGGREGATE in left_out)
 
     async def evaluate(
-        self, cohort: str, sets: EvalSets, arms: dict[str, Arm | str], report: Report
+        self, cohort: str, sets: EvalSets, wanted: dict[str, Arm | str], report: Report
     ) -> tuple[dict[str, ArmEvaluations], dict[str, str]]:
-        there = {name: arm for name, arm in arms.items() if isinstance(arm, Arm)}
-        left_out = {name: why for name, why in arms.items() if isinstance(why, str)}
+        there = {name: arm for name, arm in wanted.items() if isinstance(arm, Arm)}
+        left_out = {name: why for name, why in wanted.items() if isinstance(why, str)}
         found = {}
         for number, (name, arm) in enumerate(there.items()):
             tell = part(report, number / len(there), 1 / len(there))

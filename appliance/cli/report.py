@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from appliance.cli import drawings
 from appliance.cli.show import points
-from appliance.cli.show_attribution import FORMS, UNASKED, settled
+from appliance.cli.show_attribution import FORMS, UNASKED, settled, steps_by_rows
 
 _SHELL = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
 <style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -92,7 +92,7 @@ def attribution(found: dict[str, Any]) -> str:
 
 
 def curve(found: dict[str, Any]) -> str:
-    steps = {one["rows"]: one["steps"] for one in found["trainings"]}
+    steps = steps_by_rows(found["trainings"])
     return _PAGES.get_template("curve").render(title="What would more rows buy?", found=found, steps=steps)
 
 

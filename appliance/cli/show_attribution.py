@@ -89,12 +89,12 @@ def _forms(one: dict[str, Any]) -> None:
 
 
 def curve(found: dict[str, Any]) -> None:
-    steps = {one["rows"]: one["steps"] for one in found["trainings"]}
+    steps = steps_by_rows(found["trainings"])
     rows = [("0 (the base)", "", points(found["base"]), "", "")]
     rows += [
         (
             str(level["rows"]),
-            str(steps[level["rows"]]),
+            steps[level["rows"]],
             points(level["score"]["mean"]),
             f"{points(level['score']['low'])} to {points(level['score']['high'])}",
             ", ".join(points(mean) for mean in level["seeds"]),
@@ -105,6 +105,14 @@ def curve(found: dict[str, Any]) -> None:
     for line in found["says"]:
         out().print(inert(line, 300))
     out().print(f"{len(found['trainings'])} trainings, {found['seconds']:.0f} s in all")
+
+
+def steps_by_rows(trainings: list[dict[str, Any]]) -> dict[int, str]:
+    """Of each seed, where they differ."""
+    found: dict[int, list[str]] = {}
+    for one in trainings:
+        found.setdefault(one["rows"], []).append(str(one["steps"]))
+    return {rows: ", ".join(dict.fromkeys(steps)) for rows, steps in found.items()}
 
 
 def _change(change: dict[str, float]) -> str:

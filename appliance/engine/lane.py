@@ -252,9 +252,8 @@ class Lane:
             except ApplianceError as error:
                 row.sequence.sink(Failed(error))
                 done, sound = True, False
-                if (
-                    error.code == NOT_FINITE and not row.sequence.request.background
-                ):  # an eval row may be any cohort's
+                live = not row.sequence.request.background  # an eval row may be any cohort's
+                if live and error.code == NOT_FINITE:
                     fault = error.message
             if done:
                 self._remove(row.sequence, keep=sound)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from adapters.slice import NearDuplicates, Row, Slice
 from appliance.errors import SetupError
+from appliance.evaluation.arms import Arm
 from appliance.evaluation.material import Material
 from appliance.releases.register import Releases
 from appliance.serving import Serving
@@ -20,11 +21,11 @@ NOT_CHECKED = "whether releases learned from what are eval rows by now is not ch
 
 
 class Contamination:
-    """`rows`: the eval rows of all cohorts."""
+    """Of what is there still: rows that were erased since cannot be looked for."""
 
     def __init__(self, serving: Serving, material: Material, rows: Sequence[Row]) -> None:
-        """Raises SetupError without the training packages."""
-        self._serving, self._material, self._rows = serving, material, rows
+        """`rows`: the eval rows of all cohorts. Raises SetupError without the training packages."""
+        self._serving, self._material = serving, material
         self._judged = near_duplicates(rows)
         self._found: dict[str, frozenset[str]] = {}
 
@@ -34,22 +35,20 @@ class Contamination:
             line = (release, *ancestors(self._serving.releases, release))
             slices = [training_rows(self._serving, self._material, one)[0] for one in line]
             rows = {row.digest: row for slice_ in slices for row in (*slice_.train, *slice_.validation)}
-            near = [row for row in rows.values() if self._judged.has(row)]
-            self._found[release.digest] = frozenset(self._near(near))
+            near = (known for row in rows.values() for known in self._judged.like(row))
+            self._found[release.digest] = frozenset(known.digest for known in near)
         return self._found[release.digest]
 
-    def _near(self, learned: Sequence[Row]) -> Iterable[str]:
-        if learned:
-            yield from (row.digest for row in self._rows if any(map(NearDuplicates([row]).has, learned)))
 
-
-def of_live(serving: Serving, material: Material, rows: Sequence[Row], cohort: str) -> frozenset[str]:
-    """Of what is live in the cohort. Raises SetupError without the training packages, where it was made here."""
-    target = serving.releases.table.live.get(cohort)
-    release = serving.releases.get(cohort, target.version) if target else None
+def of_arm(serving: Serving, arm: Arm, known: Contamination | None) -> tuple[frozenset[str], str]:
+    """What the release behind an arm learned from, and what to say of it."""
+    release = next((one for one in serving.releases.all() if one.digest == arm.digest), None)
     if release is None or "slice" not in release.manifest:
-        return frozenset()
-    return Contamination(serving, material, rows).learned(release)
+        return frozenset(), ""
+    if known is None:
+        return frozenset(), NOT_CHECKED
+    learned = known.learned(release)
+    return learned, says({release.name: len(learned)})
 
 
 def near_duplicates(rows: Iterable[Row]) -> NearDuplicates:

@@ -26,8 +26,14 @@ class EvalSets:
         """How many rows of each cohort."""
         return {name: len(rows) for name, rows in self.cohorts.items()}
 
+    @property
+    def rows(self) -> list[Row]:
+        """Of all cohorts."""
+        return [row for rows in self.cohorts.values() for row in rows]
+
     def all(self) -> list[Row]:
-        return [row for rows in (*self.cohorts.values(), self.guard) for row in rows]
+        """And the guard set."""
+        return [*self.rows, *self.guard]
 
     def check(self) -> None:
         """Raises InvalidRequest naming an eval row that cannot be judged, SetupError without the packages for it."""

@@ -30,6 +30,19 @@ class ArmEvaluations:
     by_cohort: dict[str, Evaluation] = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
 
+    def but(self, digests: Container[str]) -> ArmEvaluations:
+        """Without these rows."""
+        found = ArmEvaluations(self.arm, without=list(self.without))
+        for cohort, evaluation in self.by_cohort.items():
+            both = zip(self.rows[cohort], evaluation.results, strict=True)
+            kept = [(row, result) for row, result in both if result.row not in digests]
+            if kept:
+                found.rows[cohort] = [row for row, _ in kept]
+                found.by_cohort[cohort] = replace(evaluation, results=[result for _, result in kept])
+            elif cohort != GUARD:
+                found.without.append(cohort)
+        return found
+
 
 async def evaluate_arm(
     serving: Serving, arm: Arm, sets: EvalSets, cohorts: Sequence[str], report: Report
@@ -59,6 +72,7 @@ async def beside_base(
     prompted = base_arm(serving.base.digest, arm.system_prompt)
     guard = await evaluate_arm(serving, prompted, sets, [GUARD], part(report, 0.35, 0.1))
     base.by_cohort |= guard.by_cohort
+    base.rows |= guard.rows
     return await evaluate_arm(serving, arm, sets, [*names, GUARD], part(report, 0.45, 0.55)), base
 
 
@@ -91,16 +105,14 @@ def assemble(
     previous: Compared | None = None,
     leaked: Leaks | None = None,
     constant: Constant | None = None,
-    but: Container[str] = (),
 ) -> Evidence:
-    """`previous`: on the cohort's own rows; `constant`: what one answer to everything scores; `but`: digests of eval
-    rows that do not count."""
+    """`previous`: on the cohort's own rows; `constant`: what one answer to everything scores."""
     mine = candidate.by_cohort.get(cohort)
     guard = candidate.by_cohort.get(GUARD)
     others = [name for name in (*candidate.by_cohort, *candidate.without) if name not in (cohort, GUARD)]
     return Evidence(
-        own=compared(cohort, candidate, base, but=but),
-        others=[compared(name, candidate, base, but=but) for name in others],
+        own=compared(cohort, candidate, base),
+        others=[compared(name, candidate, base) for name in others],
         guard=compared(GUARD, candidate, base) if guard else None,
         previous=previous,
         constant=_beside_constant(mine, constant) if mine and constant else (),
@@ -122,15 +134,12 @@ def _beside_constant(mine: Evaluation, constant: Constant) -> list[Compared]:
     ]
 
 
-def compared(
-    cohort: str, one: ArmEvaluations, other: ArmEvaluations, name: str = "", but: Container[str] = ()
-) -> Compared:
-    """On the rows of a cohort, or on the guard set; without scores when one of the two was not asked them. `but`:
-    digests of rows that do not count."""
+def compared(cohort: str, one: ArmEvaluations, other: ArmEvaluations, name: str = "") -> Compared:
+    """On the rows of a cohort, or on the guard set; without scores when one of the two was not asked them."""
     both = (one.by_cohort.get(cohort), other.by_cohort.get(cohort))
     if both[0] is None or both[1] is None:
         return Compared(name or cohort, [], [])
-    scores = [[score(cohort, r) for r in found.results if r.row not in but] for found in both if found]
+    scores = [[score(cohort, result) for result in found.results] for found in both if found]
     return Compared(name or cohort, *scores)
 
 

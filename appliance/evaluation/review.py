@@ -14,6 +14,7 @@ from adapters.gates import Reason
 from appliance.errors import SetupError
 from appliance.evaluation import arms, contamination, evidence, scores
 from appliance.evaluation.arms import base_arm
+from appliance.evaluation.contamination import Contamination
 from appliance.evaluation.eval_sets import EvalSets, eval_sets
 from appliance.evaluation.material import Material, harvest_all
 from appliance.progress import Report, part
@@ -34,10 +35,11 @@ async def review(serving: Serving, material: Material, wanted: list[str], report
     without a live release is judged by the base's scores alone."""
     await harvest_all(serving.database, serving.config.cohorts)
     sets = await asyncio.to_thread(eval_sets, material, list(serving.config.cohorts))
+    known = await asyncio.to_thread(_contamination, serving, material, sets)
     found = []
     for number, cohort in enumerate(wanted):
         tell = part(report, number / len(wanted), 1 / len(wanted))
-        found.append(await _one(serving, material, sets, cohort, tell))
+        found.append(await _one(serving, sets, known, cohort, tell))
     return {"cohorts": found, "mix": sets.counts, "guard": len(sets.guard), **_when(serving)}
 
 
@@ -47,14 +49,17 @@ def _when(serving: Serving) -> dict[str, Any]:
     return {"at": timestamps.now(), "base": base, "version": metadata.version("cohort-appliance")}
 
 
-async def _one(serving: Serving, material: Material, sets: EvalSets, cohort: str, report: Report) -> dict[str, Any]:
+async def _one(
+    serving: Serving, sets: EvalSets, known: Contamination | None, cohort: str, report: Report
+) -> dict[str, Any]:
     began = time.monotonic()
     arm = arms.live_arm(serving, cohort)
     if arm is None:
         return await _without_release(serving, sets, cohort, report, began)
-    evaluated, base = await evidence.beside_base(serving, arm, sets, report)
-    learned, note = await asyncio.to_thread(_learned, serving, material, sets, cohort, arm.name)
-    found = evidence.assemble(cohort, evaluated, base, but=learned)
+    both = await evidence.beside_base(serving, arm, sets, report)
+    learned, note = await asyncio.to_thread(contamination.of_arm, serving, arm, known)
+    evaluated, base = (one.but(learned) for one in both)
+    found = evidence.assemble(cohort, evaluated, base)
     verdict = await asyncio.to_thread(gates.verdict, found, evidence.tolerances(serving.config.cohorts, cohort))
     put = partial(
         reviews.put,
@@ -68,22 +73,22 @@ async def _one(serving: Serving, material: Material, sets: EvalSets, cohort: str
         "cohort": cohort,
         "release": arm.name,
         "verdict": verdict.outcome,
-        "reasons": [asdict(reason) for reason in (*verdict.reasons, *note)],
+        "reasons": [asdict(reason) for reason in (*verdict.reasons, *_noted(note))],
         "scores": await asyncio.to_thread(scores.by_task, evaluated, base, None),
         "seconds": round(time.monotonic() - began, 1),
     }
 
 
-def _learned(
-    serving: Serving, material: Material, sets: EvalSets, cohort: str, release: str
-) -> tuple[frozenset[str], list[Reason]]:
-    """Eval rows that it learned from, which do not count, and what to say of it."""
+def _contamination(serving: Serving, material: Material, sets: EvalSets) -> Contamination | None:
+    """None without the training packages."""
     try:
-        learned = contamination.of_live(serving, material, sets.all(), cohort)
+        return Contamination(serving, material, sets.rows)
     except SetupError:
-        return frozenset(), [Reason("enough_rows", True, contamination.NOT_CHECKED)]
-    says = contamination.says({release: len(learned)})
-    return learned, [Reason("enough_rows", True, says)] if says else []
+        return None
+
+
+def _noted(note: str) -> list[Reason]:
+    return [Reason("enough_rows", True, note)] if note else []
 
 
 async def _without_release(

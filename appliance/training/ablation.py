@@ -59,7 +59,7 @@ class Ablation:
 
 def cut_short(told: Mapping[str, Any]) -> bool:
     """By what a training told: its minutes were over before its passes."""
-    return told.get("stopped_by") == "minutes"
+    return bool(told["stopped_by"] == "minutes")
 
 
 async def begin(serving: Serving, jobs: Path, cohorts: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from appliance import base as base_model
 from appliance.errors import ApplianceError, Conflict
 from appliance.evaluation import arms, contamination, evidence, leaks, scores
 from appliance.evaluation.arms import Arm, adapter_arm
+from appliance.evaluation.contamination import Contamination
 from appliance.evaluation.eval_sets import EvalSets
 from appliance.evaluation.evidence import ArmEvaluations
 from appliance.jobs import Progress, run_cancellable, shielded
@@ -130,10 +131,11 @@ class Retraining:
         """Without the rows that the release before learned from, which the candidate has never seen."""
         if previous is None:
             return None
-        cohort, rows = self.wanted.cohort, sets.cohorts[self.wanted.cohort]
-        learned = contamination.of_live(self.serving, self.planning.material, rows, cohort)
+        cohort = self.wanted.cohort
+        known = Contamination(self.serving, self.planning.material, sets.cohorts[cohort])
+        learned, _ = contamination.of_arm(self.serving, previous.arm, known)
         name = f"{cohort}, without {len(learned)} eval rows that {previous.arm.name} learned from" if learned else ""
-        return evidence.compared(cohort, candidate, previous, name, learned)
+        return evidence.compared(cohort, candidate.but(learned), previous.but(learned), name)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -163,7 +163,7 @@ def train(
     for path in folder.iterdir():
         registry.sync(path)  # what the result stands for is on the disk before it is
     part.replace(result)
-    if found["stopped_by"] != "minutes":  # with more of them it goes on
+    if found["stopped_by"] != "minutes":  # with more of them a comparison goes on
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return found
 

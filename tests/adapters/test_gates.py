@@ -154,6 +154,15 @@ def test_few_rows_of_another_cohort_say_what_they_could_prove(n: int, told: str)
     assert found.outcome == "pass" and told in says and ("; " in says) is (n < 149)
 
 
+def test_a_release_before_that_learned_all_eval_rows_is_no_measure_and_it_says_so() -> None:
+    found = replace(clean(), previous=Compared("legal, without 60 eval rows that legal@1 learned from", [], []))
+    (says,) = said(found, "previous_loss")
+    assert says.startswith(
+        "legal, without 60 eval rows that legal@1 learned from: not checked, no eval rows are left"
+    )
+    assert failed(found) == ("pass", [])
+
+
 def test_of_a_cohort_that_gained_it_does_not_say_what_its_rows_could_not_prove() -> None:
     gained = Compared("coding", [1.0] * 8 + [0.0] * 76, [0.0] * 84)
     (says,) = said(replace(clean(), others=[gained]), "cohort_loss")

@@ -109,15 +109,15 @@ def test_near_is_what_counting_says(one: str, other: str) -> None:
     known.add(one)
     a, b = pieces(one), pieces(other)
     overlap = len(a & b) / len(a | b)
-    assert not known.has(other) or overlap >= NEAR
-    assert known.has(one)
+    assert not known.like(other) or overlap >= NEAR
+    assert known.like(one)
 
 
 def test_what_shares_four_fifths_of_its_pieces_is_near_and_with_less_is_not() -> None:
     known = Near()
     known.add(LONG)
-    assert known.has(f"{LONG} of March at noon")  # 0.83
-    assert not known.has(f"{LONG} of March at noon sharp")  # 0.79
+    assert known.like(f"{LONG} of March at noon")  # 0.83
+    assert not known.like(f"{LONG} of March at noon sharp")  # 0.79
 
 
 def test_a_tenth_is_kept_for_validation() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from adapters import gates
 from adapters.slice import Row, Slice
+from adapters.training_job import CHECKPOINT
 from appliance.attribution import aggregate, ground, learning_curve
 from appliance.cli import report
 from appliance.errors import ApplianceError, EngineFault
@@ -20,11 +22,13 @@ from appliance.evaluation.arms import Arm
 from appliance.evaluation.contamination import Contamination, training_rows
 from appliance.evaluation.evidence import ArmEvaluations
 from appliance.evaluation.lineup import Lineup, lineups
+from appliance.jobs import Progress
 from appliance.serving import Serving
 from appliance.store.evaluations import Evaluation
 from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
 from appliance.training import ablation
+from appliance.training.planning import Planning, RetrainOptions
 from appliance.training.trainer import Plan
 from tests.http.in_process import trained_here
 from tests.http.learnable import SETTINGS, begun, brief, finished, material, retrained
@@ -77,7 +81,7 @@ def test_every_cohort_has_a_verdict_in_words(attributed: Json) -> None:
     legal, support = of(attributed, "legal"), of(attributed, "support")
     words = {"keep": "keep legal's adapter", "merge": "could be merged with all others", "undecided": "not settled"}
     assert words[legal["verdict"]] in legal["says"] and legal["release"] == "legal@1"
-    assert "its passes over " in legal["notes"][-1], "and so of the aggregate's steps"
+    assert "as many passes over " in legal["notes"][-1], "and so of the aggregate's steps"
     assert support["verdict"] == "undecided" and "no live release" in support["says"]
     arms = {one["arm"]: one for one in legal["against"]}
     assert set(arms) == {"base", "prompted base", "aggregate"}, "there is no release before, and no neighbour has one"
@@ -163,7 +167,7 @@ def test_today_s_rows_stand_for_those_that_are_gone(learning: Running, monkeypat
     monkeypatch.setattr(aggregate, "training_rows", lambda *_: (Slice("legal", (), ()), []))
     whole = together(learning)
     assert whole.learned["legal"].slice.train
-    assert whole.unequal("legal")[1:] == [
+    assert whole.unequal("legal") == [
         "the aggregate learned from today's rows of legal: those of legal@1 are gone, or eval rows by now"
     ]
 
@@ -173,10 +177,10 @@ def test_a_release_that_was_made_elsewhere_may_have_had_other_chances(learning: 
     whole = together(learning, lambda live: replace(live, manifest={}, system_prompt="As it was."))
     assert whole.prompt("legal") == "As it was." and whole.prompt("support") == "You are support."
     why = "legal@1 was made elsewhere, from what is not known"
-    assert whole.unequal("legal")[1:] == [f"the aggregate learned from today's rows of legal: {why}"]
+    assert whole.unequal("legal") == [f"the aggregate learned from today's rows of legal: {why}"]
     assert whole.plan("coding") == "coding has no rows here that it could learn from"
     whole.learned["legal"] = replace(whole.learned["legal"], slice=Slice("legal", (), ()))
-    assert whole.unequal("legal")[1:] == [f"the aggregate learned from no rows of legal: {why}"]
+    assert whole.unequal("legal") == [f"the aggregate learned from no rows of legal: {why}"]
 
 
 @pytest.mark.usefixtures("attributed")
@@ -184,7 +188,7 @@ def test_what_it_began_from_is_said(learning: Running) -> None:
     whole = together(learning, lambda live: replace(live, version=2, digest="b" * 64, parent=live.digest))
     assert whole.unequal("legal") == [
         "legal@2 began from legal@1 and had its passes too, the aggregate from nothing",
-        "its passes over 1.3 times the rows gave the aggregate as many times the steps",
+        "as many passes over 1.3 times the rows gave the aggregate as many times the steps",
     ]
 
 
@@ -246,6 +250,25 @@ def test_what_a_release_began_from_knows_it_knows(learning: Running) -> None:
     known = Contamination(serving, material, [asked_loudly, other])
     assert known.learned(release) == known.learned(child) == {asked_loudly.digest}
     assert known.learned(stranger) == frozenset()
+
+
+def test_what_its_minutes_ended_goes_on_when_it_may_take_more(learning: Running, tmp_path: Path) -> None:
+    serving = learning.box.ready()
+    planning = Planning(serving, learning.box.material(), RetrainOptions(cohort="legal", key_id=""))
+    plan = ablation.of_a_part(planning, together(learning).learned["legal"].slice, 1.0, 7)
+
+    def made(minutes: float) -> ablation.Ablation:
+        given = replace(plan, minutes=minutes)
+        return asyncio.run(ablation.find_or_train(serving, given, tmp_path, Progress(), lambda *_: None))
+
+    short = made(1e-9)
+    assert short.cut_short and short.told["step"] == 1 < short.told["horizon"]
+    assert made(1e-9) == short, "with no more of them it is what it is"
+    (folder,) = tmp_path.iterdir()
+    assert (folder / CHECKPOINT).exists()
+    whole = made(10.0)
+    assert not whole.cut_short and whole.told["step"] == whole.told["horizon"] and whole.digest != short.digest
+    assert not (folder / CHECKPOINT).exists() and made(1e-9) == whole
 
 
 @pytest.mark.usefixtures("attributed")

@@ -210,7 +210,7 @@ def attribution(job: dict[str, Any] | None, cohort: str, live: str | None) -> Te
         text.append(f"\nIs it worth its adapter? {about}\n", "bold")
         if one["release"] != live:
             text.append(inert.plain(f"  ! {live or 'the base'} answers now: compare anew", 100) + "\n", "bold red")
-        for says in (one["says"], *one["notes"]):
+        for says in (one["says"], *one.get("notes", ())):
             text.append(inert.plain(f"  {says}", 500) + "\n")
         for arm in one.get("against", []):
             text.append(inert.plain(f"  {beside(arm)}", 200) + "\n")

@@ -143,7 +143,7 @@ def _by_task(cohort: str, live: ArmEvaluations, other: ArmEvaluations) -> dict[s
     for task in dict.fromkeys(mine.task for mine, _ in pairs):
         mine, theirs = zip(*((a.score, b.score) for a, b in pairs if a.task == task), strict=True)
         gain = scores.figures([a - b for a, b in zip(mine, theirs, strict=True)])
-        found[task] = {"n": len(mine), "mine": round(fmean(mine), 4), "theirs": round(fmean(theirs), 4), "gain": gain}
+        found[task] = {"n": len(mine), "mine": round(fmean(mine), 6), "theirs": round(fmean(theirs), 6), "gain": gain}
     return found if len(found) > 1 else {}
 
 
@@ -159,9 +159,9 @@ def _as_json(cohort: str, release: str | None, finding: Finding, more: dict[str,
         "against": [
             {
                 **one,
-                "mine": round(one["mine"], 4),
-                "theirs": round(one["theirs"], 4),
-                **{name: {k: round(v, 4) for k, v in one[name].items()} for name in ("wins", "gain")},
+                "mine": round(one["mine"], 6),
+                "theirs": round(one["theirs"], 6),
+                **{name: {k: round(v, 6) for k, v in one[name].items()} for name in ("wins", "gain")},
             }
             for one in told["against"]
         ],

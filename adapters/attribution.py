@@ -22,7 +22,7 @@ BASE, AGGREGATE, PREVIOUS, PROMPTED = "base", "aggregate", "previous", "prompted
 _BESIDE = (PREVIOUS, PROMPTED)  # told beside the verdict: neither takes the adapter's place
 _POWER = 0.8
 _ONE_TRAINING = (
-    "a merge is of one training each; another seed moved one task by up to 29 points in 20 trainings of one recipe"
+    "a merge is of one training each; another seed moved one task by up to 29 points in 20 trainings of two passes"
 )
 
 

@@ -46,7 +46,7 @@ class Routes(Pane):
         )
         with Horizontal(id="router"):
             yield Static(id="histogram")
-            yield Static(id="confusion")
+            yield Confusion(id="confusion")
 
     def take_focus(self) -> None:
         self.query_one(Rows).focus()
@@ -68,8 +68,7 @@ class Routes(Pane):
             histogram(data["traffic"]["confidence"], router, data["traffic"]["seconds"])
         )
         live = next((one for one in data["routers"] if one["state"] == "live"), None)
-        table = self.query_one("#confusion", Static)
-        table.update(confusion(live, table.size.width))
+        self.query_one(Confusion).show(live)
 
     def action_back(self) -> None:
         self.console.switch_router(self._routers)
@@ -88,6 +87,21 @@ class Routes(Pane):
         found = RouteReply.model_validate(reply, extra="ignore")
         self.query_one("#tried", Static).update(tried(found, metadata))
         return f"it would go to {found.cohort}"
+
+
+class Confusion(Static):
+    """Where rows of each cohort went; drawn anew when it gets another width."""
+
+    known = False
+    router: dict[str, Any] | None = None
+
+    def show(self, router: dict[str, Any] | None) -> None:
+        self.known, self.router = True, router
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        if self.known:
+            self.update(confusion(self.router, self.size.width))
 
 
 def prompt(typed: str) -> tuple[dict[str, str], str]:
@@ -161,7 +175,7 @@ def confusion(router: dict[str, Any] | None, width: int) -> Text:
     cell = max(4, min(9, (width - 9) // max(len(names), 1)))
     short = {name: inert.plain(name, 7) for name in names}
     lines = [f"router@{router['version']}: where rows of each cohort (left) went (above)"]
-    lines.append(" " * 9 + "".join(f"{inert.plain(name, cell - 1):>{cell}}" for name in names))
+    lines.append(" " * 9 + "".join(f"{inert.plain(name, cell - 2):>{cell}}" for name in names))
     for name in names:
         cells = [found.get(name, {}).get(to, 0) for to in names]
         if any(cells):

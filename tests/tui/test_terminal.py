@@ -32,8 +32,9 @@ class Terminal:
         self._socket = socket
 
     def tmux(self, *words: str, check: bool = True) -> str:
-        # Without the variables of a terminal that the tests themselves may run in.
-        own = {name: value for name, value in os.environ.items() if not name.startswith("TMUX")}
+        # Without the variables of a terminal that the tests themselves may run in, or that a picture of one left.
+        alien = ("TMUX", "COLUMNS", "LINES")
+        own = {name: value for name, value in os.environ.items() if not name.startswith(alien)}
         command = ["tmux", "-S", str(self._socket), "-f", "/dev/null", *words]
         return subprocess.run(
             command, check=check, capture_output=True, text=True, env={**own, "LC_ALL": "C.UTF-8"}

@@ -145,6 +145,7 @@ def test_a_person_walks_through_all_screens(appliance: Running, tmp_path: Path) 
 def test_a_person_retrains_and_promotes(appliance: Running, tmp_path: Path) -> None:
     with console(tmp_path, appliance, 140, 60) as terminal:
         terminal.sees("● " + appliance.url)
+        terminal.tmux("resize-window", "-x", "141", "-y", "61")  # once it believed 80 columns of 24 lines
         terminal.press("5")
         terminal.sees("none yet", "t Train")
         terminal.press("t")

@@ -164,7 +164,8 @@ async def run(wanted: argparse.Namespace, candidates: Sequence[Candidate]) -> li
 
 def _digest() -> str:
     """Of what trains and judges, and of the rows: with others, a verdict that was kept says nothing."""
-    files = [*Path("adapters").glob("*.py"), *Path("appliance").glob("*.py"), *Path("examples").rglob("*.jsonl")]
+    code = (Path("adapters"), *(Path("appliance", part) for part in ("engine", "evaluation", "training")))
+    files = [*(path for folder in code for path in folder.rglob("*.py")), *Path("examples").rglob("*.jsonl")]
     told = [*(path.read_bytes() for path in sorted([*files, Path(__file__)])), Path("cohorts.toml").read_bytes()]
     return hashlib.sha256(b"\n".join(told)).hexdigest()[:12]
 

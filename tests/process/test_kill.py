@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,14 +65,15 @@ def test_nothing_a_client_saw_complete_is_lost(
     chance = random.Random(2)
     started = time.monotonic()
     with zygote(premises) as lives:
-        clients = [Client(lives.url, number) for number in range(CLIENTS)]
+        midway = threading.Event()
+        clients = [Client(lives.url, number, midway) for number in range(CLIENTS)]
         for client in clients:
             client.start()
         for n in range(kills + at_start):
             pid = lives.born()
             if n < kills:
                 lives.ready()
-            time.sleep(chance.uniform(0, 0.35))  # the moment of the kill
+            moment(midway if n < kills and n % 2 else None, chance)
             os.kill(pid, signal.SIGKILL)
             assert lives.dead() == -signal.SIGKILL, (premises.folder / "lives.log").read_text()[-2000:]
         took = time.monotonic() - started
@@ -184,6 +186,15 @@ def live(premises: Premises) -> str:
 
 def switches(premises: Premises, table: str, which: str) -> int:
     return int(premises.rows(f"SELECT count(*) AS n FROM {table} WHERE {which}")[0]["n"])  # noqa: S608
+
+
+def moment(midway: threading.Event | None, chance: random.Random) -> None:
+    """Wait for the moment of the kill: any, or one at which a client is in the middle of a stream."""
+    if midway is None:
+        time.sleep(chance.uniform(0, 0.35))
+    else:
+        midway.clear()
+        assert midway.wait(30)
 
 
 def kept(seen: Seen, row: dict[str, Any] | None) -> bool:

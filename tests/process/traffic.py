@@ -38,13 +38,14 @@ class Judged:
 class Client(threading.Thread):
     """Asks by turns whole and streamed, and gives feedback on what it saw complete, until `stop`."""
 
-    def __init__(self, url: str, number: int) -> None:
+    def __init__(self, url: str, number: int, midway: threading.Event) -> None:
+        """`midway` is set whenever a part of a stream was read that is not its end."""
         super().__init__(daemon=True)
         self.seen: list[Seen] = []
         self.judged: list[Judged] = []
         self.retried = 0
         self.unexpected: list[str] = []
-        self._url, self._number = url, number
+        self._url, self._number, self._midway = url, number, midway
         self._random = random.Random(number)
         self._stopping = threading.Event()
         self._pending: tuple[str, dict[str, Any]] | None = None
@@ -79,8 +80,10 @@ class Client(threading.Thread):
             self._pending = (f"key-{seen.id}", body)
 
     def _ask(self, seen: Seen, **fields: object) -> dict[str, object]:
+        """Streams are long: the tiny model writes 60 tokens before a reader of its first one is scheduled."""
         model = self._random.choice(("auto", "base", "legal", "finance"))
-        return chat(seen.prompt, model, max_tokens=self._random.randint(1, 60), **fields)
+        longest = 300 if seen.stream else 60
+        return chat(seen.prompt, model, max_tokens=self._random.randint(1, longest), **fields)
 
     def _whole(self, http: httpx.Client, seen: Seen, choices: int) -> None:
         response = http.post("/v1/chat/completions", json=self._ask(seen, n=choices))
@@ -108,6 +111,8 @@ class Client(threading.Thread):
             seen.texts[0] += choice["delta"].get("content") or ""
             if choice["finish_reason"]:
                 seen.finish, seen.complete = choice["finish_reason"], True
+        if seen.texts[0] and not seen.complete:
+            self._midway.set()
 
     def _give_feedback(self, http: httpx.Client) -> None:
         """The same again with the same key until it is acknowledged."""

@@ -1,4 +1,4 @@
-"""Attribution and learning curves of a cohort on a model that learns in seconds, as an operator asks for them."""
+"""Attribution of cohorts on a model that learns in seconds, as an operator asks for them."""
 
 from __future__ import annotations
 
@@ -14,59 +14,34 @@ import pytest
 from adapters import gates
 from adapters.slice import Row, Slice
 from adapters.training_job import CHECKPOINT
-from appliance.attribution import aggregate, ground, learning_curve
+from appliance.attribution import aggregate, ground
 from appliance.cli import report
 from appliance.errors import ApplianceError, EngineFault
-from appliance.evaluation import contamination, eval_sets, evidence, harness
+from appliance.evaluation import contamination, eval_sets, evidence
 from appliance.evaluation.arms import Arm
 from appliance.evaluation.contamination import Contamination, training_rows
 from appliance.evaluation.evidence import ArmEvaluations
 from appliance.evaluation.lineup import Lineup, lineups
 from appliance.jobs import Progress
 from appliance.serving import Serving
-from appliance.store.evaluations import Evaluation
 from appliance.store.releases import Release
 from appliance.store.slices import SliceRow
 from appliance.training import ablation
 from appliance.training.planning import Planning, RetrainOptions
-from appliance.training.trainer import Plan
-from tests.http.in_process import trained_here
-from tests.http.learnable import SETTINGS, begun, brief, finished, material, retrained
-from tests.http.routed import written
-from tests.http.running import Json, Running, running
-
-PARTS = (0.5, 1.0)
+from tests.http.learnable import begun, finished
+from tests.http.learned import learned
+from tests.http.running import Json, Running
 
 
 @pytest.fixture(scope="module")
 def learning(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Iterator[Running]:
-    """legal@1 was trained here and is live; support has no release."""
-    folder = tmp_path_factory.mktemp("attribution")
-    for (cohort, split), lines in material().items():
-        written(folder / "examples" / cohort / f"{split}.jsonl", lines)
-    with running(folder, tiny_base, SETTINGS) as appliance, brief(), trained_here():
-        assert retrained(appliance)["release"] == "legal@1"
+    with learned(tmp_path_factory.mktemp("attribution"), tiny_base) as appliance:
         yield appliance
 
 
 @pytest.fixture(scope="module")
 def attributed(learning: Running) -> Json:
     job = finished(learning, begun(learning, "attribute"), patience=60)
-    assert job["error"] is None, job
-    result: Json = job["result"]
-    return result
-
-
-@pytest.fixture(scope="module")
-def drawn(learning: Running) -> Iterator[Json]:
-    """Of two parts: a training takes ten seconds even here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning_curve, "SHARES", PARTS)
-        yield _drawn(learning)
-
-
-def _drawn(learning: Running) -> Json:
-    job = finished(learning, begun(learning, "curve", cohort="legal"), patience=60)
     assert job["error"] is None, job
     result: Json = job["result"]
     return result
@@ -314,75 +289,9 @@ def test_an_aggregate_that_cannot_be_served_is_owed(learning: Running, monkeypat
     assert legal["left_out"]["aggregate"] == "aggregate cannot be served: no" and legal["verdict"] == "undecided"
 
 
-@pytest.mark.usefixtures("attributed", "drawn")
+@pytest.mark.usefixtures("attributed")
 def test_nothing_is_released(learning: Running) -> None:
     assert [r["version"] for r in learning.operated("GET", "/releases")] == [1]
-
-
-def test_a_curve_has_its_levels_and_words(drawn: Json) -> None:
-    rows = [level["rows"] for level in drawn["levels"]]
-    assert rows == sorted(rows) and len(rows) == 2 and rows[1] == pytest.approx(2 * rows[0], abs=1)
-    assert drawn["levels"][-1]["score"]["mean"] > 0.7 and drawn["base"] == 0.0
-    assert drawn["enough"] in rows and drawn["best"] in rows and drawn["says"]
-    assert [one["share"] for one in drawn["trainings"]] == list(PARTS)
-
-
-def test_a_second_seed_finds_the_first_done(learning: Running, drawn: Json) -> None:
-    result = finished(learning, begun(learning, "curve", cohort="legal", seeds=2, minutes=0.001), patience=60)[
-        "result"
-    ]
-    assert result["levels"] == drawn["levels"], "no second round is begun beyond the minutes"
-    assert result["seconds"] < drawn["seconds"]
-
-
-def test_a_part_that_takes_too_long_leaves_the_smaller_ones(
-    learning: Running, drawn: Json, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [level["rows"] for level in drawn["levels"]]
-    monkeypatch.setattr(learning_curve, "SHARES", PARTS)
-    monkeypatch.setattr(ablation.Ablation, "cut_short", property(lambda made: made.rows == rows[1]))
-    result = _drawn(learning)
-    assert result["levels"] == drawn["levels"][:1]
-    assert result["says"][-1].startswith(f"a training on {rows[1]} rows ended with its minutes")
-
-
-def test_a_part_that_fails_leaves_the_smaller_ones(
-    learning: Running, drawn: Json, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    most = drawn["levels"][1]["rows"]
-    monkeypatch.setattr(learning_curve, "SHARES", PARTS)
-    made = ablation.find_or_train
-
-    async def failing(serving: Serving, plan: Plan, *more: Any) -> ablation.Ablation:  # noqa: ANN401
-        if len(plan.slice.train) == most:
-            raise ApplianceError("its loss is no number")
-        return await made(serving, plan, *more)
-
-    monkeypatch.setattr(ablation, "find_or_train", failing)
-    result = _drawn(learning)
-    assert result["levels"] == drawn["levels"][:1]
-    assert result["says"][-1] == f"the training on {most} rows, seed 1, failed: its loss is no number"
-
-
-def test_what_judging_takes_counts_in_the_minutes(
-    learning: Running, drawn: Json, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The trainings alone would leave time for a second round."""
-    judge = harness.evaluate
-
-    async def slow(*asked: Any) -> Evaluation:  # noqa: ANN401
-        return replace(await judge(*asked), seconds=9000.0)
-
-    monkeypatch.setattr(learning_curve, "evaluate", slow)
-    monkeypatch.setattr(learning_curve, "SHARES", PARTS)
-    result = finished(learning, begun(learning, "curve", cohort="legal", seeds=2, minutes=200))["result"]
-    assert result["levels"] == drawn["levels"]
-    assert [one["took"] >= 9000 + one["seconds"] for one in result["trainings"]] == [True, True]
-
-
-def test_a_cohort_without_rows_is_refused_by_name(learning: Running) -> None:
-    job = finished(learning, begun(learning, "curve", cohort="coding"))
-    assert job["state"] == "failed" and "coding has no eval rows: cohort import" in job["error"]
 
 
 def test_an_unknown_cohort_is_refused_before_a_job(learning: Running) -> None:
@@ -391,7 +300,7 @@ def test_an_unknown_cohort_is_refused_before_a_job(learning: Running) -> None:
         assert reply.status_code == 404 and reply.json()["error"]["param"] == "cohort"
 
 
-def test_pages_have_their_pictures_and_escape_what_they_quote(attributed: Json, drawn: Json) -> None:
+def test_its_page_has_its_pictures_and_escapes_what_it_quotes(attributed: Json) -> None:
     page = report.attribution(attributed)
     assert "legal@1" in page and "<th>breadth" in page
     (legal,) = (one for one in attributed["cohorts"] if one["release"])
@@ -402,5 +311,3 @@ def test_pages_have_their_pictures_and_escape_what_they_quote(attributed: Json, 
     form = {"n": 9, **scores, "change": {"mean": -0.4, "low": -1, "high": 0}}
     told = {**attributed, "cohorts": [{**legal, "forms": {"reordered<b>": form}}]}
     assert report.attribution(told).count("<svg") == 3 and "<b>" not in report.attribution(told)
-    hostile = {**drawn, "cohort": "<script>alert(1)</script>"}
-    assert "<script>" not in report.curve(hostile) and report.curve(hostile).count("<svg") == 1

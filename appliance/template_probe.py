@@ -35,7 +35,7 @@ def check(source: str) -> None:
         file.write(source)
         file.flush()
         trial = children.run(
-            "appliance.template_probe", file.name, cpu_seconds=SECONDS, memory_bytes=MEMORY, timeout_s=2 * SECONDS
+            "appliance.template_probe", file.name, cpu_seconds=SECONDS, memory_bytes=MEMORY, timeout_s=900
         )
         try:
             for _ in trial:

@@ -106,6 +106,6 @@ def fit(folder: Path) -> Fitted:
         if find_spec(library) is None:
             pytest.skip(f"{library} is not installed: make train-tools")
     path = job(folder, router_rows.texts(rows("train")), folder)
-    lines = children.run("router.fit", str(path), cpu_seconds=1000, memory_bytes=24 << 30, timeout_s=280)
+    lines = children.run("router.fit", str(path), cpu_seconds=1000, memory_bytes=24 << 30, timeout_s=1400)
     told = [json.loads(line) for line in lines]
     return Fitted(folder, str(told[-1]["digest"]), told)

@@ -21,7 +21,7 @@ KEEPS_NETWORK = "keeps its network"
 
 def confined(*deed: str, cpu: int = 20, memory: int = MEMORY) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "adapters.confine", str(cpu), str(memory), DEEDS, *deed]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_memory_beyond_the_limit_is_not_given() -> None:
 def test_processor_time_beyond_the_limit_ends_it() -> None:
     started = time.monotonic()
     assert confined("spin", cpu=1).returncode in (-signal.SIGKILL, -signal.SIGXCPU)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 200  # of a niced child
 
 
 def test_a_crash_is_an_exit_code_and_leaves_no_core() -> None:
@@ -99,7 +99,7 @@ def test_a_crash_is_an_exit_code_and_leaves_no_core() -> None:
 
 
 def test_it_dies_with_its_parent() -> None:
-    done = subprocess.run([sys.executable, "-m", DEEDS, "parent"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", DEEDS, "parent"], capture_output=True, text=True, timeout=240)
     assert done.returncode == -signal.SIGKILL
     orphan = int(done.stdout)
     deadline = time.monotonic() + 10
@@ -110,7 +110,7 @@ def test_it_dies_with_its_parent() -> None:
 
 def test_a_module_that_is_not_there_fails() -> None:
     command = [sys.executable, "-m", "adapters.confine", "20", str(MEMORY), "no.such.module"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
     assert "No module named" in done.stderr
 

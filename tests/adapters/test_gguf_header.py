@@ -20,14 +20,14 @@ from tests.adapters.lies import ARCH, DATA, LIES, ONE
 def refused(path: Path) -> str:
     """Read a bad file: BadGguf within a second, in little memory. Returns the message."""
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.thread_time()
     try:
         with pytest.raises(BadGguf) as caught:
             read(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
     assert peak < 4 << 20
     return str(caught.value)
 
@@ -138,12 +138,12 @@ def test_a_missing_file_and_a_folder_are_faults_of_the_system(tmp_path: Path) ->
 
 def survives(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    started = time.monotonic()
+    started = time.thread_time()
     try:
         header = read(path)
     except BadGguf:
         header = Header({}, {})
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
     assert all(tensor.offset + tensor.size <= len(content) for tensor in header.tensors.values())
 
 

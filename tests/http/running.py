@@ -24,7 +24,7 @@ from appliance.serve import Server, _listen, _uvicorn_config
 from tests.prepared import seed
 
 COHORTS = ("legal", "healthcare", "finance", "support", "coding")
-PATIENCE = 60.0  # seconds: bounds a wait for what must happen; nothing is decided by how long it took
+PATIENCE = 300.0  # seconds: bounds a wait for what must happen; nothing is decided by how long it took
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # a client's own would read every authority of the machine
 Json: TypeAlias = dict[str, Any]
 Stop: TypeAlias = Callable[[], None]
@@ -55,7 +55,7 @@ class Running:
     def http(self, key: str | None = None, **settings: Any) -> httpx.Client:  # noqa: ANN401 - httpx's own
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(
-            base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=_NO_TLS, **settings
+            base_url=self.url, headers=headers, timeout=600, trust_env=False, verify=_NO_TLS, **settings
         )
 
     def operator(self, method: str, path: str, body: Json | None = None) -> httpx.Response:
@@ -97,9 +97,9 @@ class Running:
         return not busy and status["waiting_requests"] == 0
 
 
-def until(happened: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `happened` returns
-    """Poll until it is truthy. Fails after PATIENCE."""
-    deadline = time.monotonic() + PATIENCE
+def until(happened: Callable[[], Any], patience: float = PATIENCE) -> Any:  # noqa: ANN401 - what `happened` returns
+    """Poll until it is truthy. Fails after so many seconds."""
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if found := happened():
             return found
@@ -139,14 +139,14 @@ def running(folder: Path, base: Path, settings: str = "", **limits: object) -> I
     thread = threading.Thread(target=live, name="appliance")
     thread.start()
     try:
-        appliance, stop = started.result(60)
+        appliance, stop = started.result(300)
         try:
             yield appliance
         finally:
             stop()
-            ended.result(60)
+            ended.result(300)
     finally:
-        thread.join(60)
+        thread.join(300)
 
 
 def _toml(base: Path, settings: str, limits: str) -> str:

@@ -171,7 +171,12 @@ def test_a_reader_that_takes_nothing_loses_its_slot(
 
 
 def test_many_that_go_leave_no_slot_taken(busy: Running, keys: list[str]) -> None:
-    for number in range(40):
+    def cancelled() -> int:
+        return sum(int(busy.rows(CANCELLED, key.split("_")[1])[0]["n"]) for key in keys)
+
+    for number in range(400):  # on a slow machine most go before their request is read, and leave no row
+        if number >= 40 and cancelled() > 20:
+            break
         ask, patience = {**LONG_ANSWER, "stream": number % 3 > 0}, 0.02 * (number % 5 + 1)
         with (
             busy.http(keys[number % 6]) as client,
@@ -182,4 +187,4 @@ def test_many_that_go_leave_no_slot_taken(busy: Running, keys: list[str]) -> Non
         until(busy.idle)
     room = busy.operated("GET", "/status")
     assert (room["waiting_requests"], room["waiting_tokens"]) == (0, 0)
-    assert sum(busy.rows(CANCELLED, key.split("_")[1])[0]["n"] for key in keys) > 20
+    assert cancelled() > 20

@@ -214,7 +214,7 @@ def test_what_a_kill_left_of_a_training_is_made_anew(learning: Running, monkeypa
 def test_a_cancelled_training_ends_its_child(learning: Running) -> None:
     job = begun(learning, "retrain", cohort="legal", epochs=500, minutes=9)
     try:
-        until(lambda: learning.operated("GET", f"/jobs/{job['id']}")["figures"].get("step"))
+        until(lambda: learning.operated("GET", f"/jobs/{job['id']}")["figures"].get("step"), patience=600)
         assert trainers() and texts(learning)
     finally:  # else every later job is refused
         learning.operated("POST", f"/jobs/{job['id']}/cancel", {})

@@ -29,10 +29,11 @@ Completed: TypeAlias = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parent.parent.parent
 COHORT = (sys.executable, "-m", "appliance.cli.main")
 LOOPBACK = "127.0.0.1"
+HANGS = 300.0  # seconds that nothing takes, however slow and busy the machine
 Values = Mapping[str, object]
 
 
-def until(condition: Callable[[], T | None], what: str, seconds: float = 30.0) -> T:
+def until(condition: Callable[[], T | None], what: str, seconds: float = HANGS) -> T:
     """The first thing `condition` gives that is true. Fails when that takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -83,13 +84,13 @@ class Premises:
         own = {"COHORT_HOME": str(self.home), "COHORT_CONFIG": str(self.config), "COLUMNS": "200"}
         return {**os.environ, **own, **self.environment}
 
-    def cohort(self, *arguments: str, seconds: float = 60.0) -> Completed:
+    def cohort(self, *arguments: str, seconds: float = 2 * HANGS) -> Completed:
         """Run the command to its end, in a process that has imported it before, but in an environment of its own."""
         if not self.environment:
             return forked(arguments, self.environ(), self.folder, seconds, self.longest)
         return self.afresh(*arguments, seconds=seconds)
 
-    def afresh(self, *arguments: str, seconds: float = 60.0) -> Completed:
+    def afresh(self, *arguments: str, seconds: float = 2 * HANGS) -> Completed:
         """The same in a process of its own, as it is typed."""
         return subprocess.run(
             [*COHORT, *arguments],
@@ -205,7 +206,7 @@ class Served:
 
     def url(self) -> str:
         """Where it listens, from the lock file."""
-        return str(until(self._note, f"url of the appliance\n{self.said()}", 30)["url"])
+        return str(until(self._note, f"url of the appliance\n{self.said()}")["url"])
 
     def _note(self) -> dict[str, Any]:
         self.alive()
@@ -220,7 +221,7 @@ class Served:
         code = self.process.poll()
         assert code is None, f"the appliance ended with {code}: {self.said()}"
 
-    def ready(self, seconds: float = 40.0) -> Served:
+    def ready(self, seconds: float = HANGS) -> Served:
         """Wait until /ready is 200."""
         with httpx.Client(base_url=self.url()) as client:
             until(lambda: self._is_ready(client), f"ready appliance\n{self.said()}", seconds)
@@ -241,7 +242,7 @@ class Served:
     def signal(self, number: int = signal.SIGTERM) -> None:
         os.kill(self.pid, number)
 
-    def ended(self, seconds: float = 20.0) -> int:
+    def ended(self, seconds: float = HANGS) -> int:
         """The exit code, once it has ended."""
         return self.process.wait(seconds)
 

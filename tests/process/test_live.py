@@ -16,7 +16,7 @@ from tests.tiny import write_adapter
 
 from .premises import Premises, Served, events, running
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.live
 NAME = "smollm2-135m-instruct"
 
 
@@ -53,7 +53,6 @@ def _small(path: Path, seed: int) -> Path:
 
 
 @pytest.mark.slow  # of small bases it is tried where starts are
-@pytest.mark.timeout(600)
 def test_the_format_is_decided_once_with_progress(tmp_path: Path, real_base: Path) -> None:
     assert real_base.is_file()
     premises = packaged(tmp_path, "auto")

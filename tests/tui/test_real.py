@@ -22,7 +22,7 @@ from tui.screens.confirm import Choose, Confirm
 from tui.screens.form import Form
 from tui.widgets.rows import Rows
 
-PATIENCE_S = 90.0
+PATIENCE_S = 400.0
 
 
 @pytest.fixture(scope="module")

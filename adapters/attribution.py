@@ -7,42 +7,22 @@ are proven or left undecided, with the number of rows that would settle them (tw
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean
 from typing import Literal, TypeAlias
 
 from adapters import scorecard
+from adapters.equivalence import Against, judged
 from adapters.gates import Compared
-from adapters.scorecard import Interval
 
 Answer: TypeAlias = Literal["keep", "base", "merge", "undecided"]
 BASE, AGGREGATE, PREVIOUS, PROMPTED = "base", "aggregate", "previous", "prompted base"
 _BESIDE = (PREVIOUS, PROMPTED)  # told beside the verdict: neither takes the adapter's place
-_POWER = 0.8
 _ONE_TRAINING = (
-    "a merge is of one training each; another seed moved one task by up to 29 points in 20 trainings of two passes"
+    "one training stands beside one training, and how another seed would do is in no interval: it moved one task by "
+    "up to 29 points in 20 trainings of two passes"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """The adapter beside one other arm on the same rows. `wins`: share of the rows where it is better, equal ones by
-    half; `gain`: the mean difference of scores. `better`: it is proven to be, `worse`: the other is; `replaceable`:
-    the other is proven to lose less than the margin, as what is better does. `needed`: eval rows that would prove
-    better or replaceable, if the difference stays as it is; None when one is proven, or when no number would."""
-
-    arm: str
-    n: int
-    mine: float
-    theirs: float
-    wins: Interval
-    gain: Interval
-    better: bool
-    worse: bool
-    replaceable: bool
-    needed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +56,13 @@ def finding(
     release before another one."""
     found = _rolled_back_first(cohort, _finding(cohort, rivals, margin, owed), rivals, margin)
     by_name = {one.arm: one for one in found.against}
+    if found.answer == "keep" and PROMPTED in by_name:
+        found = _prompted_first(cohort, found, by_name[PROMPTED])
     if PREVIOUS in by_name:
         found = found.noted(_changed(change, by_name[PREVIOUS]))
     if PROMPTED in by_name:
         found = found.noted(_prompted(by_name[PROMPTED]))
-    if found.answer == "merge":
+    if found.answer == "merge" or AGGREGATE in by_name:
         found = found.noted(_ONE_TRAINING)
     reasons: dict[str, list[str]] = {}
     for arm, why in (left_out or {}).items():
@@ -121,13 +103,13 @@ def _merged_beyond(cohort: str, base: Against, best: Compared, found: tuple[Agai
 
 
 def _rolled_back_first(cohort: str, found: Finding, rivals: Sequence[Compared], margin: float) -> Finding:
-    """Where the release before beats both this one and, by more than the margin, what would take its place."""
+    """Where the release before beats both this one and what would take its place, which does not do as well."""
     instead = found.neighbour or {"base": BASE, "merge": AGGREGATE}.get(found.answer)
     before = next((one for one in found.against if one.arm == PREVIOUS), None)
     if instead is None or before is None or not before.worse:
         return found
     scores = {one.name: one.other for one in rivals}
-    (beside,) = _judged([Compared(instead, scores[PREVIOUS], scores[instead])], margin)
+    (beside,) = judged([Compared(instead, scores[PREVIOUS], scores[instead])], margin)
     if not beside.better:
         return found
     says = (
@@ -135,6 +117,21 @@ def _rolled_back_first(cohort: str, found: Finding, rivals: Sequence[Compared], 
         f"{'the base' if instead == BASE else _name(beside)}, does less ({_describe(beside)})"
     )
     return replace(found, answer="undecided", neighbour=None, says=says)
+
+
+def _prompted_first(cohort: str, found: Finding, bare: Against) -> Finding:
+    """What a prompt does is not worth an adapter."""
+    if not bare.replaceable:
+        return found
+    says = (
+        f"try {cohort}'s system prompt alone, sent with each request to the base, and ask again: "
+        f"it {_does(bare)} ({_describe(bare)})"
+    )
+    return replace(found, answer="undecided", says=says)
+
+
+def _does(one: Against) -> str:
+    return "does better" if one.worse else "loses less than the margin"
 
 
 def _beyond_the_base(rivals: Sequence[Compared]) -> list[Compared]:
@@ -165,8 +162,10 @@ def _prompted(bare: Against) -> str:
     """Is it the adapter, or its system prompt?"""
     if bare.better:
         return f"it beats the base under the same system prompt too: {_describe(bare)}"
-    what = "THE BASE UNDER THE SAME SYSTEM PROMPT, which may be all it takes"
-    return f"IT IS NOT PROVEN BETTER THAN {what}: {_describe(bare)}"
+    what = "THE BASE UNDER THE SAME SYSTEM PROMPT"
+    if bare.replaceable:
+        return f"{what} {_does(bare)}, so the prompt is all it takes: {_describe(bare)}"
+    return f"IT IS NOT PROVEN BETTER THAN {what}, which may be all it takes: {_describe(bare)}"
 
 
 def _among(
@@ -174,11 +173,11 @@ def _among(
 ) -> Finding:
     """It beats the base. Would another adapter do as well?"""
     neighbours = [one for one in found if one.arm not in (BASE, AGGREGATE, *_BESIDE)]
+    aggregate = by_name.get(AGGREGATE)
     best = max((one for one in neighbours if one.replaceable), key=lambda one: one.theirs, default=None)
-    if best is not None:
+    if best is not None and not (aggregate and aggregate.worse and aggregate.theirs > best.theirs):
         says = f"{cohort} could be merged with {best.arm}, whose adapter does {_as_well(best)} on its rows"
         return Finding("merge", f"{says}: {_describe(best)}", found, best.arm)
-    aggregate = by_name.get(AGGREGATE)
     if aggregate is not None and aggregate.replaceable:
         says = f"{cohort} could be merged with all others: one adapter for all does {_as_well(aggregate)}"
         return Finding("merge", f"{says} ({_describe(aggregate)})", found)
@@ -204,50 +203,9 @@ def _against(rivals: Sequence[Compared], margin: float) -> list[Against]:
     """Judged together (Holm): among many neighbours one does as well by chance. What cannot take the place of this
     one, as the release before, is judged alone."""
     asked = [one for one in rivals if one.candidate]
-    judged = [one for one in asked if one.name not in _BESIDE]
-    found = {id(one): made for one, made in zip(judged, _judged(judged, margin), strict=True)}
-    return [found.get(id(one)) or _judged([one], margin)[0] for one in asked]
-
-
-def _judged(rivals: Sequence[Compared], margin: float) -> list[Against]:
-    level = scorecard.LEVEL / max(len(rivals), 1)
-    better = scorecard.proven([scorecard.doubt([-d for d in one.differences], 0.0) for one in rivals])
-    worse = scorecard.proven([scorecard.doubt(one.differences, 0.0) for one in rivals])
-    same = scorecard.proven([scorecard.doubt(one.differences, margin) for one in rivals])
-    return [
-        Against(
-            arm=one.name,
-            n=len(one.candidate),
-            mine=fmean(one.candidate),
-            theirs=fmean(one.other),
-            wins=scorecard.interval([_win(d) for d in one.differences]),
-            gain=scorecard.interval(one.differences),
-            better=wins and not equal,
-            worse=loses,
-            replaceable=equal or loses,
-            needed=None if wins or equal or loses else rows_needed(one.differences, margin, level),
-        )
-        for one, wins, loses, equal in zip(rivals, better, worse, same, strict=True)
-    ]
-
-
-def _win(difference: float) -> float:
-    return 0.5 if difference == 0 else float(difference > 0)
-
-
-def rows_needed(differences: Sequence[float], margin: float, level: float = scorecard.LEVEL) -> int | None:
-    """Rows in all that prove a gain, or a loss below the margin, whichever takes fewer, in four of five tries; None
-    when the difference lies where neither can be."""
-    mean = fmean(differences)
-    spread = stdev(differences) if len(differences) > 1 else 1.0
-    normal = NormalDist()
-    z = normal.inv_cdf(1 - level) + normal.inv_cdf(_POWER)
-    ways = []
-    if mean > 0 and (least := scorecard.fewest([-d for d in differences], 0.0, level)):
-        ways.append(max((z * spread / mean) ** 2, least))
-    if mean < margin and (least := scorecard.fewest(differences, margin, level)):
-        ways.append(max((z * spread / (margin - mean)) ** 2, least))
-    return max(len(differences) + 1, math.ceil(min(ways))) if ways else None
+    together = [one for one in asked if one.name not in _BESIDE]
+    found = {id(one): made for one, made in zip(together, judged(together, margin), strict=True)}
+    return [found.get(id(one)) or judged([one], margin)[0] for one in asked]
 
 
 def _name(one: Against) -> str:

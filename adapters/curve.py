@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
 from typing import Final
@@ -24,6 +24,7 @@ from adapters.slice import Row
 SHARES: Final = (0.25, 0.5, 0.75, 1.0)
 _LEAST = 1e-3  # of error, for its logarithm
 _ROUNDING = 1e-9
+_SEED = 20_261_128
 
 Scores = npt.NDArray[np.float64]
 
@@ -39,7 +40,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The mean over the seeds of trainings on as many rows, its 95 % interval over eval rows, each seed's mean."""
+    """The mean over the seeds of trainings on as many rows, its 95 % interval over eval rows and, where there are
+    several, over seeds; each seed's mean."""
 
     rows: int
     score: Interval
@@ -68,8 +70,8 @@ class Forecast:
 @dataclass(frozen=True, slots=True)
 class Curve:
     """`best`: the level with the highest score, `gain` what it scores more than the base, `better`: it is proven to;
-    `enough`: the smallest that is not provenly below it, and `gap` what it scores more than the best, which few eval
-    rows leave wide. `forecast` is None with less than three levels."""
+    `enough`: the smallest that is not below it provenly and with every seed, and `gap` what it scores more than the
+    best, which few eval rows leave wide. `forecast` is None with less than three levels."""
 
     levels: tuple[Level, ...]
     best: int
@@ -90,30 +92,53 @@ def subset(rows: Sequence[Row], share: float, seed: int) -> tuple[Row, ...]:
 
 
 def curve(points: Sequence[Point], base: Sequence[float]) -> Curve:
-    """`base`: its scores on the same rows. Raises ValueError without points, or when they were not judged by the same
-    rows."""
+    """`points`: of the same seeds at every size; `base`: its scores on the same rows. Raises ValueError without
+    points, or when they were not judged by the same rows."""
     if not points or {len(point.scores) for point in points} != {len(base)} or not base:
         raise ValueError("points of one curve are judged by the same eval rows")
     sizes = sorted({point.rows for point in points})
-    scores = {size: np.mean([p.scores for p in points if p.rows == size], axis=0) for size in sizes}
+    of_size = {size: sorted((p for p in points if p.rows == size), key=lambda p: p.seed) for size in sizes}
+    scores = {size: np.mean([p.scores for p in of_size[size]], axis=0) for size in sizes}
+    drawn = {size: _drawn(of_size[size]) for size in sizes}
     levels = tuple(
-        Level(size, scorecard.interval(scores[size]), tuple(fmean(p.scores) for p in points if p.rows == size))
+        Level(size, _around(scores[size], drawn[size]), tuple(fmean(p.scores) for p in of_size[size]))
         for size in sizes
     )
-    best = max(sizes, key=lambda size: float(scores[size].mean()))
-    gaps = {size: list(scores[size] - scores[best]) for size in sizes}
-    enough = next(size for size in sizes if scorecard.doubt(gaps[size], 0.0) > scorecard.LEVEL)
-    gained = scores[best] - np.asarray(base, np.float64)
+    top = max(levels, key=lambda level: level.score.mean)
+    best = top.rows
+    gaps = {size: scores[size] - scores[best] for size in sizes}
+    below = {one.rows for one in levels if _below(one, top, scorecard.doubt(list(gaps[one.rows]), 0.0))}
+    enough = min(size for size in sizes if size not in below)
+    bare = np.asarray(base, np.float64)
+    gain = _around(scores[best] - bare, drawn[best] - scorecard.means(bare))
+    proof = scorecard.doubt(list(bare - scores[best]), 0.0) <= scorecard.LEVEL / len(sizes)  # the best of so many
     return Curve(
         levels=levels,
         best=best,
-        gain=scorecard.interval(list(gained)),
-        better=scorecard.doubt(list(-gained), 0.0) <= scorecard.LEVEL / len(sizes),  # the best of so many
+        gain=gain,
+        better=proof and gain.low > 0,
         enough=enough,
-        gap=scorecard.interval(gaps[enough]),
+        gap=_around(gaps[enough], drawn[enough] - drawn[best]),
         worse=_worse(levels, scores),
-        forecast=_forecast(sizes, scores),
+        forecast=_forecast(sizes, drawn),
     )
+
+
+def _below(fewer: Level, top: Level, doubt: float) -> bool:
+    return doubt <= scorecard.LEVEL and all(a < b for a, b in zip(fewer.seeds, top.seeds, strict=False))
+
+
+def _drawn(points: Sequence[Point]) -> Scores:
+    """The means of resampled eval rows and seeds, the same ones at every size; (RESAMPLES,). Of two or three seeds
+    the spread still comes out too small."""
+    of_seed = np.stack([scorecard.means(np.asarray(point.scores, np.float64)) for point in points])
+    chance = np.random.default_rng(_SEED).random((of_seed.shape[1], len(points)))
+    chosen = (chance * len(points)).astype(int)
+    return np.asarray(of_seed[chosen, np.arange(of_seed.shape[1])[:, None]].mean(1))
+
+
+def _around(scores: Scores, drawn: Scores) -> Interval:
+    return replace(_spread(drawn), mean=float(scores.mean()))
 
 
 def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, ...]:
@@ -132,15 +157,15 @@ def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, .
     return tuple(filter(None, steps)) or tuple(filter(None, [decline]))
 
 
-def _forecast(sizes: Sequence[int], scores: dict[int, Scores]) -> Forecast | None:
+def _forecast(sizes: Sequence[int], resampled: dict[int, Scores]) -> Forecast | None:
     """Of twice the most rows: errors fall as a power of the rows (Hestness et al. 2017), from what all rows give.
-    The power is fitted to the resampled means, so that the interval shows what the eval rows leave open, and without
+    The power is fitted to the resampled means, so that the interval shows what rows and seeds leave open, and without
     the fewest rows: a curve that flattens would be promised its steep beginning again. It cannot show that the law
     may end."""
     if len(sizes) < 3:
         return None
     late = sizes[1:]
-    drawn = np.stack([scorecard.means(scores[size]) for size in late])  # (sizes, resamples), the same rows of each
+    drawn = np.stack([resampled[size] for size in late])  # (sizes, resamples)
     errors = np.log(np.clip(1 - drawn, _LEAST, 1))
     logs = np.log(np.asarray(late, np.float64))
     centred = logs - logs.mean()
@@ -168,6 +193,8 @@ def says(found: Curve) -> list[str]:
     for one in found.worse:
         chance = "; it may be this training's chance: --seeds 3 tells" if one.seeds == 1 else ""
         told.append(f"more rows made it worse: {one.fewer} to {one.more} rows, {one.change.points}{chance}")
+    if all(len(level.seeds) == 1 for level in found.levels):
+        told.append("one training for each part: what chance moves is in no interval, --seeds 3 shows it")
     if found.forecast is None:
         return [*told, f"{len(found.levels)} parts are too few to say what more rows would give"]
     return [*told, _ahead(found.forecast)]

@@ -84,9 +84,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
+    """`open`: it passed since nothing was looked at, or since so few rows prove nothing."""
+
     check: Check
     passed: bool
     says: str
+    open: bool = False
 
 
 _UNGUARDED = Reason(
@@ -94,6 +97,7 @@ _UNGUARDED = Reason(
     True,
     "NOT CHECKED, it may have unlearned anything: there is no guard set; import general prompts with a completion as "
     "eval rows of base with the task general",
+    open=True,
 )
 
 
@@ -198,7 +202,8 @@ class _Loss:
         if self.compared.unsound:
             return Reason(self.check, False, self.compared.unsound)
         lack = "it has no eval rows" if self.check == "cohort_loss" else "no eval rows are left"
-        return Reason(self.check, True, f"{self.compared.name}: not checked, {lack}, so what was lost is not known")
+        says = f"{self.compared.name}: not checked, {lack}, so what was lost is not known"
+        return Reason(self.check, True, says, open=True)
 
     def judged(self, lost: bool, level: float) -> Reason:
         change = scorecard.interval(self.compared.differences)
@@ -209,11 +214,13 @@ class _Loss:
             against = "the release before" if self.check == "previous_loss" else "the base"
             told = f"{change.points} against {against}"
         more = ", a proven loss" if lost else self._power(level)
-        return Reason(self.check, not lost, f"{self.compared.name}: {told}{more}")
+        return Reason(self.check, not lost, f"{self.compared.name}: {told}{more}", open=bool(more) and not lost)
 
     def _power(self, level: float) -> str:
         """What it is worth that no loss is proven, unless it is that nothing is lost, or no more than may be."""
         n = len(self.compared.candidate)
+        if self.check != "guard_loss" and not any(self.compared.other):  # of nothing, nothing can be lost
+            return ""
         if 0.5**n > level:
             return f"; too few rows ({n}) to prove any loss"
         lost = [-difference for difference in self.compared.differences]

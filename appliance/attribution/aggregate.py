@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from adapters.slice import NearDuplicates, Row, Slice
 from appliance.evaluation.contamination import ancestors, near_duplicates, training_rows
@@ -53,18 +54,23 @@ class Aggregate:
         live = self.live[cohort]
         return live.system_prompt if live else self.serving.config.cohorts[cohort].system_prompt or ""
 
-    def unequal(self, cohort: str) -> list[str]:
-        """How the release and the aggregate had unequal chances."""
+    def unequal(self, cohort: str, made: Mapping[str, Any]) -> list[str]:
+        """How the release and the aggregate had unequal chances. `made`: what the aggregate's training told."""
         live = self.live[cohort]
         told = _own(live, ancestors(self.serving.releases, live)) if live else []
         own = self.learned[cohort]
         if not own.instead:
             more = sum(len(one.slice.train) for one in self.learned.values()) / (len(own.slice.train) + own.lost)
-            told.append(f"as many passes over {more:.1f} times the rows gave the aggregate as many times the steps")
+            steps = _steps(live.manifest.get("training", {})) if live else ""
+            told.append(
+                f"the aggregate learned from {more:.1f} times the rows in {_steps(made)}; this one made {steps}"
+            )
+        taken: dict[str, list[str]] = {}
         for name, one in self.learned.items():
             if one.instead:
                 rows = "today's" if one.slice.train else "no"
-                told.append(f"the aggregate learned from {rows} rows of {name}: {one.instead}")
+                taken.setdefault(f"the aggregate learned from {rows} rows, {one.instead}", []).append(name)
+        told += [f"{says}: {', '.join(names)}" for says, names in taken.items()]
         if lost := {name: one.lost for name, one in self.learned.items() if one.lost}:
             rows = ", ".join(f"{count} of {name}" for name, count in lost.items())
             told.append(f"the aggregate lacks rows that are gone, or eval rows by now: {rows}")
@@ -75,15 +81,15 @@ class Aggregate:
         without a release from here, what a retrain would take."""
         live, today = self.live[cohort], self._planning(cohort)
         if live is None:
-            return Learned(today.choose(sets))
+            return Learned(today.choose(sets), instead="where no release is live")
         if "slice" not in live.manifest:
-            return Learned(today.choose(sets), instead=f"{live.name} was made elsewhere, from what is not known")
+            return Learned(today.choose(sets), instead="where a release was made elsewhere, from what is not known")
         slice_, gone = training_rows(self.serving, self.material, live)
         train, validation = (_but(judged, rows) for rows in (slice_.train, slice_.validation))
         if not validation:  # a training chooses its best step by one at least
             train, validation = train[:-1], train[-1:]
         if not train:
-            return Learned(today.choose(sets), instead=f"those of {live.name} are gone, or eval rows by now")
+            return Learned(today.choose(sets), instead="where those of a release are gone, or eval rows by now")
         lost = len(slice_.train) - len(train) + sum(row.part == "train" for row in gone)
         return Learned(replace(slice_, train=train, validation=validation), lost)
 
@@ -93,6 +99,11 @@ class Aggregate:
 
 def _but(judged: NearDuplicates, rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(row for row in rows if not judged.has(row))
+
+
+def _steps(training: Mapping[str, Any]) -> str:
+    early = ", ended by its patience" if training.get("stopped_by") == "patience" else ""
+    return f"{training.get('step')} of {training.get('horizon')} steps{early}"
 
 
 def _own(live: Release, began_from: list[Release]) -> list[str]:

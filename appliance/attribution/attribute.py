@@ -44,6 +44,7 @@ class AttributionRun:
         for number, cohort in enumerate(cohorts):
             tell = part(self.progress.tell, number / len(cohorts), 1 / len(cohorts))
             found.append(await self.one(cohort, ground, tell))
+        _contradicted(found)
         return {"cohorts": found, "mix": ground.sets.counts, "seconds": round(time.monotonic() - began, 1)}
 
     async def one(self, cohort: str, ground: Ground, report: Report) -> dict[str, Any]:
@@ -65,7 +66,7 @@ class AttributionRun:
         live, rivals = live.but(uncounted), {name: one.but(uncounted) for name, one in rivals.items()}
         change = "going back" if ground.lines[cohort].went_back else "the retrain"
         finding = await asyncio.to_thread(self.finding, cohort, live, rivals, left_out, owed=owed, change=change)
-        notes = await asyncio.to_thread(self.notes, cohort, ground, breadth, list(rivals))
+        notes = await asyncio.to_thread(self.notes, cohort, ground, breadth, rivals)
         whole = [name for name in (AGGREGATE, PREVIOUS) if name in rivals]
         more = {
             "left_out": left_out,
@@ -94,15 +95,21 @@ class AttributionRun:
         return attribution.finding(cohort, compared, margin, left_out, owed=owed, change=change)
 
     def notes(
-        self, cohort: str, ground: Ground, breadth: tuple[ArmEvaluations, ArmEvaluations], rivals: Sequence[str]
+        self,
+        cohort: str,
+        ground: Ground,
+        breadth: tuple[ArmEvaluations, ArmEvaluations],
+        rivals: Mapping[str, ArmEvaluations],
     ) -> list[str]:
-        """What the verdict does not show: breadth that was lost, and chances that were unequal."""
+        """What the verdict does not show: breadth that was lost, or of which nothing is known, and chances that were
+        unequal."""
         found = evidence.assemble(cohort, *breadth)
         losses = gates.losses(found, evidence.tolerances(self.serving.config.cohorts, cohort))
-        told = [f"breadth is lost, {reason.says}" for reason in losses if not reason.passed]
+        told = [f"breadth is {_breadth(reason)}, {reason.says}" for reason in losses if _breadth(reason)]
         if ground.aggregate is not None and AGGREGATE in rivals:
-            told += ground.aggregate.unequal(cohort)
-        return told + ground.unchecked(cohort, rivals)
+            made = ablation.told(rivals[AGGREGATE].arm)
+            told += ground.aggregate.unequal(cohort, made)
+        return told + ground.unchecked(cohort, list(rivals))
 
     # -- the same rows in another form -------------------------------------------------------------------------------
 
@@ -132,6 +139,21 @@ class AttributionRun:
                 "change": scores.figures(compared.differences),
             }
         return found
+
+
+def _breadth(reason: gates.Reason) -> str:
+    """Of the guard set, which no table shows with an interval, always."""
+    if not reason.passed:
+        return "lost"
+    return "open" if reason.open else "held" if reason.check == "guard_loss" else ""
+
+
+def _contradicted(found: list[dict[str, Any]]) -> None:
+    """A merge with all others is not theirs: note who is proven to lose by it."""
+    better = [one["cohort"] for one in found for a in one["against"] if a["arm"] == AGGREGATE and a["better"]]
+    for one in found:
+        if one["verdict"] == "merge" and one["merge_with"] is None and better:
+            one["notes"].append(f"proven better with an adapter of their own: {', '.join(better)}")
 
 
 def _by_task(cohort: str, live: ArmEvaluations, other: ArmEvaluations) -> dict[str, dict[str, Any]]:

@@ -79,6 +79,15 @@ class Ground:
         return Uncounted(unasked, learned, self.sets.cohorts[cohort])
 
     def unchecked(self, cohort: str, rivals: Sequence[str]) -> list[str]:
-        """That nobody knows what releases learned from."""
-        from_here = any("slice" in one.manifest for one in self.releases(cohort, rivals))
-        return [contamination.NOT_CHECKED] if self.contamination is None and from_here else []
+        """Of which releases nobody knows what they learned from, or all of it."""
+        releases = self.releases(cohort, rivals)
+        elsewhere = [one.name for one in releases if "slice" not in one.manifest]
+        told = [f"what {name} learned from is not known, so its scores may be memory" for name in elsewhere]
+        if self.contamination is None:
+            return told + ([contamination.NOT_CHECKED] if len(elsewhere) < len(releases) else [])
+        gone = {one.name: self.contamination.gone(one) for one in releases}
+        return told + [
+            f"{count} rows that {name} learned from are gone, and were not looked for among the eval rows"
+            for name, count in gone.items()
+            if count
+        ]

@@ -55,7 +55,11 @@ class CurveRun:
             took = sum(told["took"] for _, told in made)  # though it was found done
             now = time.monotonic()
             late = self.minutes and now - began + max(took, now - round_began) > 60 * self.minutes
-            if untold is not None or late:
+            if late and untold is None and seed < self.seeds:
+                untold = (
+                    f"{seed} of {self.seeds} rounds: another would not have ended within {self.minutes:g} minutes"
+                )
+            if untold is not None:
                 break
         if not done:
             raise ApplianceError(str(untold))

@@ -55,7 +55,7 @@ class Rivals:
             try:
                 found[name] = await evidence.evaluate_arm(self.serving, arm, sets, [cohort], tell)
             except EngineFault as error:
-                if error.code not in _OWN_FAULTS:
+                if error.code not in _OWN_FAULTS or arm.adapter is None:
                     raise
                 left_out[name] = f"{arm.name} cannot be served: {error.message}"
         return found, left_out

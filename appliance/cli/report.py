@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from appliance.cli import drawings
 from appliance.cli.show import points
-from appliance.cli.show_attribution import FORMS, UNASKED, settled, steps_by_rows
+from appliance.cli.show_attribution import FORMS, UNASKED, VERDICTS, settled, steps_by_rows
 
 _SHELL = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
 <style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -36,7 +36,7 @@ _EVALUATION = """{% extends "shell" %}{% block body %}
 {{ r.says }} ({{ r.check }}){% endfor %}</ul>{% endfor %}{% endblock %}"""
 _ATTRIBUTION = """{% extends "shell" %}{% block body %}
 {% for one in cohorts %}<h2>{{ one.cohort }}: {{ one.release or "no live release" }}</h2>
-<p class="no">{{ one.verdict }}: {{ one.says }}</p>
+<p class="no">{{ verdicts[one.verdict] }}: {{ one.says }}</p>
 {% if one.notes %}<ul>{% for note in one.notes %}<li>{{ note }}{% endfor %}</ul>{% endif %}
 {% if one.against %}{{ drawn(drawings.against, one) }}
 <table><tr><th>against<th>rows<th>this<th>other<th>wins, equal by half<th>gain, points<th>proven</tr>
@@ -78,7 +78,9 @@ _PAGES = Environment(
     autoescape=True,
     loader=DictLoader({"shell": _SHELL, "evaluation": _EVALUATION, "attribution": _ATTRIBUTION, "curve": _CURVE}),
 )
-_PAGES.globals.update(points=points, settled=settled, unasked=UNASKED, forms=FORMS, drawn=_drawn, drawings=drawings)
+_PAGES.globals.update(
+    verdicts=VERDICTS, points=points, settled=settled, unasked=UNASKED, forms=FORMS, drawn=_drawn, drawings=drawings
+)
 _PAGES.filters["points"] = points
 
 

@@ -29,6 +29,10 @@ class Contamination:
         self._judged = near_duplicates(rows)
         self._found: dict[str, frozenset[str]] = {}
 
+    def gone(self, release: Release) -> int:
+        """How many rows that the release learned from cannot be looked for."""
+        return len(training_rows(self._serving, self._material, release)[1])
+
     def learned(self, release: Release) -> frozenset[str]:
         """The digests of the eval rows that the release, or one that it was begun from, learned from."""
         if release.digest not in self._found:

@@ -80,9 +80,10 @@ async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row],
 
 
 async def _settled(serving: Serving, arm: Arm, rows: Sequence[Row], known: Evaluation) -> bool:
-    """What could not be asked still cannot: a longer context may have room for it."""
+    """What could not be asked still cannot: a longer context may have room for it. The same weights have no finite
+    answer again."""
     for row, result in zip(rows, known.results, strict=True):
-        if result.error is not None:
+        if result.error is not None and not result.error.startswith(f"{NOT_FINITE}: "):
             try:
                 await _ask(serving, arm, row)
             except InvalidRequest:

@@ -57,6 +57,12 @@ class Ablation:
         return adapter_arm(serving, name, self.adapter, self.digest, system_prompt)
 
 
+def told(arm: Arm) -> dict[str, Any]:
+    """By the training of an arm that was made here."""
+    assert arm.adapter is not None  # noqa: S101
+    return _told(arm.adapter.parent)
+
+
 def cut_short(told: Mapping[str, Any]) -> bool:
     """By what a training told: its minutes were over before its passes."""
     return bool(told["stopped_by"] == "minutes")

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.attribution import finding, rows_needed
+from adapters.attribution import finding
+from adapters.equivalence import rows_needed
 from adapters.gates import Compared
 
 MARGIN = 0.02
@@ -26,6 +27,7 @@ def beside(name: str, mine: Sequence[float], theirs: Sequence[float]) -> Compare
 
 
 GOOD, BAD, ALL_BAD = scores(400, 0.9), scores(400, 0.4, 1), [0.0] * 400
+CLOSE = scores(400, 0.88, 9)
 
 
 def test_it_is_kept_when_it_beats_all() -> None:
@@ -157,10 +159,7 @@ def test_arms_that_are_left_out_for_one_reason_are_told_together() -> None:
     ("prompted", "says"),
     [
         (BAD, "it beats the base under the same system prompt too: 90.0 to 40.0, +50.0 "),
-        (
-            GOOD,
-            "IT IS NOT PROVEN BETTER THAN THE BASE UNDER THE SAME SYSTEM PROMPT, which may be all",
-        ),
+        (CLOSE, "IT IS NOT PROVEN BETTER THAN THE BASE UNDER THE SAME SYSTEM PROMPT, which may be all"),
     ],
 )
 def test_whether_it_is_the_adapter_or_its_prompt_is_told_beside_the_verdict(prompted: list[float], says: str) -> None:
@@ -169,6 +168,33 @@ def test_whether_it_is_the_adapter_or_its_prompt_is_told_beside_the_verdict(prom
     assert found.answer == "keep" and found.notes[0].startswith(says)
     (alone,) = finding("legal", rivals[:1], MARGIN).against
     assert found.against[0] == alone, "judged alone"
+
+
+@pytest.mark.parametrize(
+    ("prompted", "does"),
+    [(GOOD, "loses less than the margin (90.0 to 90.0"), ([1.0] * 400, "does better (90.0 to 100.0")],
+)
+def test_what_a_prompt_does_is_not_worth_an_adapter(prompted: list[float], does: str) -> None:
+    rivals = [beside("base", GOOD, ALL_BAD), beside("aggregate", GOOD, BAD), beside("prompted base", GOOD, prompted)]
+    found = finding("legal", rivals, MARGIN)
+    assert found.answer == "undecided" and found.says.startswith("try legal's system prompt alone")
+    assert does in found.says and "so the prompt is all it takes" in found.notes[0]
+
+
+def test_a_neighbour_that_does_as_well_does_not_hide_an_aggregate_that_does_better() -> None:
+    rivals = [beside("base", GOOD, ALL_BAD), beside("aggregate", GOOD, [1.0] * 400), beside("support", GOOD, GOOD)]
+    found = finding("legal", rivals, MARGIN)
+    assert (found.answer, found.neighbour) == ("merge", None) and "one adapter for all does better" in found.says
+    rivals[2] = beside("support", GOOD, [1.0] * 400)
+    assert finding("legal", rivals, MARGIN).neighbour == "support"
+
+
+def test_what_is_proven_already_costs_the_open_ones_no_rows() -> None:
+    """Holm: those have left the family."""
+    open_ = beside("aggregate", scores(300, 0.62), scores(300, 0.58, 4))
+    alone = finding("legal", [beside("base", open_.candidate, [0.0] * 300), open_], MARGIN).against[1]
+    proven = [beside(name, open_.candidate, [0.0] * 300) for name in ("base", "finance", "support", "coding")]
+    assert finding("legal", [*proven, open_], MARGIN).against[-1].needed == alone.needed is not None
 
 
 @pytest.mark.parametrize("rows", [84, 400])
@@ -216,8 +242,7 @@ def test_few_rows_settle_nothing_and_it_says_how_many_would() -> None:
 
 
 def test_an_open_neighbour_leaves_it_undecided() -> None:
-    close = scores(400, 0.88, 9)
-    found = finding("legal", [beside("base", GOOD, ALL_BAD), beside("aggregate", GOOD, close)], MARGIN)
+    found = finding("legal", [beside("base", GOOD, ALL_BAD), beside("aggregate", GOOD, CLOSE)], MARGIN)
     assert found.answer == "undecided" and "beside one adapter for all" in found.says
 
 
@@ -311,7 +336,7 @@ def test_what_was_left_out_is_noted(answer: str) -> None:
     found = finding("legal", by_answer[answer], MARGIN, left_out)
     assert found.answer == answer
     assert found.notes[-2:] == ("no previous: legal@1 cannot be served", "no aggregate: it was not asked for")
-    assert any("of one training each" in note for note in found.notes) is (answer == "merge")
+    assert any("one training stands beside one" in note for note in found.notes) is (answer == "merge")
 
 
 def test_alone_it_claims_to_beat_the_base_only() -> None:

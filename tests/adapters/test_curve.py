@@ -120,6 +120,21 @@ def test_seeds_are_averaged_and_shown() -> None:
     assert list(level.seeds) == pytest.approx([0.6, 0.7]) and level.score.mean == pytest.approx(0.65)
 
 
+def test_what_seeds_leave_open_is_in_every_interval() -> None:
+    """Seeds that overlap: as far as three trainings tell, fewer rows may be as good."""
+    means = {74: (0.4, 0.42, 0.41), 111: (0.5, 0.74, 0.56), 148: (0.7, 0.58, 0.64)}
+    points = [Point(n, seed, scores(of[seed])) for n, of in means.items() for seed in (2, 0, 1)]
+    found = curve(points)
+    assert (found.best, found.enough) == (148, 111)
+    one_each = curve([Point(n, 1, scores(sum(of) / 3)) for n, of in means.items()])
+    assert one_each.enough == 148 and not any("one training for each" in line for line in says(found))
+    assert any("one training for each part: what chance moves is in no interval" in line for line in says(one_each))
+    for mine, alone in ((found.gap, one_each.gap), (found.gain, one_each.gain)):
+        assert mine.high - mine.low > 1.2 * (alone.high - alone.low)
+    assert found.forecast is not None and one_each.forecast is not None
+    assert found.forecast.gain.low < 0 < one_each.forecast.gain.low
+
+
 @pytest.mark.parametrize(
     ("points", "base"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -56,7 +57,9 @@ def test_every_cohort_has_a_verdict_in_words(attributed: Json) -> None:
     legal, support = of(attributed, "legal"), of(attributed, "support")
     words = {"keep": "keep legal's adapter", "merge": "could be merged with all others", "undecided": "not settled"}
     assert words[legal["verdict"]] in legal["says"] and legal["release"] == "legal@1"
-    assert "as many passes over " in legal["notes"][-1], "and so of the aggregate's steps"
+    steps = next(note for note in legal["notes"] if note.startswith("the aggregate learned from 1.3 times the rows"))
+    assert re.fullmatch(r".* rows in (\d+) of \1 steps; this one made (\d+) of \2 steps", steps), steps
+    assert any(note.startswith("breadth is held, general: ") for note in legal["notes"])
     assert support["verdict"] == "undecided" and "no live release" in support["says"]
     arms = {one["arm"]: one for one in legal["against"]}
     assert set(arms) == {"base", "prompted base", "aggregate"}, "there is no release before, and no neighbour has one"
@@ -105,6 +108,9 @@ def test_an_aggregate_cut_short_answers_nothing_and_is_said(
     assert f"no aggregate: {legal['left_out']['aggregate']}" in legal["notes"]
 
 
+MADE = {"step": 7, "horizon": 9, "stopped_by": "patience"}
+
+
 def same(live: Release) -> Release:
     return live
 
@@ -142,29 +148,33 @@ def test_today_s_rows_stand_for_those_that_are_gone(learning: Running, monkeypat
     monkeypatch.setattr(aggregate, "training_rows", lambda *_: (Slice("legal", (), ()), []))
     whole = together(learning)
     assert whole.learned["legal"].slice.train
-    assert whole.unequal("legal") == [
-        "the aggregate learned from today's rows of legal: those of legal@1 are gone, or eval rows by now"
-    ]
+    assert whole.unequal("legal", MADE)[0] == (
+        "the aggregate learned from today's rows, where those of a release are gone, or eval rows by now: legal"
+    )
 
 
 @pytest.mark.usefixtures("attributed")
 def test_a_release_that_was_made_elsewhere_may_have_had_other_chances(learning: Running) -> None:
     whole = together(learning, lambda live: replace(live, manifest={}, system_prompt="As it was."))
     assert whole.prompt("legal") == "As it was." and whole.prompt("support") == "You are support."
-    why = "legal@1 was made elsewhere, from what is not known"
-    assert whole.unequal("legal") == [f"the aggregate learned from today's rows of legal: {why}"]
+    why = "where a release was made elsewhere, from what is not known"
+    today, *more = whole.unequal("legal", MADE)
+    assert today == f"the aggregate learned from today's rows, {why}: legal"
+    assert more == [
+        "the aggregate learned from no rows, where no release is live: healthcare, finance, coding",
+        "the aggregate learned from today's rows, where no release is live: support",
+    ]
     assert whole.plan("coding") == "coding has no rows here that it could learn from"
     whole.learned["legal"] = replace(whole.learned["legal"], slice=Slice("legal", (), ()))
-    assert whole.unequal("legal") == [f"the aggregate learned from no rows of legal: {why}"]
+    assert f"the aggregate learned from no rows, {why}: legal" in whole.unequal("legal", MADE)
 
 
 @pytest.mark.usefixtures("attributed")
 def test_what_it_began_from_is_said(learning: Running) -> None:
     whole = together(learning, lambda live: replace(live, version=2, digest="b" * 64, parent=live.digest))
-    assert whole.unequal("legal") == [
-        "legal@2 began from legal@1 and had its passes too, the aggregate from nothing",
-        "as many passes over 1.3 times the rows gave the aggregate as many times the steps",
-    ]
+    began, steps, *_ = whole.unequal("legal", MADE)
+    assert began == "legal@2 began from legal@1 and had its passes too, the aggregate from nothing"
+    assert "rows in 7 of 9 steps, ended by its patience; this one made " in steps
 
 
 @pytest.mark.usefixtures("attributed")
@@ -251,7 +261,7 @@ def test_breadth_that_was_lost_is_named(learning: Running, monkeypatch: pytest.M
     reasons = [gates.Reason("cohort_loss", False, "support: -20.0 points"), gates.Reason("guard_loss", True, "none")]
     monkeypatch.setattr(gates, "losses", lambda *_: reasons)
     (legal,) = finished(learning, begun(learning, "attribute", cohort="legal", aggregate=False))["result"]["cohorts"]
-    assert legal["notes"][-1] == "breadth is lost, support: -20.0 points"
+    assert legal["notes"][-2:] == ["breadth is lost, support: -20.0 points", "breadth is held, none"]
 
 
 def test_without_the_training_packages(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ CLIENTS ?= .venv-clients
 # Most of the suite waits for processes to start and to end: files of tests run two at a time, as tests/conftest.py
 # orders them.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+override TEXT := $(value TEXT)
+export TEXT
 export COHORT_HOME ?= $(CURDIR)/var
 
 # The CUDA build of llama.cpp when this machine has an NVIDIA GPU, or with GPU=1 (untested: no such machine was at hand).
@@ -58,7 +60,7 @@ bench: $(VENV)/.dev
 
 ## route      TEXT="...": which cohort would this prompt go to, and why
 route: $(SERVE)
-	@$(BIN)/cohort route "$(TEXT)"
+	@$(BIN)/cohort route "$$TEXT"
 
 ## retrain    COHORT=legal: train its adapter, judge it, release what passes
 retrain: $(VENV)/.train

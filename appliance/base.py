@@ -103,7 +103,9 @@ def record_of(base_folder: Path, digest: str) -> dict[str, Any] | None:
         return {key: facts[key] for key in ("format", "format_digest", "trials")}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise BaseModelError(f"{record} cannot be read ({error.strerror}): run this as its owner") from error
+    except (ValueError, TypeError, KeyError) as error:
         raise BaseModelError(f"{record} cannot be read ({error!r}): remove its folder and start again") from error
 
 

@@ -225,26 +225,37 @@ class Config(_Strict):
             raise NotFound(f'there is no cohort "{name}"; there are {", ".join(self.cohorts)}', param="cohort")
         return self.cohorts[name]
 
+    def check_known(self, name: str | None) -> None:
+        """For a listing in which nothing was found: None is all, and the base is no cohort. Raises NotFound."""
+        if name not in (None, "base"):
+            self.cohort(str(name))
+
     def routing(self) -> tuple[Cohort, ...]:
         return tuple(Cohort(name, section.rules()) for name, section in self.cohorts.items())
 
 
 def home_path() -> Path:
-    return Path(os.environ.get("COHORT_HOME") or "./var").resolve()
+    return _named("COHORT_HOME", "./var").resolve()
 
 
 def config_path() -> Path:
-    return Path(os.environ.get("COHORT_CONFIG") or "./cohorts.toml")
+    return _named("COHORT_CONFIG", "./cohorts.toml")
+
+
+def _named(variable: str, otherwise: str) -> Path:
+    return Path(os.path.expanduser(os.environ.get(variable) or otherwise))  # noqa: PTH111 - Path's raises
 
 
 def load(path: Path) -> Config:
     """Read and check the file. Raises ConfigError with one line per fault."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark first
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; start in the folder that holds it or set COHORT_CONFIG") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start + 1}): save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {_twice(str(error))}") from error
     try:

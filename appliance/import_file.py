@@ -35,7 +35,7 @@ def _row(path: Path, number: int, line: bytes) -> ExampleRow:
     try:
         return ExampleRow.model_validate_json(line.decode().rstrip())
     except UnicodeDecodeError as error:
-        _refuse(path, number, None, f"it is not UTF-8 (byte {error.start + 1})")
+        _refuse(path, number, None, f"it is not UTF-8 (byte {error.start + 1}): save the file as UTF-8")
     except ValidationError as error:
         _refuse(path, number, *_fault(error))
 
@@ -84,7 +84,8 @@ def _fault(error: ValidationError) -> tuple[str | None, str]:
     fault = max(error.errors(include_url=False, include_input=False), key=lambda fault: len(fault["loc"]))
     field = ".".join(str(part) for part in fault["loc"] if isinstance(part, int) or part in _FIELDS)
     message = fault["msg"].removeprefix("Value error, ").replace(" at line 1 column ", " at column ")
-    return field or None, message
+    whole = fault["type"] in ("json_invalid", "model_type")
+    return field or None, f"{message}; a line is one JSON object" if whole else message
 
 
 def _refuse(path: Path, line: int, field: str | None, why: str) -> NoReturn:

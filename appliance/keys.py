@@ -142,8 +142,10 @@ def admin_secret(path: Path) -> str:
 def _read_secret(path: Path) -> str:
     try:
         secret = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path} cannot be read as a key ({error}): remove it, the next start makes one") from error
+    except OSError as error:
+        raise SetupError(f"{path} cannot be read ({error.strerror}): run this as the user it belongs to") from error
+    except UnicodeDecodeError:
+        secret = ""
     if len(secret) < 32:
         raise SetupError(f"{path} holds no key: remove it, the next start makes one")
     return secret

@@ -172,15 +172,18 @@ def test_a_row_with_a_fault(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"{", r"FILE, line 2: Invalid JSON: .* at column 1"),
+        (b"{", r"FILE, line 2: Invalid JSON: .* at column 1; a line is one JSON object"),
         (b"prompt,completion", r"FILE, line 2: Invalid JSON: .*"),
         (GOOD + GOOD, r"FILE, line 2: Invalid JSON: .*"),
         (b"[" * 5000, r"FILE, line 2: Invalid JSON: .*"),
-        (b"[" + GOOD + b"]", r"FILE, line 2: Input should be an object"),
-        (b"5", r"FILE, line 2: Input should be an object"),
+        (b"[" + GOOD + b"]", r"FILE, line 2: Input should be an object; a line is one JSON object"),
+        (b"5", r"FILE, line 2: Input should be an object; a line is one JSON object"),
         (b'{"prompt": "\\ud800", "completion": "x"}', r"FILE, line 2: Invalid JSON: .*"),
-        (b'{"prompt": "caf\xe9", "completion": "x"}', r"FILE, line 2: it is not UTF-8 \(byte 16\)"),
-        (GOOD.decode().encode("utf-16"), r"FILE, line 2: it is not UTF-8 \(byte 1\)"),
+        (
+            b'{"prompt": "caf\xe9", "completion": "x"}',
+            r"FILE, line 2: it is not UTF-8 \(byte 16\): save the file as UTF-8",
+        ),
+        (GOOD.decode().encode("utf-16"), r"FILE, line 2: it is not UTF-8 \(byte 1\): save the file as UTF-8"),
         (b'{"prompt": "' + b"x" * (1 << 20) + b'"}', r"FILE, line 2: it is longer than 1 MiB.*"),
     ],
     ids=["cut", "csv", "two", "deep", "list", "number", "surrogate", "latin-1", "utf-16", "long"],

@@ -36,7 +36,9 @@ def attribute(
 def curve(
     cohort: Annotated[str, typer.Argument(help="The cohort's name.")],
     seeds: Annotated[int, typer.Option(min=1, max=10, help="Rounds, each with other parts of the rows.")] = 1,
-    minutes: Annotated[float | None, typer.Option("--max-minutes", min=0.1, help="Begin no round beyond.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--max-minutes", min=0.1, max=100_000, help="Begin no round beyond.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the curve with its picture into this file.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -6,12 +6,15 @@ otherwise it opens the same application itself and speaks the same HTTP to it, w
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
 
 import httpx
+import typer
 
 from appliance.config import Config
 from appliance.errors import ApplianceError, SetupError
@@ -30,8 +33,9 @@ class Refused(ApplianceError):
 class Operator:
     """Calls that return JSON or raise Refused."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, client: httpx.AsyncClient, *, serves: bool) -> None:
+        """`serves`: it is a running appliance's, which others ask too."""
+        self._client, self.serves = client, serves
 
     async def get(self, path: str, /, **params: object) -> Any:  # noqa: ANN401 - any JSON value
         given = {name: str(value) for name, value in params.items() if value is not None}
@@ -45,6 +49,13 @@ class Operator:
 
     async def delete(self, path: str) -> Any:  # noqa: ANN401
         return _json(await self._client.delete(f"/admin/v1/{path}"))
+
+
+def part(identity: str) -> str:
+    """What a person typed, as one part of a path."""
+    if not identity:
+        raise typer.BadParameter("it is empty: give the id that a list shows")
+    return quote(identity, safe="")
 
 
 @asynccontextmanager
@@ -71,7 +82,7 @@ async def connect(
             trust_env=False,
         ) as client:
             try:
-                yield Operator(client)
+                yield Operator(client, serves=True)
             except httpx.TransportError as error:
                 raise SetupError(
                     f"process {owner.pid} holds {home_path} but does not answer at {owner.url} ({error}): "
@@ -79,7 +90,7 @@ async def connect(
                 ) from error
         return
     async with _in_process(config, config_file, home_path, progress, needs) as client:
-        yield Operator(client)
+        yield Operator(client, serves=False)
 
 
 def admin_key(home_path: Path) -> str:
@@ -99,6 +110,8 @@ async def _in_process(
 ) -> AsyncIterator[httpx.AsyncClient]:
     from appliance import app  # here, since a client of a running appliance needs none of it
 
+    if not (home_path / "admin.key").exists():
+        print(f"made a new home in {home_path}", file=sys.stderr)  # noqa: T201 - COHORT_HOME may be mistyped
     box = app.open_home(config, home_path, "")
     box.phase, box.doing = "closed", "no appliance serves this home: cohort serve"
     try:

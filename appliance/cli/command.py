@@ -72,6 +72,8 @@ async def job(operator: Operator, kind: str, asked: dict[str, Any]) -> Any:  # n
 def check_files(*files: Path | None, drawn: bool) -> None:
     """Before the long work whose report they get. Raises SetupError."""
     for file in filter(None, files):
+        if file.is_dir():
+            raise SetupError(f"{file} is a folder: name a file in it")
         if not file.parent.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
             raise SetupError(f"{file} cannot be written: look whether its folder is there, and whose it is")
     if drawn and importlib.util.find_spec("matplotlib") is None:

@@ -17,7 +17,7 @@ from appliance import base, children
 from appliance.config import Config
 from appliance.errors import ApplianceError
 from appliance.routing import encoder_package
-from appliance.store.database import SQLITE_VERSION
+from appliance.store.database import SQLITE_VERSION, refuse_unknown
 from appliance.store.home import Home
 
 PACKAGES = (
@@ -54,6 +54,7 @@ def examine(config: Config, config_file: Path, home_path: Path) -> list[Check]:
         *_packages(),
         _sqlite(),
         Check("cohorts", "ok", f"{', '.join(config.cohorts)} ({config_file})"),
+        _examples(config_file.parent / config.router.examples),
         *_home(home_path),
         *_base(config, config_file, home_path),
         *_machine(config, config_file),
@@ -78,6 +79,13 @@ def _sqlite() -> Check:
     return Check("sqlite", "ok", detail)
 
 
+def _examples(folder: Path) -> Check:
+    """They stand in for cohorts without rows of their own, and are the guard set."""
+    if folder.is_dir():
+        return Check("examples", "ok", str(folder))
+    return Check("examples", "warning", f"there is no folder {folder}", "set examples in [router]")
+
+
 def _home(home_path: Path) -> Iterator[Check]:
     try:
         home = Home(home_path)
@@ -87,13 +95,22 @@ def _home(home_path: Path) -> Iterator[Check]:
     owner = home.owner()
     using = f"served by process {owner.pid} at {owner.url}" if owner else "not in use"
     yield Check("home", "ok", f"{home.path}, {using}")
-    size = home.database.stat().st_size if home.database.exists() else 0
-    yield Check("database", "ok", f"{size / 1e6:.1f} MB")
+    yield _database(home.database)
     free = shutil.disk_usage(home.path).free
     state: Literal["ok", "warning"] = "warning" if free < LOW_DISK else "ok"
     yield Check(
         "disk", state, f"{free / 1e9:.1f} GB free", "" if state == "ok" else "free some: a full disk stops answers"
     )
+
+
+def _database(path: Path) -> Check:
+    if not path.exists():
+        return Check("database", "ok", "none yet: the first start makes it")
+    try:
+        refuse_unknown(path)
+    except ApplianceError as error:
+        return Check("database", "missing", error.message, "restore the last backup, or install what knows it")
+    return Check("database", "ok", f"{path.stat().st_size / 1e6:.1f} MB")
 
 
 def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Check]:
@@ -105,7 +122,11 @@ def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Check]
         yield Check("base", "missing", error.message, "make install, or set path in [base]")
         return
     yield Check("base", "ok", f"{header.text('general.name')} ({source}), sha256 {digest[:16]}")
-    prepared = base.record_of(home_path / "base", digest)
+    try:
+        prepared = base.record_of(home_path / "base", digest)
+    except ApplianceError as error:
+        yield Check("base format", "missing", error.message, "then cohort base import (make serve does it)")
+        return
     if prepared is None:
         yield Check("base format", "warning", "not decided yet", "cohort base import (make serve does it)")
     else:

@@ -10,27 +10,32 @@ import typer
 
 from appliance import config as configuration
 from appliance.cli import show
-from appliance.cli.client import Operator
-from appliance.cli.command import Json, call
+from appliance.cli.client import Operator, part
+from appliance.cli.command import Json, call, configured
+from appliance.errors import SetupError
+from router.decision import Layer
 
 log_cli = typer.Typer(no_args_is_help=True, help="The log of requests.")
 
 
 @log_cli.command("tail")
 def log_tail(
-    lines: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many.")] = 20,
+    lines: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="How many.")] = 20,
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Wait for more; without --since, --until, --code and --text.")
     ] = False,
     cohort: Annotated[str | None, typer.Option(help="Where it was sent; base for none.")] = None,
     release: Annotated[str | None, typer.Option(help="What answered, like legal@2, or base.")] = None,
-    layer: Annotated[str | None, typer.Option(help="pinned, metadata, semantic, classifier or fallback.")] = None,
-    status: Annotated[str | None, typer.Option(help="ok, cancelled or failed.")] = None,
-    origin: Annotated[str | None, typer.Option(help="live, or probe: asked again by router blame.")] = None,
+    layer: Annotated[Layer | None, typer.Option(help="What decided where it goes.")] = None,
+    status: Annotated[Literal["ok", "cancelled", "failed"] | None, typer.Option(help="How it ended.")] = None,
+    origin: Annotated[
+        Literal["live", "probe"] | None, typer.Option(help="Probes were asked again by router blame.")
+    ] = None,
     rating: Annotated[int | None, typer.Option(min=-1, max=1, help="The newest: -1 bad, 1 good.")] = None,
     reviewed: Annotated[bool | None, typer.Option(help="Whose answer somebody, or nobody, has judged.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="A moment like 2027-01-31T12:00, UTC unless it has an offset.")
+        str | None,
+        typer.Option(help="Like 90m, 2h or 3d ago; or a moment like 2027-01-31T12:00, in UTC."),
     ] = None,
     until: Annotated[str | None, typer.Option(help="A moment, too.")] = None,
     code: Annotated[str | None, typer.Option(help="Of the error, like engine_fault.")] = None,
@@ -48,10 +53,15 @@ def log_tail(
     shown = show.interactions_json if as_json else show.interactions
 
     async def tail(operator: Operator) -> None:
+        if follow and not operator.serves:
+            raise SetupError("no appliance serves this home, so nothing comes: cohort serve, or leave out --follow")
         newest = await operator.get("interactions", limit=1, brief=True)
         last = newest[0]["seq"] if newest else 0
         rows = await operator.get("interactions", before=last + 1, limit=lines, brief=brief, **kinds, **within)
         shown(rows[::-1])
+        if not rows:
+            typer.echo("no request in the log is like that", err=True)
+            configured()[0].check_known(cohort)
         while follow:
             await asyncio.sleep(0.5)
             new = await operator.get("interactions", after=last, limit=1000, brief=brief)
@@ -63,9 +73,9 @@ def log_tail(
 
 
 @log_cli.command("show")
-def log_show(request_id: str, as_json: Json = False) -> None:
+def log_show(request_id: Annotated[str, typer.Argument(help="As the log shows it.")], as_json: Json = False) -> None:
     """One request: asked, decided, answered."""
-    call(lambda o: o.get(f"interactions/{request_id}"), as_json=as_json, shown=show.tree, needs="store")
+    call(lambda o: o.get(f"interactions/{part(request_id)}"), as_json=as_json, shown=show.tree, needs="store")
 
 
 @log_cli.command("export")
@@ -92,10 +102,10 @@ def log_export(
 
 
 def feedback(
-    request_id: str,
+    request_id: Annotated[str, typer.Argument(help="As X-Request-Id and the log have it.")],
     rating: Annotated[int | None, typer.Option(min=-1, max=1, help="-1 bad, 1 good.")] = None,
     correction: Annotated[str | None, typer.Option(help="The right answer.")] = None,
-    comment: Annotated[str | None, typer.Option()] = None,
+    comment: Annotated[str | None, typer.Option(help="Why.")] = None,
     cohort: Annotated[str | None, typer.Option(help="Where it belongs.")] = None,
     use: Annotated[
         Literal["for", "against", "none"] | None,

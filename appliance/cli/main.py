@@ -12,8 +12,9 @@ import typer
 
 from appliance import config as configuration
 from appliance.cli import attribution, show, train, tui
-from appliance.cli.client import Operator
+from appliance.cli.client import Operator, part
 from appliance.cli.command import Cohort, Json, call, configured
+from appliance.cli.key import key_cli
 from appliance.cli.log import feedback, log_cli
 from appliance.cli.router import router_cli
 from appliance.cli.train import job_cli, named, slice_cli
@@ -22,8 +23,7 @@ from appliance.errors import ApplianceError, SetupError
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 release_cli = typer.Typer(no_args_is_help=True, help="Releases of adapters.")
 base_cli = typer.Typer(no_args_is_help=True, help="The base model.")
-key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
-for name, part in (
+for name, group in (
     ("release", release_cli),
     ("base", base_cli),
     ("log", log_cli),
@@ -32,7 +32,7 @@ for name, part in (
     ("slice", slice_cli),
     ("job", job_cli),
 ):
-    cli.add_typer(part, name=name)
+    cli.add_typer(group, name=name)
 for name, verb in (
     ("retrain", train.retrain),
     ("eval", train.evaluate),
@@ -65,6 +65,7 @@ def any_verb(
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 failed (stderr says why), 2 usage."""
     try:
+        _check_arguments(sys.argv)
         cli()
     except ApplianceError as error:
         fail(error)
@@ -75,6 +76,13 @@ def main() -> None:
         fail(
             SetupError(f"{error.filename or 'the system'}: {error.strerror or error}; look at disk, path and rights")
         )
+
+
+def _check_arguments(given: list[str]) -> None:
+    """Bytes that are no UTF-8 come as lone surrogates, which no JSON takes."""
+    for argument in given:
+        if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
+            raise SetupError(f"{argument!r} is not UTF-8: rename the file, or set the terminal to UTF-8")
 
 
 def fail(error: ApplianceError) -> NoReturn:
@@ -111,7 +119,7 @@ def base_import(as_json: Json = False) -> None:
 
 @release_cli.command("add")
 def release_add(
-    file: Path,
+    file: Annotated[Path, typer.Argument(help="A LoRA adapter for this base, in GGUF.")],
     cohort: Cohort,
     live: Annotated[bool, typer.Option("--live", help="Promote it at once.")] = False,
     as_json: Json = False,
@@ -126,9 +134,16 @@ def release_add(
 
 
 @cli.command()
-def releases(cohort: Annotated[str | None, typer.Option("--cohort")] = None, as_json: Json = False) -> None:
+def releases(
+    cohort: Annotated[str | None, typer.Option("--cohort", help="Those of this cohort alone.")] = None,
+    as_json: Json = False,
+) -> None:
     """List releases with their states."""
-    call(lambda o: o.get("releases", cohort=cohort), as_json=as_json, shown=show.releases)
+
+    def shown(rows: list[dict[str, Any]]) -> None:
+        show.releases(rows, cohort)
+
+    call(lambda o: o.get("releases", cohort=cohort), as_json=as_json, shown=shown)
 
 
 @cli.command()
@@ -141,7 +156,7 @@ def cohorts(as_json: Json = False) -> None:
 def show_release(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
     """One release: manifest, and everything that happened to it."""
     cohort, version = named(release)
-    call(lambda o: o.get(f"releases/{cohort}/{version}"), as_json=as_json, shown=show.tree)
+    call(lambda o: o.get(f"releases/{part(cohort)}/{version}"), as_json=as_json, shown=show.tree)
 
 
 @cli.command()
@@ -162,7 +177,7 @@ def reject(release: Annotated[str, typer.Argument(help="A candidate like legal@3
 
 
 @cli.command()
-def rollback(cohort: str, as_json: Json = False) -> None:
+def rollback(cohort: Annotated[str, typer.Argument(help="The cohort's name.")], as_json: Json = False) -> None:
     """Back to the release that was live before, or to the base."""
     call(lambda o: o.post("rollback", cohort=cohort), as_json=as_json, shown=show.switched)
 
@@ -192,7 +207,7 @@ def examples(as_json: Json = False) -> None:
 
 @cli.command()
 def route(
-    text: str,
+    text: Annotated[str, typer.Argument(help="What a user would ask.")],
     meta: Annotated[list[str] | None, typer.Option("--meta", help="name=value; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -223,7 +238,10 @@ def system(as_json: Json = False) -> None:
 
 
 @cli.command()
-def audit(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, as_json: Json = False) -> None:
+def audit(
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="How many.")] = 20,
+    as_json: Json = False,
+) -> None:
     """What operators did, newest first."""
     call(lambda o: o.get("audit", limit=limit), as_json=as_json, shown=show.audit, needs="store")
 
@@ -243,56 +261,6 @@ def doctor(as_json: Json = False) -> None:
         show.findings(findings)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(1)
-
-
-@key_cli.command("add")
-def key_add(
-    name: str,
-    scope: Annotated[list[str] | None, typer.Option(help="infer, feedback, viewer, operator; repeatable.")] = None,
-    cohort: Annotated[list[str] | None, typer.Option(help="Limit to these cohorts, or base; repeatable.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="The tenant this key speaks for.")] = None,
-    hints: Annotated[bool, typer.Option(help="May its requests steer routing by metadata?")] = True,
-    expires: Annotated[
-        str | None, typer.Option(help="Like 2027-01-31: refused from 00:00 UTC of that day on.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Make a key; it is shown once."""
-    call(
-        lambda o: o.post(
-            "keys",
-            name=name,
-            scopes=scope or ["infer", "feedback"],
-            cohorts=cohort,
-            tenant=tenant,
-            hints=hints,
-            expires=expires,
-        ),
-        as_json=as_json,
-        shown=show.new_key,
-        needs="store",
-    )
-
-
-@key_cli.command("list")
-def key_list(as_json: Json = False) -> None:
-    """The keys, without their secrets."""
-    call(lambda o: o.get("keys"), as_json=as_json, shown=show.keys, needs="store")
-
-
-@key_cli.command("revoke")
-def key_revoke(identity: str, as_json: Json = False) -> None:
-    """Refuse a key from now on."""
-
-    async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
-        revoked = await operator.delete(f"keys/{identity}")
-        if all(key["revoked"] for key in await operator.get("keys")):
-            is_open = (await operator.get("status"))["open_without_keys"]
-            then = "inference is open to whoever reaches the port" if is_open else "nobody is answered any more"
-            typer.echo(f"no key is left: {then}", err=True)
-        return revoked
-
-    call(work, as_json=as_json, shown=lambda key: show.keys([key]), needs="store")
 
 
 def _pair(given: str) -> tuple[str, str]:

@@ -9,8 +9,7 @@ import typer
 
 from appliance.cli import show_router
 from appliance.cli.client import Operator
-from appliance.cli.command import Json, call, job
-from appliance.errors import SetupError
+from appliance.cli.command import Json, call, check_files, job
 
 router_cli = typer.Typer(no_args_is_help=True, help="The text router: fit, evaluate, replay, go back.")
 GATE_FAILED = 100  # exit code
@@ -48,21 +47,26 @@ def evaluate(
     """How good the router in force is on labelled rows; without files, on those kept apart from every fit."""
     if plot is not None and plot.suffix.lower() not in (".svg", ".png"):
         raise typer.BadParameter(f"--plot {plot}: a picture's name ends in .svg or .png")
+    check_files(plot, drawn=plot is not None)
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
         found = await operator.post("router/eval", paths=_absolute(files), metadata=metadata)
         if plot is not None:
-            _draw(found, plot)
+            from appliance.cli import router_drawings
+
+            router_drawings.draw(found, plot)
         return found
 
-    call(work, as_json=as_json, shown=show_router.report)
+    call(work, as_json=as_json, shown=show_router.evaluated)
 
 
 @router_cli.command("replay")
 def replay(
     router: Annotated[int | None, typer.Option(help="Version of the router; by default the one in force.")] = None,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Another threshold.")] = None,
-    limit: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many of the newest requests.")] = 1000,
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=1, max=10_000, help="How many of the newest requests.")
+    ] = 1000,
     as_json: Json = False,
 ) -> None:
     """What logged requests would be decided to be by another router or threshold; nothing changes."""
@@ -75,7 +79,7 @@ def replay(
 
 @router_cli.command("blame")
 def blame(
-    limit: Annotated[int, typer.Option("-n", min=1, max=200, help="How many of the newest.")] = 50,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=200, help="How many of the newest.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Misroute or bad adapter? Ask again what people did not like, of the cohort that they named."""
@@ -107,11 +111,3 @@ def rollback(
 
 def _absolute(files: list[Path] | None) -> list[str]:
     return [str(file.expanduser().resolve()) for file in files or ()]
-
-
-def _draw(report: dict[str, Any], path: Path) -> None:
-    try:
-        from appliance.cli import router_drawings
-    except ImportError as error:
-        raise SetupError(f"drawing wants matplotlib ({error}): make train-tools") from error
-    router_drawings.draw(report, path)

@@ -90,7 +90,9 @@ def served_json(url: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Its first column, by which a row is named, is never cut."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table.columns[0].no_wrap, table.columns[0].overflow = True, "fold"
     for row in rows:
         table.add_row(*(inert("" if cell is None else cell) for cell in row))
     out().print(table)
@@ -121,9 +123,10 @@ def points(share: float | None, unit: str = "") -> str:
     return "-" if share is None else f"{100 * share:.1f}{unit}"
 
 
-def releases(rows: list[dict[str, Any]]) -> None:
+def releases(rows: list[dict[str, Any]], cohort: str | None = None) -> None:
     if not rows:
-        out().print("no releases yet: the base answers for every cohort (cohort release add FILE --cohort NAME)")
+        whose, name = (cohort, cohort) if cohort else ("every cohort", "NAME")
+        out().print(f"no releases yet: the base answers for {whose} (cohort retrain {name})")
         return
     table(
         ("release", "state", "gated", "digest", "created"),
@@ -167,7 +170,7 @@ def base(result: dict[str, Any] | None) -> None:
 def findings(rows: Sequence[Any]) -> None:
     for row in rows:
         remedy = f"  -> {row.remedy}" if row.remedy else ""
-        out().print(Text(f"{_MARKS[row.state]:8}{row.subject:18}") + inert(row.detail + remedy, 400))
+        out().print(Text(f"{_MARKS[row.state]:8}{row.subject:22} ") + inert(row.detail + remedy, 400))
 
 
 def interactions_json(rows: list[dict[str, Any]]) -> None:

@@ -36,6 +36,12 @@ def fitted(router: dict[str, Any]) -> None:
         _unjudged(router["report"])
 
 
+def evaluated(found: dict[str, Any]) -> None:
+    if found["router"] is None:
+        out().print("no router is in force, so metadata alone decides: cohort router fit")
+    report(found)
+
+
 def report(found: dict[str, Any]) -> None:
     intervals = found["intervals"]
     rows = []

@@ -118,9 +118,10 @@ def lineage(found: dict[str, Any]) -> None:
     console = out()
     console.print(f"{found['release']}, digest {found['digest'][:12]}, owner {manifest['owner']}")
     console.print(f"begun from: {', '.join(found['parents']) or 'the base'}")
-    console.print(
-        f"rows: {found['rows']}; from {', '.join(f'{o} {n}' for o, n in found['origins'].items()) or 'elsewhere'}"
-    )
+    if "slice" not in manifest:
+        console.print("made elsewhere: what it learned from, and of whom, is not known here")
+        return
+    console.print(f"rows: {found['rows']}; from {', '.join(f'{o} {n}' for o, n in found['origins'].items())}")
     if recipe := manifest.get("recipe"):
         told = (f"{name} {value}" for name, value in recipe.items() if name != "modules")
         console.print(f"recipe: {', '.join(told)}")

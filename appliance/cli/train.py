@@ -9,10 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from appliance.cli import show, show_train
-from appliance.cli.client import Operator
+from appliance.cli.client import Operator, part
 from appliance.cli.command import Json, call, check_files, job, write_page
+from appliance.wire.jobs import JobKind
 
 EXIT_CODES = {"pass": 0, "fail": 100, "insufficient": 101, "parity": 102}
+
+Identity = Annotated[str, typer.Argument(help="As cohort job list shows it.")]
 
 slice_cli = typer.Typer(no_args_is_help=True, help="What would be trained on.")
 job_cli = typer.Typer(no_args_is_help=True, help="Long work: watch and cancel it.")
@@ -20,8 +23,13 @@ job_cli = typer.Typer(no_args_is_help=True, help="Long work: watch and cancel it
 
 def retrain(
     cohort: Annotated[str, typer.Argument(help="The cohort's name.")],
-    minutes: Annotated[float | None, typer.Option("--max-minutes", min=0.1, help="Of training.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the rows.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--max-minutes", min=0.1, max=10_000, help="Of training (default: the configuration's, 60)."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Passes over the rows (default: the configuration's, 4).")
+    ] = None,
     warm: Annotated[int | None, typer.Option(min=1, help="Begin from this version of the cohort.")] = None,
     live: Annotated[bool, typer.Option(help="Promote what is released.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Release it though the gate says no; audited.")] = False,
@@ -67,15 +75,15 @@ def evaluate(
 
 
 @slice_cli.command("show")
-def slice_show(cohort: str, as_json: Json = False) -> None:
+def slice_show(cohort: Annotated[str, typer.Argument(help="The cohort's name.")], as_json: Json = False) -> None:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
-    call(lambda o: o.get(f"slices/{cohort}"), as_json=as_json, shown=show_train.slice_, needs="engine")
+    call(lambda o: o.get(f"slices/{part(cohort)}"), as_json=as_json, shown=show_train.slice_, needs="engine")
 
 
 @job_cli.command("list")
 def jobs(
-    limit: Annotated[int, typer.Option("-n", min=1, max=1000)] = 20,
-    kind: Annotated[str | None, typer.Option("--kind", help="retrain, evaluate, attribute, curve, fit ...")] = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="How many.")] = 20,
+    kind: Annotated[JobKind | None, typer.Option("--kind", help="Those of this kind alone.")] = None,
     cohort: Annotated[str | None, typer.Option("--cohort", help="Those of this cohort alone.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -84,30 +92,38 @@ def jobs(
 
 
 @job_cli.command("show")
-def job_show(identity: str, as_json: Json = False) -> None:
+def job_show(identity: Identity, as_json: Json = False) -> None:
     """One job: how far it is, or what came of it."""
-    call(lambda o: o.get(f"jobs/{identity}"), as_json=as_json, shown=show.tree)
+    call(lambda o: o.get(f"jobs/{part(identity)}"), as_json=as_json, shown=show.tree)
 
 
 @job_cli.command("cancel")
-def job_cancel(identity: str, as_json: Json = False) -> None:
+def job_cancel(identity: Identity, as_json: Json = False) -> None:
     """End it; what it made so far is found by the next one."""
-    call(lambda o: o.post(f"jobs/{identity}/cancel"), as_json=as_json, shown=lambda ended: show_train.jobs([ended]))
+    call(
+        lambda o: o.post(f"jobs/{part(identity)}/cancel"),
+        as_json=as_json,
+        shown=lambda ended: show_train.jobs([ended]),
+    )
 
 
 def lineage(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
     """What a release was made of: rows by source and subject, recipe, the releases it was begun from."""
     cohort, version = named(release)
-    path = f"releases/{cohort}/{version}/lineage"
+    path = f"releases/{part(cohort)}/{version}/lineage"
     call(lambda o: o.get(path), as_json=as_json, shown=show_train.lineage)
 
 
-def diff(release: str, other: str, as_json: Json = False) -> None:
+def diff(
+    release: Annotated[str, typer.Argument(help="Like legal@2.")],
+    other: Annotated[str, typer.Argument(help="Like legal@3.")],
+    as_json: Json = False,
+) -> None:
     """What changed from one release of a cohort to another: rows, recipe, scores."""
     (cohort, version), (same, to) = named(release), named(other)
     if cohort != same:
-        raise typer.BadParameter("both are releases of one cohort")
-    call(lambda o: o.get(f"releases/{cohort}/{version}/diff/{to}"), as_json=as_json, shown=show.tree)
+        raise typer.BadParameter(f"{release} and {other} have to be releases of one cohort")
+    call(lambda o: o.get(f"releases/{part(cohort)}/{version}/diff/{to}"), as_json=as_json, shown=show.tree)
 
 
 def rebuild(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
@@ -121,7 +137,7 @@ def rebuild(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_js
 
 def named(release: str) -> tuple[str, int]:
     cohort, _, version = release.partition("@")
-    if not version.isdigit():
+    if not (cohort and version.isascii() and version.isdigit()):
         raise typer.BadParameter(f"{release!r} is not a release: write it like legal@3")
     return cohort, int(version)
 

@@ -29,7 +29,13 @@ def tui(
     from tui.console import Console
 
     if url is not None:
-        Console(Client(url, key or "", authorities)).run()
+        try:
+            client = Client(url, key or "", authorities)
+        except OSError as error:  # of ssl, which does not name the file
+            raise SetupError(
+                f"--authorities {authorities}: {error.strerror or error}; it wants a PEM file"
+            ) from error
+        Console(client).run()
         return
     home = configuration.home_path()
     owner = Home(home).owner()

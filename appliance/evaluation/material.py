@@ -61,6 +61,10 @@ class Material:
     def __init__(self, database: Database, shipped: Path) -> None:
         self._database, self._shipped = database, shipped
 
+    def lacking(self) -> str:
+        """To be said where rows are missing: that there is no folder of shipped ones."""
+        return "" if self._shipped.is_dir() else f"; [router] examples names {self._shipped}, which is no folder"
+
     def rows(self, cohort: str, split: Split) -> list[Row]:
         """Oldest first; of no cohort ("base") without the guard set. A cohort with rows of its own, in either split,
         is neither trained on the shipped ones nor judged by them. Raises InvalidRequest for a damaged file."""

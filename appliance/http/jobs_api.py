@@ -30,6 +30,7 @@ from appliance.wire.jobs import (
     AttributeRequest,
     CurveRequest,
     EvaluateRequest,
+    JobKind,
     JobReply,
     RebuildRequest,
     RetrainRequest,
@@ -122,10 +123,12 @@ async def begin_rebuild(body: RebuildRequest, box: TheBox, caller: Operates) -> 
 
 @router.get("/jobs", response_model=list[JobReply])
 async def jobs(
-    box: TheBox, _caller: Views, limit: Limit = 50, kind: str | None = None, cohort: str | None = None
+    box: TheBox, _caller: Views, limit: Limit = 50, kind: JobKind | None = None, cohort: str | None = None
 ) -> list[JobReply]:
     """Newest first, without what came of them: a job by its id has that."""
     found = await asyncio.to_thread(box.jobs.all, limit, kind, cohort)
+    if not found:
+        box.config.check_known(cohort)
     return [_reply(box, job, listed=True) for job in found]
 
 
@@ -173,7 +176,7 @@ async def diff_of(cohort: str, version: Version, other: Version, box: TheBox, _c
     return await asyncio.to_thread(lineage.diff, box.releases(), box.database, cohort, version, other)
 
 
-async def _begin(box: Box, caller: Caller, kind: str, body: Request, work: Work) -> JobReply:
+async def _begin(box: Box, caller: Caller, kind: JobKind, body: Request, work: Work) -> JobReply:
     asked = body.model_dump()
     return _reply(box, await box.jobs.start(kind, asked.get("cohort") or "", caller.key_id, asked, work))
 

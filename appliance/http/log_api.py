@@ -16,6 +16,7 @@ from appliance.http.strict import StrictRoute
 from appliance.store import interactions, timestamps
 from appliance.store.database import Connection
 from appliance.store.interactions import Filters, Status
+from router.decision import Layer
 
 router = APIRouter(prefix="/admin/v1", route_class=StrictRoute, tags=["operation"], responses=documented(503))
 Position = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -30,7 +31,7 @@ class LogQuery(BaseModel):
     brief: bool = False
     cohort: str | None = None
     release: str | None = None
-    layer: str | None = None
+    layer: Layer | None = None
     status: Status | None = None
     origin: Literal["live", "probe"] | None = None
     reviewed: bool | None = None

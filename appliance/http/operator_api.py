@@ -83,8 +83,10 @@ async def cohorts(box: TheBox, _caller: Views) -> list[dict[str, Any]]:
 async def releases(box: TheBox, _caller: Views, cohort: str | None = None) -> list[ReleaseEntry]:
     """Every release, newest first in its cohort."""
     register = box.releases()
-    found = await asyncio.to_thread(register.all)
-    return [_entry(register, release) for release in found if cohort in (None, release.cohort)]
+    found = [one for one in await asyncio.to_thread(register.all) if cohort in (None, one.cohort)]
+    if not found:
+        box.config.check_known(cohort)
+    return [_entry(register, release) for release in found]
 
 
 @router.get("/releases/{cohort}/{version}", responses=documented(404))
@@ -147,9 +149,10 @@ async def keys(box: TheBox, _caller: Operates) -> list[KeyEntry]:
 @router.post("/keys", response_model=KeyEntry, status_code=201, responses=documented(415))
 async def add_key(body: KeyRequest, box: TheBox, caller: Operates) -> KeyEntry:
     """Make a key. Its secret is in this reply and nowhere else."""
-    unknown = set(body.cohorts or ()) - {*box.config.cohorts, "base"}
-    if unknown:
-        raise InvalidRequest(f"there is no cohort {sorted(unknown)[0]!r}", param="cohorts")
+    known = [*box.config.cohorts, "base"]
+    for name in body.cohorts or ():
+        if name not in known:
+            raise InvalidRequest(f'there is no cohort "{name}"; there are {", ".join(known)}', param="cohorts")
     identity, secret, digest = key_format.new_key()
     key = Key(
         id=identity,
@@ -160,7 +163,7 @@ async def add_key(body: KeyRequest, box: TheBox, caller: Operates) -> KeyEntry:
         cohorts=None if body.cohorts is None else tuple(body.cohorts),
         tenant=body.tenant,
         hints=body.hints,
-        expires=_moment(body.expires, "expires"),
+        expires=_to_come(body.expires),
     )
     entry = _key(key)
 
@@ -215,5 +218,9 @@ def _key(key: Key) -> KeyEntry:
     return KeyEntry.model_validate(key, from_attributes=True)
 
 
-def _moment(text: str | None, param: str) -> str | None:
-    return None if text is None else timestamps.parse(text, param)
+def _to_come(expires: str | None) -> str | None:
+    """A key that is dead at birth would close the box to all who ask without one."""
+    moment = None if expires is None else timestamps.parse(expires, "expires")
+    if moment is not None and moment <= timestamps.now():
+        raise InvalidRequest(f"expires is past already: {expires}", param="expires")
+    return moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,16 @@ async def rows_of(box: TheBox, paths: list[str]) -> list[LabelledText]:
         raise InvalidRequest("paths are absolute paths on the appliance's machine", param="paths")
 
     def read() -> list[LabelledText]:
-        return [row for path in paths for row in router_rows.from_file(Path(path), box.config.cohorts)]
+        return [row for path in paths for row in _of_file(Path(path), box.config.cohorts)]
 
     return await asyncio.to_thread(read)
+
+
+def _of_file(path: Path, cohorts: Iterable[str]) -> list[LabelledText]:
+    found = list(router_rows.from_file(path, cohorts))
+    if not found:
+        raise InvalidRequest(f"{path} holds no rows", param="paths")
+    return found
 
 
 def entry(found: Router) -> RouterEntry:

@@ -62,9 +62,12 @@ def from_file(path: Path, cohorts: Iterable[str], cohort: str | None = None) -> 
 
 def _row(line: bytes, cohort: str | None, where: str) -> LabelledText:
     try:
+        line.decode()
         given: Any = from_json(line)  # as strict as requests are: UTF-8, no lone surrogates, bounded nesting
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{where} is not UTF-8 (byte {error.start + 1}): save the file as UTF-8") from error
     except ValueError as error:
-        raise InvalidRequest(f"{where} is not JSON: {error}") from error
+        raise InvalidRequest(f"{where} is not JSON, one object a line: {error}") from error
     if not isinstance(given, dict):
         raise InvalidRequest(f"{where} is not a JSON object")
     texts = [given.get("prompt"), given.get("text"), given.get("cohort", cohort)]

@@ -116,5 +116,14 @@ class Database:
         self._writer.close(timeout_s)
 
 
+def refuse_unknown(path: Path) -> None:
+    """Look, and change nothing. Raises DatabaseTooNew, and SetupError for a file that is no database."""
+    try:
+        with closing(read_only(path)) as connection:
+            migrations.refuse_newer(connection, path)
+    except sqlite3.Error as error:
+        raise SetupError(f"{path}: {disk_fault(error) or error}") from error
+
+
 def _probe(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE probe SET written = ?", (now(),))

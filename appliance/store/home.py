@@ -15,6 +15,7 @@ from appliance.errors import HomeInUse, SetupError
 from .mounts import network_filesystem
 
 _REMEDY = "set COHORT_HOME to a folder of your own on a local disk"
+_AS_OWNER = "run this as the user that the folder belongs to, or " + _REMEDY
 _LOCK_TRIES = 5  # 20 ms apart: `owner` of another process holds the lock for microseconds
 
 
@@ -49,10 +50,7 @@ class Home:
         else:
             owner = _read(descriptor)
             os.close(descriptor)
-            raise HomeInUse(
-                f"{self.path} is in use by process {owner.pid} {f'at {owner.url}' if owner.url else '(a command)'}: "
-                "stop that process or set COHORT_HOME to another folder"
-            )
+            raise HomeInUse(f"{self.path} is in use by process {owner.pid} {_told(owner)}")
         note = json.dumps(asdict(Owner(os.getpid(), url))).encode()
         os.ftruncate(descriptor, os.pwrite(descriptor, note, 0))  # over the old note: it may be a full disk
         self._lock = descriptor
@@ -75,15 +73,23 @@ class Home:
         try:
             for folder in (self.path, self.releases, self.base, self.router, self.jobs):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except PermissionError as error:
+            raise SetupError(f"{error.filename} cannot be made a folder ({error.strerror}): {_AS_OWNER}") from error
         except OSError as error:
             raise SetupError(f"{error.filename} cannot be made a folder ({error.strerror}): {_REMEDY}") from error
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
-            raise SetupError(f"{self.path} is not writable for this user: {_REMEDY}")
+            raise SetupError(f"{self.path} is not writable for this user: {_AS_OWNER}")
         if kind := network_filesystem(self.path):
             raise SetupError(f"{self.path} is on a network disk ({kind}), where SQLite is not safe: {_REMEDY}")
 
     def _open_lock(self) -> int:
         return os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _told(owner: Owner) -> str:
+    if owner.url:
+        return f"at {owner.url}: stop that process or set COHORT_HOME to another folder"
+    return "(a command): wait until it ends, or stop it"
 
 
 def _flock(descriptor: int, kind: int) -> bool:

@@ -19,12 +19,13 @@ schema = Migrations("appliance")
 
 def migrate(connection: sqlite3.Connection, path: Path, stop_before: str | None = None) -> None:
     """Bring the database up to date, or to just before a migration. Raises DatabaseTooNew, changing nothing."""
+    refuse_newer(connection, path)
+    schema.apply(Database(connection, execute_plugins=False), stop_before=stop_before)
+
+
+def refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises DatabaseTooNew."""
     database = Database(connection, execute_plugins=False)
-    _refuse_newer(database, path)
-    schema.apply(database, stop_before=stop_before)
-
-
-def _refuse_newer(database: Database, path: Path) -> None:
     known = [migration.name for migration in schema.pending(Database(memory=True, execute_plugins=False))]
     newer = [migration.name for migration in schema.applied(database) if migration.name not in known]
     if newer:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from appliance.errors import InvalidRequest
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 def now() -> str:
@@ -16,12 +19,18 @@ def of(moment: datetime) -> str:
 
 
 def parse(text: str, param: str) -> str:
-    """A moment given by a person, in this form; without an offset it is UTC. Raises InvalidRequest."""
+    """A moment given by a person, in this form; without an offset it is UTC. Or a time ago. Raises InvalidRequest."""
+    ago = re.fullmatch(r"([0-9]{1,5})([mhd])", text)
     try:
+        if ago:
+            return of(datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]])
         moment = datetime.fromisoformat(text)
         return of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
     except (ValueError, OverflowError):
-        raise InvalidRequest(f"{param} is a moment like 2027-01-31T12:00:00+00:00", param=param) from None
+        raise InvalidRequest(
+            f"{param} is a moment like 2027-01-31T12:00, UTC unless it has an offset, or a time ago like 2h",
+            param=param,
+        ) from None
 
 
 def in_days(days: int) -> str:

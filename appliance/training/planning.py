@@ -54,6 +54,8 @@ class Planning:
         """Raises NotFound."""
         self.serving, self.material, self.wanted = serving, material, wanted
         self.section = serving.config.cohort(wanted.cohort)
+        if wanted.warm is not None:
+            serving.releases.get(wanted.cohort, wanted.warm)
         self._replayed: dict[tuple[str, ...], list[Row]] = {}
 
     async def eval_sets(self) -> EvalSets:
@@ -72,7 +74,8 @@ class Planning:
         if not found.train:
             raise InvalidRequest(
                 f"{cohort} has no rows to train on: cohort import FILE.jsonl --cohort {cohort} --split train"
-                + "".join(f"; {n} were left out: {why}" for why, n in found.reasons().items()),
+                + "".join(f"; {n} were left out: {why}" for why, n in found.reasons().items())
+                + self.material.lacking(),
                 param="cohort",
             )
         await self.serving.database.commit(lambda connection: _record(connection, found))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
 from appliance.wire.base import Reply, Request
 
+JobKind: TypeAlias = Literal["retrain", "evaluate", "attribute", "curve", "fit", "blame", "rebuild"]
 Version = Annotated[int, Field(ge=1, lt=1 << 31)]
 
 

@@ -13,7 +13,7 @@ from appliance.wire.requests import Message
 class RouteRequest(Request):
     """POST /admin/v1/route: the dry run."""
 
-    text: Annotated[str, Field(max_length=1 << 20)] | None = None
+    text: Annotated[str, Field(min_length=1, max_length=1 << 20)] | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
     model: str = "auto"
     metadata: dict[str, str] = {}

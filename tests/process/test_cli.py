@@ -163,9 +163,43 @@ def test_what_fails_is_1_and_says_why(desk: Desk, tmp_path: Path) -> None:
     assert "no request req_gone is logged here" in desk.fails("log", "show", "req_gone")
     assert "there is no key gone" in desk.fails("key", "revoke", "gone")
     assert "expires is a moment like" in desk.fails("key", "add", "k", "--expires", "tomorrow")
-    assert "scopes.0: Input should be 'infer'" in desk.fails("key", "add", "k", "--scope", "everything")
-    said = desk.fails("log", "tail", "--status", "lost")
-    assert "status: Input should be 'ok', 'cancelled' or 'failed'" in said
+    assert "expires is past already: 2020-01-01" in desk.fails("key", "add", "k", "--expires", "2020-01-01")
+    assert 'there is no cohort "leagl"' in desk.fails("key", "add", "k", "--cohort", "leagl")
+    assert 'there is no cohort "leagl"' in desk.fails("releases", "--cohort", "leagl")
+    assert 'there is no cohort "leagl"' in desk.fails("job", "list", "--cohort", "leagl")
+    assert f"{tmp_path} is a folder" in desk.fails("curve", "legal", "--html", str(tmp_path))
+    assert "/nowhere/x.svg cannot be written" in desk.fails("router", "eval", "--plot", "/nowhere/x.svg")
+    assert "is not UTF-8: rename the file" in desk.fails(
+        "import", "Vertr\udce4ge", "--cohort", "a", "--split", "eval"
+    )
+    assert "at least 1 character" in desk.fails("route", "")
+    assert desk.json("key", "list") == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("key", "add", "k", "--scope", "everything"),
+        ("log", "tail", "--status", "lost"),
+        ("log", "tail", "--layer", "semntic"),
+        ("job", "list", "--kind", "retrian"),
+        ("retrain", "legal", "--max-minutes", "inf"),
+        ("curve", "legal", "--max-minutes", "1e9"),
+        ("show", "legal@²"),
+        ("show", "@1"),
+        ("log", "show", ""),
+    ],
+)
+def test_what_cannot_be_meant_is_2(desk: Desk, arguments: tuple[str, ...]) -> None:
+    done = desk.premises.cohort(*arguments)
+    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("identity", ["../status", "req_1\r", "a/../b", "..", "%2e%2e", "x?y#z"])
+def test_an_id_is_never_another_path(desk: Desk, identity: str) -> None:
+    for verb in (("log", "show"), ("job", "show"), ("job", "cancel"), ("slice", "show"), ("key", "revoke")):
+        desk.fails(*verb, identity)
+    desk.fails("show", f"{identity}@1")
 
 
 def test_examples_are_imported_once(desk: Desk, tmp_path: Path) -> None:
@@ -188,7 +222,7 @@ def test_examples_need_no_base(premises: Premises) -> None:
     rows = premises.folder / "rows.jsonl"
     rows.write_text('{"prompt": "hello"}\n', encoding="utf-8")
     done = premises.cohort("import", "rows.jsonl", "--cohort", "base", "--split", "train", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"made a new home in {premises.home}\n")
     assert json.loads(done.stdout)["added"] == 1
     assert premises.cohort("examples", "--json").stdout == '[{"cohort": "base", "split": "train", "rows": 1}]\n'
 
@@ -328,7 +362,13 @@ def test_the_log_is_narrowed_to_what_is_to_be_reviewed(desk: Desk) -> None:
     assert found("--reviewed") == ids[1:]
     assert found("--no-reviewed", "--origin", "live") == ids[:1]
     assert found("--origin", "probe") == []
-    desk.fails("log", "tail", "--origin", "elsewhere")
+    assert found("--since", "2h") == ids and found("--until", "3d") == []
+    assert desk.premises.cohort("log", "tail", "--origin", "elsewhere").returncode == 2
+    assert 'there is no cohort "leagl"' in desk.premises.cohort("log", "tail", "--cohort", "leagl").stderr
+    nobody = desk.premises.cohort("log", "tail", "--release", "legal@9")
+    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "no request in the log is like that\n")
+    if desk.served is None:
+        assert "so nothing comes" in desk.fails("log", "tail", "--follow")
 
 
 def test_an_export_may_be_asked_for_as_json(desk: Desk) -> None:
@@ -356,6 +396,8 @@ def test_following_begins_at_the_newest_row_whatever_is_shown(monkeypatch: pytes
     asked: list[dict[str, object]] = []
 
     class Log:
+        serves = True
+
         async def get(self, _path: str, **query: object) -> list[dict[str, int]]:
             asked.append(query)
             if "after" in query:

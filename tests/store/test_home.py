@@ -43,7 +43,7 @@ def test_a_file_in_its_place(tmp_path: Path) -> None:
 def test_an_unwritable_home(small_disk: Path) -> None:
     Home(small_disk / "home")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    with pytest.raises(SetupError, match="is not writable for this user: set COHORT_HOME"):
+    with pytest.raises(SetupError, match="is not writable for this user: run this as the user that the folder"):
         Home(small_disk / "home")
     with pytest.raises(SetupError, match=r"Read-only file system.*set COHORT_HOME"):
         Home(small_disk / "other")

@@ -129,8 +129,7 @@ def _below(fewer: Level, top: Level, doubt: float) -> bool:
 
 
 def _drawn(points: Sequence[Point]) -> Scores:
-    """The means of resampled eval rows and seeds, the same ones at every size; (RESAMPLES,). Of two or three seeds
-    the spread still comes out too small."""
+    """The means of resampled eval rows and seeds, the same ones at every size; (RESAMPLES,)."""
     of_seed = np.stack([scorecard.means(np.asarray(point.scores, np.float64)) for point in points])
     chance = np.random.default_rng(_SEED).random((of_seed.shape[1], len(points)))
     chosen = (chance * len(points)).astype(int)

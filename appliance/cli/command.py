@@ -69,6 +69,14 @@ async def job(operator: Operator, kind: str, asked: dict[str, Any]) -> Any:  # n
     return begun["result"]
 
 
+def named(release: str) -> tuple[str, int]:
+    """Cohort and version of `legal@3`."""
+    cohort, _, version = release.partition("@")
+    if not (cohort and version.isascii() and version.isdigit()):
+        raise typer.BadParameter(f"{release!r} is not a release: write it like legal@3")
+    return cohort, int(version)
+
+
 def check_files(*files: Path | None, drawn: bool) -> None:
     """Before the long work whose report they get. Raises SetupError."""
     for file in filter(None, files):

@@ -11,20 +11,19 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from appliance import config as configuration
-from appliance.cli import attribution, show, train, tui
-from appliance.cli.client import Operator, part
-from appliance.cli.command import Cohort, Json, call, configured
+from appliance.cli import attribution, release, show, train, tui
+from appliance.cli.client import Operator
+from appliance.cli.command import Json, call, configured
 from appliance.cli.key import key_cli
 from appliance.cli.log import feedback, log_cli
 from appliance.cli.router import router_cli
-from appliance.cli.train import job_cli, named, slice_cli
+from appliance.cli.train import job_cli, slice_cli
 from appliance.errors import ApplianceError, SetupError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-release_cli = typer.Typer(no_args_is_help=True, help="Releases of adapters.")
 base_cli = typer.Typer(no_args_is_help=True, help="The base model.")
 for name, group in (
-    ("release", release_cli),
+    ("release", release.release_cli),
     ("base", base_cli),
     ("log", log_cli),
     ("key", key_cli),
@@ -34,6 +33,11 @@ for name, group in (
 ):
     cli.add_typer(group, name=name)
 for name, verb in (
+    ("releases", release.releases),
+    ("show", release.show_release),
+    ("promote", release.promote),
+    ("reject", release.reject),
+    ("rollback", release.rollback),
     ("retrain", train.retrain),
     ("eval", train.evaluate),
     ("attribute", attribution.attribute),
@@ -117,69 +121,10 @@ def base_import(as_json: Json = False) -> None:
     call(status, as_json=as_json, shown=show.base)
 
 
-@release_cli.command("add")
-def release_add(
-    file: Annotated[Path, typer.Argument(help="A LoRA adapter for this base, in GGUF.")],
-    cohort: Cohort,
-    live: Annotated[bool, typer.Option("--live", help="Promote it at once.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Register a GGUF LoRA adapter made elsewhere: checked, loaded in a child, audited as ungated."""
-    path = str(file.expanduser().resolve())
-    call(
-        lambda o: o.post("releases", path=path, cohort=cohort, live=live),
-        as_json=as_json,
-        shown=lambda release: show.releases([release]),
-    )
-
-
-@cli.command()
-def releases(
-    cohort: Annotated[str | None, typer.Option("--cohort", help="Those of this cohort alone.")] = None,
-    as_json: Json = False,
-) -> None:
-    """List releases with their states."""
-
-    def shown(rows: list[dict[str, Any]]) -> None:
-        show.releases(rows, cohort)
-
-    call(lambda o: o.get("releases", cohort=cohort), as_json=as_json, shown=shown)
-
-
 @cli.command()
 def cohorts(as_json: Json = False) -> None:
     """What answers for each cohort, how good it is, when to judge it anew, and what to do next."""
     call(lambda o: o.get("cohorts"), as_json=as_json, shown=show.cohorts)
-
-
-@cli.command("show")
-def show_release(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_json: Json = False) -> None:
-    """One release: manifest, and everything that happened to it."""
-    cohort, version = named(release)
-    call(lambda o: o.get(f"releases/{part(cohort)}/{version}"), as_json=as_json, shown=show.tree)
-
-
-@cli.command()
-def promote(
-    release: Annotated[str, typer.Argument(help="A cohort (its candidate) or a release like legal@3.")],
-    as_json: Json = False,
-) -> None:
-    """Make a release live."""
-    cohort, version = named(release) if "@" in release else (release, None)
-    call(lambda o: o.post("promote", cohort=cohort, version=version), as_json=as_json, shown=show.switched)
-
-
-@cli.command()
-def reject(release: Annotated[str, typer.Argument(help="A candidate like legal@3.")], as_json: Json = False) -> None:
-    """Retire a candidate that shall not go live."""
-    cohort, version = named(release)
-    call(lambda o: o.post("reject", cohort=cohort, version=version), as_json=as_json, shown=show.switched)
-
-
-@cli.command()
-def rollback(cohort: Annotated[str, typer.Argument(help="The cohort's name.")], as_json: Json = False) -> None:
-    """Back to the release that was live before, or to the base."""
-    call(lambda o: o.post("rollback", cohort=cohort), as_json=as_json, shown=show.switched)
 
 
 @cli.command("import")

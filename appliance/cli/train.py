@@ -10,7 +10,7 @@ import typer
 
 from appliance.cli import show, show_train
 from appliance.cli.client import Operator, part
-from appliance.cli.command import Json, call, check_files, job, write_page
+from appliance.cli.command import Json, call, check_files, job, named, write_page
 from appliance.wire.jobs import JobKind
 
 EXIT_CODES = {"pass": 0, "fail": 100, "insufficient": 101, "parity": 102}
@@ -133,13 +133,6 @@ def rebuild(release: Annotated[str, typer.Argument(help="Like legal@3.")], as_js
     found = call(lambda o: job(o, "rebuild", asked), as_json=as_json, shown=show_train.rebuilt, needs="engine")
     if not found["same"]:
         raise typer.Exit(1)
-
-
-def named(release: str) -> tuple[str, int]:
-    cohort, _, version = release.partition("@")
-    if not (cohort and version.isascii() and version.isdigit()):
-        raise typer.BadParameter(f"{release!r} is not a release: write it like legal@3")
-    return cohort, int(version)
 
 
 def _kept(folder: Path | None) -> list[Path]:

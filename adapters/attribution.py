@@ -124,8 +124,8 @@ def _prompted_first(cohort: str, found: Finding, bare: Against) -> Finding:
     if not bare.replaceable:
         return found
     says = (
-        f"try {cohort}'s system prompt alone, sent with each request to the base, and ask again: "
-        f"it {_does(bare)} ({_describe(bare)})"
+        f"try {cohort}'s system prompt alone, sent with each request to the base: it {_does(bare)} "
+        f"({_describe(bare)}); if that is enough, dissolve the cohort"
     )
     return replace(found, answer="undecided", says=says)
 

@@ -119,7 +119,7 @@ def curve(points: Sequence[Point], base: Sequence[float]) -> Curve:
         better=proof and gain.low > 0,
         enough=enough,
         gap=_around(gaps[enough], drawn[enough] - drawn[best]),
-        worse=_worse(levels, scores),
+        worse=_worse(levels, scores, drawn),
         forecast=_forecast(sizes, drawn),
     )
 
@@ -140,15 +140,15 @@ def _around(scores: Scores, drawn: Scores) -> Interval:
     return replace(_spread(drawn), mean=float(scores.mean()))
 
 
-def _worse(levels: Sequence[Level], scores: dict[int, Scores]) -> tuple[Worse, ...]:
+def _worse(levels: Sequence[Level], scores: dict[int, Scores], drawn: dict[int, Scores]) -> tuple[Worse, ...]:
     """Judged together (Holm): each step with the next, and the most rows with the best level. That one is told where
     no step alone is proven: a slow decline."""
     best = max(levels, key=lambda level: level.score.mean)
     pairs = [*pairwise(levels), (best, levels[-1])]
-    changes = [list(scores[more.rows] - scores[fewer.rows]) for fewer, more in pairs]
-    proven = scorecard.proven([scorecard.doubt(change, 0.0) for change in changes])
+    changes = [scores[more.rows] - scores[fewer.rows] for fewer, more in pairs]
+    proven = scorecard.proven([scorecard.doubt(list(change), 0.0) for change in changes])
     *steps, decline = (
-        Worse(fewer.rows, more.rows, scorecard.interval(change), len(more.seeds))
+        Worse(fewer.rows, more.rows, _around(change, drawn[more.rows] - drawn[fewer.rows]), len(more.seeds))
         if lost and all(b < a for a, b in zip(fewer.seeds, more.seeds, strict=False))
         else None
         for (fewer, more), change, lost in zip(pairs, changes, proven, strict=True)

@@ -84,7 +84,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`open`: it passed since nothing was looked at, or since so few rows prove nothing."""
+    """`open`: it passed since nothing was looked at, or since these rows prove nothing."""
 
     check: Check
     passed: bool
@@ -141,7 +141,7 @@ def _constant(evidence: Evidence) -> list[Reason]:
     task, a loss is enough to fail: what another task gained does not make up for learning nothing there."""
     untold = "; ".join(f"{task or 'rows without a task'}: {why}" for task, why in evidence.incomparable.items())
     if not evidence.constant:
-        return [Reason("beats_constant", True, f"not checked: {untold}")] if untold else []
+        return [Reason("beats_constant", True, f"not checked: {untold}", open=True)] if untold else []
     found = _beats_constant(_together(evidence.own.name, evidence.constant))
     first = replace(found, says=f"{found.says}; not checked: {untold}") if untold else found
     doubts = [scorecard.doubt(one.differences, 0.0) for one in evidence.constant]
@@ -156,7 +156,7 @@ def _beats_constant(together: Compared) -> Reason:
         says = (
             f"not checked: {_CONSTANT} is right on all but {room} of {len(together.other)} rows, too few to beat it"
         )
-        return Reason("beats_constant", True, says)
+        return Reason("beats_constant", True, says, open=True)
     return _beats("beats_constant", together, _CONSTANT)
 
 
@@ -223,9 +223,11 @@ class _Loss:
             return ""
         if 0.5**n > level:
             return f"; too few rows ({n}) to prove any loss"
-        lost = [-difference for difference in self.compared.differences]
-        if self.check == "guard_loss" or min(scorecard.doubt(lost, m) for m in (0.0, self.most)) <= scorecard.LEVEL:
+        lost, bounded = [-difference for difference in self.compared.differences], self.check != "guard_loss"
+        if min(scorecard.doubt(lost, most, bounded=bounded) for most in (0.0, self.most)) <= scorecard.LEVEL:
             return ""
+        if self.check == "guard_loss":
+            return f"; that it is less than {100 * (1 - math.exp(-self.most)):.0f} % is not proven either"
         least = scorecard.smallest_loss(n, -self.most, level)
         what = "no loss at all" if least is None else f"no loss of less than {100 * least:.0f} points"
         return f"; {n} rows prove {what}"
@@ -246,7 +248,7 @@ def _memory(evidence: Evidence, tolerances: Tolerances) -> list[Reason]:
     asked = evidence.asked or 0
     if not evidence.hidden and not asked:
         says = "not checked: no string is planted, and no training row is long enough to be recognised"
-        return [Reason("memorisation", True, says)]
+        return [Reason("memorisation", True, says, open=True)]
     passed = not evidence.planted and evidence.extracted <= tolerances.memorised * asked
     planted = f"{len(evidence.planted)} of {evidence.hidden} planted strings come out, and "
     rows = f"{evidence.extracted} of {asked} training rows verbatim when asked for by their beginning"

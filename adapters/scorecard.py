@@ -100,7 +100,9 @@ class Shape:
         as differ have one sign. And that all are as these in the mean, and the few that make up for it by a whole
         point each were not drawn."""
         mean = self.above - self.below
-        if beyond > 0:
+        if beyond > 0 and not bounded:  # rows of any size: only that there are some
+            found = 0.5**n
+        elif beyond > 0:
             net, above = (math.ceil(n * share - _ROUNDING) for share in (max(0.0, mean), self.above))
             found = max(_at_most(net, n, beyond), _at_most(above, n, beyond + self.below))
         else:

@@ -94,7 +94,7 @@ async def together(*questions: Awaitable[Any]) -> list[Any]:
 
 def part(text: str) -> str:
     """As one part of a path."""
-    return quote(text, safe="")
+    return quote(text, safe="").replace(".", "%2E")  # httpx takes . and .. for folders
 
 
 def _why(error: Exception) -> str:

@@ -11,6 +11,7 @@ _ONE_OF = {
     "status": ("ok", "cancelled", "failed"),
     "reviewed": ("yes", "no"),
     "origin": ("live", "probe"),
+    "layer": ("pinned", "metadata", "semantic", "classifier", "fallback"),
 }
 LONGEST = 200  # characters that are searched for
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}

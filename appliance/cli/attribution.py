@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from appliance.cli import show_attribution
-from appliance.cli.command import Json, call, check_files, job, write_page
+from appliance.cli.command import Json, call, check_files, finite, job, write_page
 
 UNDECIDED = 101
 
@@ -37,7 +37,8 @@ def curve(
     cohort: Annotated[str, typer.Argument(help="The cohort's name.")],
     seeds: Annotated[int, typer.Option(min=1, max=10, help="Rounds, each with other parts of the rows.")] = 1,
     minutes: Annotated[
-        float | None, typer.Option("--max-minutes", min=0.1, max=100_000, help="Begin no round beyond.")
+        float | None,
+        typer.Option("--max-minutes", min=0.1, max=100_000, callback=finite, help="Begin no round beyond."),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the curve with its picture into this file.")] = None,
     as_json: Json = False,

@@ -55,7 +55,7 @@ def part(identity: str) -> str:
     """What a person typed, as one part of a path."""
     if not identity:
         raise typer.BadParameter("it is empty: give the id that a list shows")
-    return quote(identity, safe="")
+    return quote(identity, safe="").replace(".", "%2E")  # httpx takes . and .. for folders
 
 
 @asynccontextmanager
@@ -110,9 +110,10 @@ async def _in_process(
 ) -> AsyncIterator[httpx.AsyncClient]:
     from appliance import app  # here, since a client of a running appliance needs none of it
 
-    if not (home_path / "admin.key").exists():
-        print(f"made a new home in {home_path}", file=sys.stderr)  # noqa: T201 - COHORT_HOME may be mistyped
+    new = not (home_path / "appliance.db").exists()
     box = app.open_home(config, home_path, "")
+    if new:
+        print(f"made a new home in {home_path}", file=sys.stderr)  # noqa: T201 - COHORT_HOME may be mistyped
     box.phase, box.doing = "closed", "no appliance serves this home: cohort serve"
     try:
         if needs != "store":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -75,6 +76,13 @@ def named(release: str) -> tuple[str, int]:
     if not (cohort and version.isascii() and version.isdigit()):
         raise typer.BadParameter(f"{release!r} is not a release: write it like legal@3")
     return cohort, int(version)
+
+
+def finite(value: float | None) -> float | None:
+    """Of an option: nan lies in every range."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number")
+    return value
 
 
 def check_files(*files: Path | None, drawn: bool) -> None:

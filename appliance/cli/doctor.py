@@ -39,7 +39,7 @@ LOW_DISK = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`remedy` is empty when there is nothing to do."""
+    """`remedy` is empty when there is nothing to do, or `detail` has it."""
 
     subject: str
     state: Literal["ok", "warning", "missing"]
@@ -109,7 +109,7 @@ def _database(path: Path) -> Check:
     try:
         refuse_unknown(path)
     except ApplianceError as error:
-        return Check("database", "missing", error.message, "restore the last backup, or install what knows it")
+        return Check("database", "missing", error.message)
     return Check("database", "ok", f"{path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -125,7 +125,7 @@ def _base(config: Config, config_file: Path, home_path: Path) -> Iterator[Check]
     try:
         prepared = base.record_of(home_path / "base", digest)
     except ApplianceError as error:
-        yield Check("base format", "missing", error.message, "then cohort base import (make serve does it)")
+        yield Check("base format", "missing", error.message)
         return
     if prepared is None:
         yield Check("base format", "warning", "not decided yet", "cohort base import (make serve does it)")

@@ -58,9 +58,10 @@ def key_revoke(
     identity: Annotated[str, typer.Argument(help="As cohort key list shows it.")], as_json: Json = False
 ) -> None:
     """Refuse a key from now on."""
+    path = f"keys/{part(identity)}"
 
     async def work(operator: Operator) -> Any:  # noqa: ANN401 - any JSON value
-        revoked = await operator.delete(f"keys/{part(identity)}")
+        revoked = await operator.delete(path)
         if all(key["revoked"] for key in await operator.get("keys")):
             is_open = (await operator.get("status"))["open_without_keys"]
             then = "inference is open to whoever reaches the port" if is_open else "nobody is answered any more"

@@ -59,9 +59,10 @@ def log_tail(
         last = newest[0]["seq"] if newest else 0
         rows = await operator.get("interactions", before=last + 1, limit=lines, brief=brief, **kinds, **within)
         shown(rows[::-1])
-        if not rows:
-            typer.echo("no request in the log is like that", err=True)
-            configured()[0].check_known(cohort)
+        if not rows and not follow:
+            typer.echo("no request in the log is like that" if last else "the log is empty", err=True)
+            if not await operator.get("interactions", cohort=cohort, limit=1, brief=True):
+                configured()[0].check_known(cohort)
         while follow:
             await asyncio.sleep(0.5)
             new = await operator.get("interactions", after=last, limit=1000, brief=brief)
@@ -75,7 +76,8 @@ def log_tail(
 @log_cli.command("show")
 def log_show(request_id: Annotated[str, typer.Argument(help="As the log shows it.")], as_json: Json = False) -> None:
     """One request: asked, decided, answered."""
-    call(lambda o: o.get(f"interactions/{part(request_id)}"), as_json=as_json, shown=show.tree, needs="store")
+    path = f"interactions/{part(request_id)}"
+    call(lambda o: o.get(path), as_json=as_json, shown=show.tree, needs="store")
 
 
 @log_cli.command("export")

@@ -9,7 +9,7 @@ import typer
 
 from appliance.cli import show_router
 from appliance.cli.client import Operator
-from appliance.cli.command import Json, call, check_files, job
+from appliance.cli.command import Json, call, check_files, finite, job
 
 router_cli = typer.Typer(no_args_is_help=True, help="The text router: fit, evaluate, replay, go back.")
 GATE_FAILED = 100  # exit code
@@ -63,7 +63,7 @@ def evaluate(
 @router_cli.command("replay")
 def replay(
     router: Annotated[int | None, typer.Option(help="Version of the router; by default the one in force.")] = None,
-    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Another threshold.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, callback=finite, help="Another threshold.")] = None,
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=1, max=10_000, help="How many of the newest requests.")
     ] = 1000,

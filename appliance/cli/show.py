@@ -125,8 +125,8 @@ def points(share: float | None, unit: str = "") -> str:
 
 def releases(rows: list[dict[str, Any]], cohort: str | None = None) -> None:
     if not rows:
-        whose, name = (cohort, cohort) if cohort else ("every cohort", "NAME")
-        out().print(f"no releases yet: the base answers for {whose} (cohort retrain {name})")
+        whose = {None: "every cohort (cohort retrain NAME)", "base": "what is no cohort's"}.get(cohort)
+        out().print(f"no releases yet: the base answers for {whose or f'{cohort} (cohort retrain {cohort})'}")
         return
     table(
         ("release", "state", "gated", "digest", "created"),

@@ -10,7 +10,7 @@ import typer
 
 from appliance.cli import show, show_train
 from appliance.cli.client import Operator, part
-from appliance.cli.command import Json, call, check_files, job, named, write_page
+from appliance.cli.command import Json, call, check_files, finite, job, named, write_page
 from appliance.wire.jobs import JobKind
 
 EXIT_CODES = {"pass": 0, "fail": 100, "insufficient": 101, "parity": 102}
@@ -25,7 +25,13 @@ def retrain(
     cohort: Annotated[str, typer.Argument(help="The cohort's name.")],
     minutes: Annotated[
         float | None,
-        typer.Option("--max-minutes", min=0.1, max=10_000, help="Of training (default: the configuration's, 60)."),
+        typer.Option(
+            "--max-minutes",
+            min=0.1,
+            max=10_000,
+            callback=finite,
+            help="Of training (default: the configuration's, 60).",
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Passes over the rows (default: the configuration's, 4).")
@@ -77,7 +83,8 @@ def evaluate(
 @slice_cli.command("show")
 def slice_show(cohort: Annotated[str, typer.Argument(help="The cohort's name.")], as_json: Json = False) -> None:
     """What a retrain would train on now: counts, mix, and what would be left out and why."""
-    call(lambda o: o.get(f"slices/{part(cohort)}"), as_json=as_json, shown=show_train.slice_, needs="engine")
+    path = f"slices/{part(cohort)}"
+    call(lambda o: o.get(path), as_json=as_json, shown=show_train.slice_, needs="engine")
 
 
 @job_cli.command("list")
@@ -94,7 +101,8 @@ def jobs(
 @job_cli.command("show")
 def job_show(identity: Identity, as_json: Json = False) -> None:
     """One job: how far it is, or what came of it."""
-    call(lambda o: o.get(f"jobs/{part(identity)}"), as_json=as_json, shown=show.tree)
+    path = f"jobs/{part(identity)}"
+    call(lambda o: o.get(path), as_json=as_json, shown=show.tree)
 
 
 @job_cli.command("cancel")

@@ -32,9 +32,7 @@ def tui(
         try:
             client = Client(url, key or "", authorities)
         except OSError as error:  # of ssl, which does not name the file
-            raise SetupError(
-                f"--authorities {authorities}: {error.strerror or error}; it wants a PEM file"
-            ) from error
+            raise SetupError(f"--authorities {authorities}: {error.strerror or error}; name a PEM file") from error
         Console(client).run()
         return
     home = configuration.home_path()

@@ -30,8 +30,9 @@ class Contamination:
         self._found: dict[str, frozenset[str]] = {}
 
     def gone(self, release: Release) -> int:
-        """How many rows that the release learned from cannot be looked for."""
-        return len(training_rows(self._serving, self._material, release)[1])
+        """How many rows that the release, or one that it was begun from, learned from cannot be looked for."""
+        line = (release, *ancestors(self._serving.releases, release))
+        return sum(len(training_rows(self._serving, self._material, one)[1]) for one in line)
 
     def learned(self, release: Release) -> frozenset[str]:
         """The digests of the eval rows that the release, or one that it was begun from, learned from."""

@@ -46,9 +46,9 @@ def rows_digest(rows: Sequence[Row], judged: bool = False) -> str:
 
 
 async def evaluate(serving: Serving, arm: Arm, cohort: str, rows: Sequence[Row], report: Report) -> Evaluation:
-    """Kept or made now. A row that cannot be asked, or that the arm has no finite answer to, is a result, counts as
-    wrong, and is kept until it can be. Raises ApplianceError when the box fails or stops, or the arm cannot be
-    loaded."""
+    """Kept or made now. A row that cannot be asked, or that the arm has no finite answer to, is a result and counts
+    as wrong; the first is kept until it can be asked. Raises ApplianceError when the box fails or stops, or the arm
+    cannot be loaded."""
     section = serving.config.cohorts.get(cohort)
     judged = section is not None and section.gate.judge
     key = EvaluationKey(

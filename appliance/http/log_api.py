@@ -44,7 +44,7 @@ class LogQuery(BaseModel):
     @field_validator("since", "until")
     @classmethod
     def _moment(cls, text: str | None, info: ValidationInfo) -> str | None:
-        return None if text is None else timestamps.parse(text, str(info.field_name))
+        return None if text is None else timestamps.parse(text, str(info.field_name), ago=True)
 
     def filters(self) -> Filters:
         return cast(Filters, self.model_dump(include=set(Filters.__annotations__)))

@@ -79,7 +79,7 @@ async def cohorts(box: TheBox, _caller: Views) -> list[dict[str, Any]]:
     ]
 
 
-@router.get("/releases", response_model=list[ReleaseEntry])
+@router.get("/releases", response_model=list[ReleaseEntry], responses=documented(404))
 async def releases(box: TheBox, _caller: Views, cohort: str | None = None) -> list[ReleaseEntry]:
     """Every release, newest first in its cohort."""
     register = box.releases()

@@ -18,19 +18,19 @@ def of(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def parse(text: str, param: str) -> str:
-    """A moment given by a person, in this form; without an offset it is UTC. Or a time ago. Raises InvalidRequest."""
-    ago = re.fullmatch(r"([0-9]{1,5})([mhd])", text)
+def parse(text: str, param: str, *, ago: bool = False) -> str:
+    """A moment given by a person, in this form; without an offset it is UTC. Or how long `ago`. Raises
+    InvalidRequest."""
+    back = re.fullmatch(r"([0-9]{1,5})([mhd])", text) if ago else None
     try:
-        if ago:
-            return of(datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]])
+        if back:
+            return of(datetime.now(UTC) - int(back[1]) * _UNITS[back[2]])
         moment = datetime.fromisoformat(text)
         return of(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
     except (ValueError, OverflowError):
-        raise InvalidRequest(
-            f"{param} is a moment like 2027-01-31T12:00, UTC unless it has an offset, or a time ago like 2h",
-            param=param,
-        ) from None
+        more = ", or a time ago like 90m, 2h or 3d" if ago else ""
+        said = f"{param} is a moment like 2027-01-31T12:00, UTC unless it has an offset{more}"
+        raise InvalidRequest(said, param=param) from None
 
 
 def in_days(days: int) -> str:

@@ -13,7 +13,7 @@ from appliance.wire.requests import Message
 class RouteRequest(Request):
     """POST /admin/v1/route: the dry run."""
 
-    text: Annotated[str, Field(min_length=1, max_length=1 << 20)] | None = None
+    text: Annotated[str, Field(max_length=1 << 20)] | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
     model: str = "auto"
     metadata: dict[str, str] = {}
@@ -22,6 +22,8 @@ class RouteRequest(Request):
     def _one_of(self) -> RouteRequest:
         if (self.text is None) == (self.messages is None):
             raise ValueError("give text or messages")
+        if self.text == "" and not self.metadata:
+            raise ValueError("text is empty, and there is no metadata to decide by")
         return self
 
 

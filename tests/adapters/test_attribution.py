@@ -178,6 +178,7 @@ def test_what_a_prompt_does_is_not_worth_an_adapter(prompted: list[float], does:
     rivals = [beside("base", GOOD, ALL_BAD), beside("aggregate", GOOD, BAD), beside("prompted base", GOOD, prompted)]
     found = finding("legal", rivals, MARGIN)
     assert found.answer == "undecided" and found.says.startswith("try legal's system prompt alone")
+    assert found.says.endswith("if that is enough, dissolve the cohort")
     assert does in found.says and "so the prompt is all it takes" in found.notes[0]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters import curve as curves
+from adapters import scorecard
 from adapters.curve import SHARES, Curve, Point, says, subset
 from tests.adapters.test_slice import row
 
@@ -129,10 +131,19 @@ def test_what_seeds_leave_open_is_in_every_interval() -> None:
     one_each = curve([Point(n, 1, scores(sum(of) / 3)) for n, of in means.items()])
     assert one_each.enough == 148 and not any("one training for each" in line for line in says(found))
     assert any("one training for each part: what chance moves is in no interval" in line for line in says(one_each))
-    for mine, alone in ((found.gap, one_each.gap), (found.gain, one_each.gain)):
-        assert mine.high - mine.low > 1.2 * (alone.high - alone.low)
+    best, fewer = (np.mean([p.scores for p in points if p.rows == n], axis=0) for n in (148, 111))
+    rows_alone = {"gain": scorecard.interval(best), "gap": scorecard.interval(fewer - best)}
+    for mine, alone in ((found.gain, rows_alone["gain"]), (found.gap, rows_alone["gap"])):
+        assert mine.mean == pytest.approx(alone.mean)
+        assert mine.high - mine.low > 1.2 * (alone.high - alone.low) > 0
+    assert found.levels[-1].score == found.gain, "over a base that has nothing right"
+    (lost,) = curve([Point(n, seed, scores(right)) for n, of in LESS.items() for seed, right in enumerate(of)]).worse
+    assert lost.seeds == 3 and lost.change.high - lost.change.low > 0.05, "0.02 over eval rows alone"
     assert found.forecast is not None and one_each.forecast is not None
     assert found.forecast.gain.low < 0 < one_each.forecast.gain.low
+
+
+LESS = {111: (0.59, 0.89, 0.69), 148: (0.585, 0.60, 0.685)}
 
 
 @pytest.mark.parametrize(

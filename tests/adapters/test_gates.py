@@ -194,6 +194,31 @@ def test_a_guard_of_few_prompts_says_so() -> None:
     assert "too few rows (3) to prove any loss" in says
 
 
+@pytest.mark.parametrize(
+    ("spread", "drop", "told"),
+    [(0.02, 0.0, ""), (0.4, 0.05, "; that it is less than 2 % is not proven either"), (0.02, 0.3, ", a proven loss")],
+)
+def test_a_guard_that_is_held_is_proven_to_be(spread: float, drop: float, told: str) -> None:
+    before = list(np.random.default_rng(1).normal(-0.4, 0.1, N))
+    noise = np.random.default_rng(2).normal(0.0, spread, N)
+    after = [one + float(error) - float(noise.mean()) - drop for one, error in zip(before, noise, strict=True)]
+    found = verdict(replace(clean(), guard=Compared("general", after, before)), RULES)
+    (one,) = (reason for reason in found.reasons if reason.check == "guard_loss")
+    assert one.says.endswith(f"of the likelihood of the base's own answers{told}")
+    assert (one.passed, one.open) == (drop < 0.3, drop == 0.05)
+
+
+def test_what_was_not_looked_at_is_open() -> None:
+    unasked = replace(clean(), others=[Compared("coding", [], [])], guard=None, previous=None, asked=0)
+    found = verdict(replace(unasked, incomparable={"": "no labels"}), RULES).reasons
+    assert {one.check for one in found if one.open} == {
+        "cohort_loss",
+        "guard_loss",
+        "beats_constant",
+        "memorisation",
+    }
+
+
 NOTHING = float("nan")
 
 

@@ -15,7 +15,7 @@ import pytest
 from adapters import gates
 from adapters.slice import Row, Slice
 from adapters.training_job import CHECKPOINT
-from appliance.attribution import aggregate, ground
+from appliance.attribution import aggregate, attribute, ground
 from appliance.cli import report
 from appliance.errors import ApplianceError, EngineFault
 from appliance.evaluation import contamination, eval_sets, evidence
@@ -321,3 +321,31 @@ def test_its_page_has_its_pictures_and_escapes_what_it_quotes(attributed: Json) 
     form = {"n": 9, **scores, "change": {"mean": -0.4, "low": -1, "high": 0}}
     told = {**attributed, "cohorts": [{**legal, "forms": {"reordered<b>": form}}]}
     assert report.attribution(told).count("<svg") == 3 and "<b>" not in report.attribution(told)
+
+
+@pytest.mark.usefixtures("attributed")
+def test_of_which_releases_nobody_knows_what_they_learned_from(
+    learning: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving, material = learning.box.ready(), learning.box.material()
+    found = ground.Ground.of(serving, material, ["legal"], aggregate=False)
+    assert found.unchecked("legal", []) == []
+    monkeypatch.setattr(Contamination, "gone", lambda *_: 3)
+    (gone,) = found.unchecked("legal", [])
+    assert gone.startswith("3 rows that legal@1 learned from are gone")
+    line = found.lines["legal"]
+    assert line.live is not None
+    elsewhere = {**found.lines, "legal": replace(line, live=replace(line.live, manifest={}))}
+    monkeypatch.undo()
+    told = "what legal@1 learned from is not known, so its scores may be memory"
+    assert told in replace(found, lines=elsewhere).unchecked("legal", [])
+
+
+def test_a_merge_names_who_is_better_alone() -> None:
+    against = {"arm": "aggregate", "better": True}
+    alone: Json = {"cohort": "support", "verdict": "keep", "merge_with": None, "against": [against], "notes": []}
+    merged: Json = {"cohort": "legal", "verdict": "merge", "merge_with": None, "against": [], "notes": []}
+    with_one: Json = {**merged, "merge_with": "support", "notes": []}
+    attribute._contradicted([alone, merged, with_one])
+    assert merged["notes"] == ["proven better with an adapter of their own: support"]
+    assert alone["notes"] == with_one["notes"] == []

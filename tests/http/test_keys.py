@@ -133,7 +133,10 @@ def secrets(keyed: Running) -> dict[str, str | None]:
     made |= {**STRANGERS, "admin": keyed.admin, "scopeless": keyed.key(scopes=[])}
     made["forged"] = str(made["operator"])[:-8] + "0" * 8
     made["elsewhere"] = keyed.key(cohorts=["finance"])
-    made["expired"] = keyed.key(scopes=["operator"], expires="2020-01-01T00:00:00Z")
+    made["expired"] = keyed.key(scopes=["operator"], expires="2099-01-01")
+    past = "UPDATE keys SET expires = '2020-01-01T00:00:00.000000+00:00' WHERE expires IS NOT NULL"
+    keyed.box.database.write(lambda connection: connection.execute(past) and None).result()
+    keyed.box.reload_keys()
     entry = keyed.operated("POST", "/keys", {"name": "revoked", "scopes": ["operator"]})
     keyed.operated("DELETE", f"/keys/{entry['id']}")
     made["revoked"] = entry["secret"]

@@ -58,6 +58,7 @@ def test_a_second_seed_finds_the_first_done(learning: Running, drawn: Json) -> N
         "result"
     ]
     assert result["levels"] == drawn["levels"], "no second round is begun beyond the minutes"
+    assert result["says"][-1] == "1 of 2 rounds: another would not have ended within 0.001 minutes"
     assert result["seconds"] < drawn["seconds"]
 
 

@@ -272,6 +272,7 @@ BAD_LINES = {
     "half a character": ('{"prompt": "\\ud83d", "cohort": "legal"}', "line 2 is not JSON"),
     "depth": ("[" * 100_000, "line 2 is not JSON"),
 }
+UTF16 = '{"prompt": "x", "cohort": "legal"}\n'.encode("utf-16")
 
 
 @pytest.mark.parametrize(("line", "says"), BAD_LINES.values(), ids=BAD_LINES)
@@ -285,20 +286,24 @@ def test_bad_lines_are_named(ours: Running, tmp_path: Path, verb: str, line: str
     assert f"{file}, {says}" in error["message"]
 
 
-@pytest.mark.parametrize("path", ["", "rows.jsonl", "/", "/nowhere/rows.jsonl", "/a\0b", "/dev/zero", "noise"])
+@pytest.mark.parametrize(
+    "path", ["", "rows.jsonl", "/", "/nowhere/rows.jsonl", "/a\0b", "/dev/zero", "noise", "UTF-16"]
+)
 def test_bad_files(ours: Running, tmp_path: Path, path: str) -> None:
-    if path == "noise":
-        (tmp_path / "noise").write_bytes(b'{"prompt": "\xff\xfe", "cohort": "legal"}\n')
-        path = str(tmp_path / "noise")
+    for name, content in (("noise", b'{"prompt": "\xff\xfe", "cohort": "legal"}\n'), ("UTF-16", UTF16)):
+        if path == name:
+            (tmp_path / name).write_bytes(content)
+            path = str(tmp_path / name)
     reply = ours.operator("POST", "/router/eval", {"paths": [path]})
+    assert ("is not UTF-8" in reply.text) is path.endswith(("/noise", "/UTF-16"))
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "paths"), reply.text
     assert ours.operated("GET", "/jobs") == []
 
 
 def test_nothing_to_evaluate(ours: Running, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("\n")
-    for paths in ([], [str(tmp_path / "rows.jsonl")]):
-        reply = ours.operator("POST", "/router/eval", {"paths": paths})
+    for verb, paths in (("eval", []), ("eval", ["rows.jsonl"]), ("fit", ["rows.jsonl"])):
+        reply = ours.operator("POST", f"/router/{verb}", {"paths": [str(tmp_path / name) for name in paths]})
         assert reply.status_code == 400 and "no rows" in reply.json()["error"]["message"]
 
 

@@ -146,6 +146,19 @@ def test_a_release_from_its_adding_to_its_end(desk: Desk, tiny_adapters: tuple[P
     assert "release.add" in desk.text("audit")
 
 
+def test_of_what_was_made_elsewhere_nothing_is_known(desk: Desk, tiny_adapters: tuple[Path, Path]) -> None:
+    desk.json("release", "add", str(tiny_adapters[0]), "--cohort", "finance")
+    shown = desk.text("lineage", "finance@1")
+    assert "what it learned from, and of whom, is not known here" in shown and "none named" not in shown
+    assert "the base answers for support (cohort retrain support)" in desk.text("releases", "--cohort", "support")
+
+
+def test_a_certificate_that_is_none_is_named(desk: Desk, tmp_path: Path) -> None:
+    for path in (tmp_path / "gone.pem", tmp_path, desk.premises.config):
+        said = desk.fails("tui", "--url", "https://localhost:1", "--authorities", str(path))
+        assert f"--authorities {path}: " in said and "name a PEM file" in said
+
+
 def step(desk: Desk) -> tuple[str | None, str | None]:
     """What to do next about the cohort legal."""
     told = next(one for one in desk.json("cohorts") if one["cohort"] == "legal")["next"]
@@ -163,6 +176,7 @@ def test_what_fails_is_1_and_says_why(desk: Desk, tmp_path: Path) -> None:
     assert "no request req_gone is logged here" in desk.fails("log", "show", "req_gone")
     assert "there is no key gone" in desk.fails("key", "revoke", "gone")
     assert "expires is a moment like" in desk.fails("key", "add", "k", "--expires", "tomorrow")
+    assert "expires is a moment like" in desk.fails("key", "add", "k", "--expires", "2h")
     assert "expires is past already: 2020-01-01" in desk.fails("key", "add", "k", "--expires", "2020-01-01")
     assert 'there is no cohort "leagl"' in desk.fails("key", "add", "k", "--cohort", "leagl")
     assert 'there is no cohort "leagl"' in desk.fails("releases", "--cohort", "leagl")
@@ -172,7 +186,8 @@ def test_what_fails_is_1_and_says_why(desk: Desk, tmp_path: Path) -> None:
     assert "is not UTF-8: rename the file" in desk.fails(
         "import", "Vertr\udce4ge", "--cohort", "a", "--split", "eval"
     )
-    assert "at least 1 character" in desk.fails("route", "")
+    assert "text is empty" in desk.fails("route", "")
+    assert desk.json("route", "", "--meta", "tenant=acme")["cohort"] == "base"
     assert desk.json("key", "list") == []
 
 
@@ -187,6 +202,7 @@ def test_what_fails_is_1_and_says_why(desk: Desk, tmp_path: Path) -> None:
         ("curve", "legal", "--max-minutes", "1e9"),
         ("show", "legal@²"),
         ("show", "@1"),
+        ("retrain", "legal", "--max-minutes", "nan"),
         ("log", "show", ""),
     ],
 )
@@ -195,10 +211,11 @@ def test_what_cannot_be_meant_is_2(desk: Desk, arguments: tuple[str, ...]) -> No
     assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("identity", ["../status", "req_1\r", "a/../b", "..", "%2e%2e", "x?y#z"])
+@pytest.mark.parametrize("identity", [".", "../status", "req_1\r", "a/../b", "..", "%2e%2e", "x?y#z"])
 def test_an_id_is_never_another_path(desk: Desk, identity: str) -> None:
     for verb in (("log", "show"), ("job", "show"), ("job", "cancel"), ("slice", "show"), ("key", "revoke")):
-        desk.fails(*verb, identity)
+        said = desk.fails(*verb, identity)
+        assert "there is no" in said or "no request" in said or "Not Found" in said or "no cohort" in said, said
     desk.fails("show", f"{identity}@1")
 
 

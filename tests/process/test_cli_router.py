@@ -118,8 +118,19 @@ def test_offline(premises: Premises, fitted_router: Fitted) -> None:
     premises.cohorts = COHORTS
     premises.configure()
     fitted_router.into(premises.seeded().home)
+    (premises.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    assert "no router is in force" not in premises.cohort("router", "eval", "rows.jsonl").stdout
     done = premises.cohort("route", LEGAL, "--json")
     assert json.loads(done.stdout)["cohort"] == "legal", done.stderr
+
+
+def test_eval_without_a_router_says_so(premises: Premises) -> None:
+    premises.cohorts = COHORTS
+    premises.configure()
+    premises.seeded()
+    (premises.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    done = premises.cohort("router", "eval", "rows.jsonl")
+    assert done.stdout.startswith("no router is in force"), done.stderr
 
 
 ENTRY: dict[str, Any] = {"version": 2, "rows": {}, "report": {}, "refusals": []}

@@ -106,6 +106,7 @@ def test_a_search_is_filters_and_words() -> None:
         ("rating:5", "-1, 0 or 1"),
         ("status:bad", "ok, cancelled or failed"),
         ("since:yesterday", "2h"),
+        ("layer:fall", "classifier or fallback"),
         ("cohort:", "cohort:legal"),
     ],
 )

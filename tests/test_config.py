@@ -124,8 +124,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         config.load(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b'x = "caf\xe9"')
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"is not UTF-8 \(byte 9\): save it as UTF-8"):
         config.load(tmp_path / "latin.toml")
+
+
+def test_a_file_may_begin_with_the_mark_of_an_editor(tmp_path: Path) -> None:
+    (tmp_path / "marked.toml").write_text("\ufeff" + cohorts("a", "b", "c"), encoding="utf-8")
+    assert list(config.load(tmp_path / "marked.toml").cohorts) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

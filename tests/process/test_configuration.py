@@ -55,7 +55,7 @@ def test_a_file_that_is_not_there(premises: Premises) -> None:
 
 def test_a_file_that_is_no_text(premises: Premises) -> None:
     premises.config.write_bytes(b"\xff\xfe\x00[base]")
-    assert "cannot be read" in complaint(premises)
+    assert "is not UTF-8 (byte 1): save it as UTF-8" in complaint(premises)
 
 
 def test_several_faults_are_told_at_once(premises: Premises) -> None:

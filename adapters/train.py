@@ -108,13 +108,20 @@ class Training:
                 stopped_by, why = "minutes", f"{self.job.minutes} minutes are over"
                 break
             self._step(own, old)
-            if self.job.steps is None and (self.state.step % self.every == 0 or self.state.step == self.horizon):
-                self._validate()
+            if self.state.step % self.every == 0 or self.state.step == self.horizon:
+                self._look()
         if self.job.steps is None:
             if self.state.best_step == 0:  # ended before the first validation
                 self._validate()
             self.learner.take(self.best)
         return {**asdict(self.state), "horizon": self.horizon, "stopped_by": stopped_by, "ended": why}
+
+    def _look(self) -> None:
+        """Of what is made again nothing is chosen, but a kill may come."""
+        if self.job.steps is None:
+            self._validate()
+        else:
+            self._keep()
 
     def _step(self, own: list[TokenRow], old: list[TokenRow]) -> None:
         began = time.monotonic()

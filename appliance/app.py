@@ -130,7 +130,8 @@ async def _serving(
     box: Box, prepared: PreparedBase, register: Releases, routers: Routers, engine: Engine, shape: LaneShape
 ) -> Serving:
     """Make the live releases resident and put together what an answer needs."""
-    lanes = Lanes(engine, box.home.releases, box.config.base.spare_lanes, prepared.lane_bytes(shape.context))
+    lane_bytes = prepared.lane_bytes(shape.context)
+    lanes = Lanes(engine, box.home.releases, box.config.base.spare_lanes, lane_bytes, register.vet)
     box.doing = "loading the live releases"
     await register.serve_with(lanes)
     engine.on_struck_out = register.strike_out

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from appliance.children import Cancellation
-from appliance.errors import ApplianceError, Conflict, StoreUnavailable
+from appliance.errors import ApplianceError, Conflict, StoreUnavailable, Unavailable
 from appliance.store import audit, timestamps
 from appliance.store import jobs as rows
 from appliance.store.database import Connection, Database
@@ -19,6 +19,8 @@ from appliance.store.jobs import Job, State
 _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
 _MOMENT_S = 1.0
+_UNDER_WAY = "is under way, and one runs at a time: wait for it, or cancel it"
+_UNENDED = "has ended, and the disk does not take it down yet: free some"
 _POINTS = 500  # of the loss curve that are kept
 _LINES = 50  # of the log of a job that are kept
 _ENDED = 20  # jobs whose progress is kept once they have ended
@@ -102,11 +104,13 @@ class Jobs:
         await self._database.commit(rows.interrupt)
 
     async def start(self, kind: str, cohort: str, key_id: str, asked: dict[str, Any], work: Work) -> Job:
-        """Begin it. Raises Conflict while another is under way."""
+        """Begin it. Raises Conflict while another is under way, Unavailable while the appliance stops."""
         if self._task is not None and self._ending:  # its row may say so already, and who read that begins the next
             await asyncio.wait([self._task], timeout=_MOMENT_S)
+        if self._closing:
+            raise Unavailable("the appliance is stopping: begin it after its start", code="draining", retry_after=30)
         if self._current is not None:
-            raise Conflict(f"job {self._current[0]} is under way, and one runs at a time: wait for it, or cancel it")
+            raise Conflict(f"job {self._current[0]} {_UNENDED if self._ending else _UNDER_WAY}")
         identity = f"job_{secrets.token_hex(6)}"
         self._current = (identity, Progress())
 
@@ -143,14 +147,16 @@ class Jobs:
         self._ended(kind, state)
         self._ending = True
         try:
-            await self._end(identity, state, result, error)
+            await self._end(identity, progress, state, result, error)
         finally:
             self._current, self._ending = None, False
             self._past[identity] = progress
             for old in list(self._past)[:-_ENDED]:
                 del self._past[old]
 
-    async def _end(self, identity: str, state: State, result: dict[str, Any] | None, error: str | None) -> None:
+    async def _end(
+        self, identity: str, progress: Progress, state: State, result: dict[str, Any] | None, error: str | None
+    ) -> None:
         """Write it down, as soon as the disk takes it; once at the end of the process."""
         while True:
             try:
@@ -158,6 +164,7 @@ class Jobs:
             except StoreUnavailable:
                 if self._closing:
                     return
+                progress.tell(1.0, f"{state}, but the disk does not take it down yet: {error or 'free some'}")
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
@@ -184,13 +191,18 @@ class Jobs:
         """End it and its child. Raises NotFound, Conflict when it has ended already."""
         job = self.get(identity)
         if self._task is None or self._ending or self.progress(identity) is None:
-            raise Conflict(f"job {identity} is {job.state} already")
-        await self._database.commit(
-            lambda connection: audit.record(connection, key_id, "job.cancel", identity, None, {"kind": job.kind})
-        )
+            raise Conflict(f"job {identity} {_UNENDED if self._ending else f'is {job.state} already'}")
+        try:
+            await self._database.commit(
+                lambda connection: audit.record(connection, key_id, "job.cancel", identity, None, {"kind": job.kind})
+            )
+        except StoreUnavailable as error:  # it may be what fills the disk
+            _log.error("%s is cancelled by %s, which the audit trail lacks: %s", identity, key_id, error.message)
         if not self._task.cancelling():  # a second one would interrupt the clearing up
             self._task.cancel()
-        await asyncio.wait([self._task])
+        while not self._task.done() and not self._ending:
+            await asyncio.wait([self._task], timeout=0.1)
+        await asyncio.wait([self._task], timeout=_MOMENT_S)  # a full disk takes its end down later
         return self.get(identity)
 
     async def close(self) -> None:

@@ -114,10 +114,12 @@ async def _drain(box: Box, stops: asyncio.Queue[int]) -> None:
     if box.serving is None:
         return
     box.serving.draining = True
+    jobs = asyncio.create_task(box.jobs.close())  # what they would ask from now on is refused, which is no evidence
     deadline = time.monotonic() + box.config.appliance.drain_seconds
     _log.info("draining: %d requests under way", box.serving.under_way.total())
     while box.serving.under_way.total() and time.monotonic() < deadline and stops.empty():
         await asyncio.sleep(0.05)
+    await jobs
 
 
 async def _rows_written(box: Box) -> None:

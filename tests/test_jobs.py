@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from appliance.errors import Conflict, StoreUnavailable, Unavailable
 from appliance.jobs import Jobs, Progress, shielded
 from appliance.store.database import Connection, Database
 from appliance.store.jobs import Job
@@ -78,3 +79,50 @@ def test_what_finishes_while_the_process_ends_is_done(database: Database) -> Non
 def test_what_does_not_is_interrupted(database: Database) -> None:
     job = stopped(database, 0)
     assert (job.state, job.result) == ("interrupted", None) and "begin it again" in str(job.error)
+
+
+def test_none_begins_while_the_process_ends(database: Database) -> None:
+    async def work(_progress: Progress) -> dict[str, Any]:
+        return {}
+
+    async def life() -> None:
+        jobs = Jobs(database, lambda _kind, _state: None)
+        await jobs.close()
+        with pytest.raises(Unavailable) as refused:
+            await jobs.start("retrain", "legal", "admin", {}, work)
+        assert refused.value.code == "draining" and jobs.all(5) == []
+
+    asyncio.run(life())
+
+
+def test_a_disk_that_is_full_hides_no_end_and_keeps_no_job_alive(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = Database.commit
+
+    async def full(*_: object) -> None:
+        raise StoreUnavailable("the disk of the database is full", retry_after=5)
+
+    async def work(_progress: Progress) -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {}
+
+    async def life() -> None:
+        jobs = Jobs(database, lambda _kind, _state: None)
+        job = await jobs.start("retrain", "legal", "admin", {}, work)
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(Database, "commit", full)
+        monkeypatch.setattr("appliance.jobs._RETRY_S", 0.05)
+        monkeypatch.setattr("appliance.jobs._MOMENT_S", 0.1)
+        assert (await jobs.cancel(job.id, "admin")).state == "running", "as far as the database knows"
+        progress = jobs.progress(job.id)
+        assert progress is not None and progress.doing.startswith("cancelled, but the disk does not take it down yet")
+        for refused in (jobs.start("retrain", "legal", "admin", {}, work), jobs.cancel(job.id, "admin")):
+            with pytest.raises(Conflict, match="has ended, and the disk does not take it down yet"):
+                await refused
+        monkeypatch.setattr(Database, "commit", commit)
+        while jobs.get(job.id).state == "running":
+            await asyncio.sleep(0.02)
+        assert jobs.get(job.id).state == "cancelled"
+
+    asyncio.run(life())

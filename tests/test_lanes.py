@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import Unavailable
+from appliance.errors import Conflict, Unavailable
 from appliance.releases.lanes import HEADROOM, Lanes, free_memory
 from router.table import Target
 from tests.engine.drive import held_up, lanes, serving, until
 
 A, B, C = (Target("legal", n, name) for n, name in enumerate("abc", 1))
+
+
+async def trusted(_digest: str) -> None:
+    pass
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def test_idle_spare_lanes_make_room_when_memory_is_short(
 ) -> None:
     async def main() -> None:
         async with serving(tiny_base) as engine:
-            register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            register = Lanes(engine, folder, spare=4, lane_bytes=100, vet=trusted)
             size = (folder / "c" / "adapter.gguf").stat().st_size
             for target in (A, B):
                 await register.attach(target, 1.0, spare=True)
@@ -63,7 +67,7 @@ def test_a_load_that_nobody_waits_for_is_done_all_the_same(tiny_base: Path, fold
 
     async def main() -> None:
         async with serving(tiny_base) as engine, asyncio.timeout(30):
-            register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            register = Lanes(engine, folder, spare=4, lane_bytes=100, vet=trusted)
             async with held_up(engine):
                 loading = asyncio.create_task(register.attach(A, 1.0, spare=True))
                 await asyncio.sleep(0.05)
@@ -81,7 +85,7 @@ def test_live_and_held_lanes_stay_however_short_memory_is(
 ) -> None:
     async def main() -> None:
         async with serving(tiny_base) as engine:
-            register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            register = Lanes(engine, folder, spare=4, lane_bytes=100, vet=trusted)
             register.live = frozenset({A.digest})
             await register.attach(A, 1.0, spare=False)
             async with register.hold(B, 1.0):
@@ -101,7 +105,7 @@ def test_a_lane_that_is_taken_meanwhile_is_not_waited_for(
 
     async def main() -> None:
         async with serving(tiny_base) as engine, asyncio.timeout(30):
-            register = Lanes(engine, folder, spare=4, lane_bytes=100)
+            register = Lanes(engine, folder, spare=4, lane_bytes=100, vet=trusted)
             for target in (A, B):
                 await register.attach(target, 1.0, spare=True)
             monkeypatch.setattr("appliance.releases.lanes.free_memory", lambda: HEADROOM)
@@ -114,5 +118,47 @@ def test_a_lane_that_is_taken_meanwhile_is_not_waited_for(
                 await loading
             assert lanes(engine) == {"base", "b"}
             await held.__aexit__(None, None, None)
+
+    asyncio.run(main())
+
+
+def test_what_is_not_as_it_was_registered_is_not_loaded(tiny_base: Path, folder: Path) -> None:
+    async def changed(digest: str) -> None:
+        raise Conflict(f"{digest} was changed")
+
+    async def main() -> None:
+        async with serving(tiny_base) as engine:
+            register = Lanes(engine, folder, spare=4, lane_bytes=100, vet=changed)
+            with pytest.raises(Conflict, match="a was changed"):
+                await register.attach(A, 1.0, spare=True)
+            with pytest.raises(Conflict, match="b was changed"):
+                async with register.trial("b", folder / "b" / "adapter.gguf"):
+                    raise AssertionError("it is held")
+            assert lanes(engine) == {"base"}
+
+    asyncio.run(main())
+
+
+def test_a_trial_that_is_left_while_another_lane_is_loaded_leaves_no_lane(tiny_base: Path, folder: Path) -> None:
+    async def main() -> None:
+        async with serving(tiny_base) as engine, asyncio.timeout(30):
+            register = Lanes(engine, folder, spare=4, lane_bytes=100, vet=trusted)
+            entered, leave = asyncio.Event(), asyncio.Event()
+
+            async def tried() -> None:
+                async with register.trial("a", folder / "a" / "adapter.gguf"):
+                    entered.set()
+                    await leave.wait()
+
+            trial = asyncio.create_task(tried())
+            await entered.wait()
+            async with register._lock:  # as a load holds it
+                leave.set()
+                await asyncio.sleep(0.05)
+                trial.cancel()
+                await asyncio.sleep(0.05)
+            with pytest.raises(asyncio.CancelledError):
+                await trial
+            assert lanes(engine) == {"base"}
 
     asyncio.run(main())

@@ -82,8 +82,12 @@ class Actions(Asking):
 
     def cancel(self, identity: str, kind: str) -> None:
         says = f"{identity} ({kind}) ends. What it made so far is found by the next one."
-        told = f"{identity} is cancelled"
-        self._confirmed(says, kind, f"jobs/{part(identity)}/cancel", {}, lambda _: told)
+
+        def told(job: dict[str, Any]) -> str:
+            late = job["state"] != "cancelled"  # a release that has begun is finished
+            return f"{'that came too late: ' if late else ''}{identity} is {job['state']}"
+
+        self._confirmed(says, kind, f"jobs/{part(identity)}/cancel", {}, told)
 
 
 def doubts(release: Release) -> list[str]:

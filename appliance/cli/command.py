@@ -63,7 +63,9 @@ async def job(operator: Operator, kind: str, asked: dict[str, Any]) -> Any:  # n
                 begun = await operator.get(f"jobs/{begun['id']}")
                 report(begun["fraction"], begun["doing"])
     except asyncio.CancelledError:
-        await asyncio.shield(operator.post(f"jobs/{begun['id']}/cancel"))
+        ended = await asyncio.shield(operator.post(f"jobs/{begun['id']}/cancel"))
+        if ended["state"] != "cancelled":  # a release that has begun is finished
+            typer.echo(f"it came too late: {begun['id']} is {ended['state']} (cohort job show)", err=True)
         raise
     if begun["result"] is None:
         raise ApplianceError(f"{kind} {begun['state']}: {begun['error']}")

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from appliance.answer import AnswerStarted, ChoiceEvent, answer
 from appliance.engine.sampling import Sampling
 from appliance.engine.text import Delta
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StoreUnavailable
 from appliance.inference_request import InferenceRequest, RequestContext
 from appliance.keys import Caller
 from appliance.progress import Report
@@ -89,6 +89,8 @@ async def _one(serving: Serving, caller: Caller, complaint: Complaint, row: Inte
     try:
         placed, text = await _again(serving, caller, _question(row, complaint.cohort))
     except ApplianceError as error:
+        if isinstance(error, StoreUnavailable) or error.code in ("draining", "stopping"):
+            raise  # a box that stops gives no evidence
         return replace(told, error=f"{error.code}: {error.message}")
     told = replace(told, probe=placed.request_id, release=placed.place.release)
     if complaint.correction is not None:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib import metadata
 
@@ -21,7 +22,7 @@ from adapters.slice import Row
 from appliance.engine.sampling import NOT_FINITE, Sampling
 from appliance.engine.sequence import Finished, PromptScores, SequenceRequest
 from appliance.engine.text import Delta
-from appliance.errors import ApplianceError, ContextExceeded, EngineFault, InvalidRequest
+from appliance.errors import ApplianceError, ContextExceeded, EngineFault, InvalidRequest, Unavailable
 from appliance.evaluation import llm_judge
 from appliance.evaluation.arms import Arm
 from appliance.progress import Report
@@ -33,6 +34,7 @@ from appliance.store.slices import SliceRow
 
 ENDED = "ended"
 ANSWER = "answer"  # the metric of rows whose answer is wanted and not judged
+PATIENCE_S = 1800.0
 LONGEST = 256  # tokens of an answer to a pattern
 _VERSIONS = [metadata.version(name) for name in ("cohort-appliance", "llama-cpp-python")]
 FAILED = -20.0  # nats a token, for a likelihood that there is none of
@@ -103,12 +105,30 @@ async def _all(serving: Serving, arm: Arm, rows: Sequence[Row], judged: bool, re
             report(len(found) / len(rows), f"{arm.name}: {len(found)} of {len(rows)} rows")
 
     try:
-        async with serving.lanes.trial(arm.lane, arm.adapter), asyncio.TaskGroup() as group:
+        async with _lane(serving, arm, report), asyncio.TaskGroup() as group:
             for _ in range(min(len(rows), serving.config.base.sequences)):
                 group.create_task(work())
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return [found[index] for index in range(len(rows))]
+
+
+@asynccontextmanager
+async def _lane(serving: Serving, arm: Arm, report: Report) -> AsyncIterator[None]:
+    """Held. Where others have all lanes, or the memory, for the moment, it waits: hours of training may be behind
+    it. Raises Unavailable after PATIENCE_S, and as `Lanes.trial`."""
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                await stack.enter_async_context(serving.lanes.trial(arm.lane, arm.adapter))
+                break
+            except Unavailable as error:
+                if error.code not in ("no_spare_lane", "out_of_memory") or time.monotonic() - began > PATIENCE_S:
+                    raise
+                report(0.0, f"{arm.name} waits for a lane: {error.message}")
+                await asyncio.sleep(min(5, error.retry_after or 5))
+        yield
 
 
 async def _row(serving: Serving, arm: Arm, row: Row, judged: bool) -> Result:

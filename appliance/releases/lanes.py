@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import psutil
 
@@ -17,13 +18,16 @@ from router.table import Target
 
 HEADROOM = 256 << 20  # bytes of memory that stay free for everything else
 _CGROUPS = Path("/sys/fs/cgroup")
+Vet: TypeAlias = Callable[[str], Awaitable[None]]
 
 
 class Lanes:
     """Attaches releases to the engine on demand; the least recently used spare one makes room."""
 
-    def __init__(self, engine: Engine, releases: Path, spare: int, lane_bytes: int) -> None:
+    def __init__(self, engine: Engine, releases: Path, spare: int, lane_bytes: int, vet: Vet) -> None:
+        """`vet` raises for a digest whose file is not what was registered."""
         self._engine, self._folder, self._spare, self._lane_bytes = engine, releases, spare, lane_bytes
+        self._vet = vet
         self._lock = asyncio.Lock()
         self._resident: dict[str, None] = {}  # digests, least recently used first; one being detached is out
         self.live: frozenset[str] = frozenset()  # digests that never make room
@@ -32,7 +36,8 @@ class Lanes:
     async def hold(self, target: Target | None, weight: float) -> AsyncIterator[str]:
         """The lane's key for the release (None: the base), which cannot go while it is held.
 
-        Raises EngineFault when llama.cpp refuses the adapter, Unavailable when there is no room for it.
+        Raises EngineFault when llama.cpp refuses the adapter, Unavailable when there is no room for it, Conflict when
+        its file is not what was registered.
         """
         if target is not None:
             await self.attach(target, weight, spare=target.digest not in self.live)
@@ -55,9 +60,12 @@ class Lanes:
                 yield
         finally:
             if made:
-                async with self._lock:
-                    if key not in self._resident:
-                        await _to_its_end(self._engine.detach(key))
+                await _to_its_end(self._leave(key))
+
+    async def _leave(self, key: str) -> None:
+        async with self._lock:
+            if key not in self._resident:
+                await self._engine.detach(key)
 
     async def attach(self, target: Target, weight: float, *, spare: bool) -> None:
         """Make the release resident; a `spare` one within the bound on spare lanes. Raises as `hold`."""
@@ -69,6 +77,7 @@ class Lanes:
         """One at a time. Who is cancelled while waiting for the turn is gone; later, what was begun is done first."""
 
         async def load() -> None:
+            await self._vet(target.digest)
             await self._make_room(target, self._lane_bytes + _size(adapter), spare=spare)
             await self._engine.attach(target.digest, adapter, share)
             if stays:

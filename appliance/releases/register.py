@@ -21,6 +21,7 @@ from appliance.errors import ApplianceError, Conflict, NotFound
 from appliance.releases import doubts, snapshot
 from appliance.releases.admission import Admission, Made
 from appliance.releases.lanes import Lanes
+from appliance.releases.load_guard import WHY, LoadGuard
 from appliance.releases.snapshot import Snapshot
 from appliance.store import audit, reviews
 from appliance.store import releases as rows
@@ -54,6 +55,7 @@ class Releases:
         self._lanes: Lanes | None = None
         self._lock = asyncio.Lock()
         self._faults: dict[str, str] = {}  # digest to why it cannot be served
+        self._guard = LoadGuard(folder.parent / "loading.json")
         self._settling: set[asyncio.Task[None]] = set()
         self._snapshot = Snapshot()
 
@@ -78,6 +80,7 @@ class Releases:
             fault = await asyncio.to_thread(self._fault, self.get(target.cohort, target.version))
             if fault:
                 self._faults[target.digest] = fault
+        self._faults |= dict.fromkeys(self._guard.struck(), f"{WHY}; promote it to try it once more")
         self._refresh()
 
     async def serve_with(self, lanes: Lanes) -> None:
@@ -90,12 +93,22 @@ class Releases:
                 refused = {}
                 for target in self.table.live.values():
                     try:
-                        await lanes.attach(target, self.weight(target.cohort), spare=False)
+                        with self._guard.loading(target.digest):
+                            await lanes.attach(target, self.weight(target.cohort), spare=False)
                     except ApplianceError as error:
                         refused[target.digest] = error.message
                 if not refused:
                     return
                 self._faults |= refused
+
+    async def vet(self, digest: str) -> None:
+        """Before its file is loaded: it may have been changed, or be gone, since it was registered. Raises Conflict;
+        then the release is out of service. Of what is no release nothing is known."""
+        release = next((one for one in self.all() if one.digest == digest), None)
+        fault = await asyncio.to_thread(self._fault, release) if release else None
+        if release and fault:
+            self.strike_out(digest, fault)
+            raise Conflict(f"{release.name} cannot be served: {fault}")
 
     def strike_out(self, digest: str, why: str) -> None:
         """Take a release out of service at once, since it fails again and again, and load what stands in for it.
@@ -270,7 +283,8 @@ class Releases:
             raise Conflict(f"{release.name} cannot be served: {fault}")
         if self._lanes is not None:
             target = Target(cohort, version, release.digest)
-            await self._lanes.attach(target, self.weight(cohort), spare=False)
+            with self._guard.loading(release.digest):
+                await self._lanes.attach(target, self.weight(cohort), spare=False)
         self._faults.pop(release.digest, None)
 
     def _fault(self, release: Release) -> str | None:

@@ -21,7 +21,7 @@ from adapters.attribution import AGGREGATE
 from adapters.recipe import Recipe
 from adapters.registry import ADAPTER, file_digest
 from adapters.slice import Row, Slice
-from adapters.training_job import PEFT
+from adapters.training_job import PEFT, REFERENCE
 from appliance import base as base_model
 from appliance.errors import ApplianceError
 from appliance.evaluation.arms import Arm, adapter_arm
@@ -167,3 +167,4 @@ async def _train(serving: Serving, plan: Plan, folder: Path, progress: Progress,
     made = {"digest": digest, "minutes": plan.minutes, "seconds": time.monotonic() - began}
     part.write_text(json.dumps({**made, **asdict(parity)}))
     part.replace(folder / COMPARED)
+    (folder / REFERENCE).unlink(missing_ok=True)  # megabytes that nothing is compared with again

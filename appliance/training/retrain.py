@@ -106,7 +106,6 @@ class Retraining:
                 )
             await asyncio.to_thread(base_model.check_unchanged, self.serving.base)
             report |= await shielded(self.release(candidate, plan, folder, report, live))
-            await asyncio.to_thread(trainer.remove, folder)
         return report | {"seconds": round(time.monotonic() - self.began, 1)}
 
     def candidate(self, adapter: Path) -> Arm:
@@ -165,16 +164,16 @@ class Retraining:
         if not known:  # else a run was killed between the two steps
             known = [await self.register(plan, folder, report)]
         name = known[0].name
-        if not self.wanted.live:
-            return {"release": name}
         try:
-            await releases.promote(cohort, known[0].version, key, live)
+            if self.wanted.live:
+                await releases.promote(cohort, known[0].version, key, live)
         except ApplianceError as error:
             if releases.live(cohort) != live:  # somebody decided otherwise while it was admitted
                 return {"release": name, "not_live": f"{error.message}, and cohort promote {name} if it is to be"}
             raise ApplianceError(
                 f"{name} is a candidate and could not go live: {error.message}; then: cohort promote {name}"
             ) from error
+        await asyncio.to_thread(trainer.remove, folder)
         return {"release": name}
 
     async def register(self, plan: Plan, folder: Path, report: Mapping[str, Any]) -> Release:

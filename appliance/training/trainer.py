@@ -106,6 +106,13 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _keep_the_checkpoint(folder: Path) -> None:
+    """What else a child that failed has left is made again, and may be what filled the disk."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name != CHECKPOINT:
+            path.unlink(missing_ok=True)
+
+
 def sweep(jobs: Path) -> None:
     """While no job works: remove the texts that killed runs left, and what nobody began again."""
     for folder in jobs.iterdir():
@@ -151,6 +158,9 @@ def train(
         raise ApplianceError(f"training takes {ROOM >> 30} GB of disk under {folder}: free some, and begin again")
     try:
         found = _run_child(serving, plan, _write(serving, plan, folder), watch, cancellation)
+    except ApplianceError:
+        _keep_the_checkpoint(folder)
+        raise
     finally:
         forget_texts(folder)
     try:
@@ -268,6 +278,7 @@ def check_parity(serving: Serving, plan: Plan, folder: Path, cancellation: Cance
         raise ParityFailed(f"served and trained cannot be compared: {error}") from error
     finally:
         forget_texts(folder)
+        out.unlink(missing_ok=True)
     if found.faults:
         remove(folder)
         raise ParityFailed(f"what would be served is not what was trained: {'; '.join(found.faults)}")

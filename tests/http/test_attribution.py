@@ -80,6 +80,7 @@ def test_one_adapter_for_all_is_trained_once(learning: Running, attributed: Json
     assert of(again, "legal")["against"] == of(attributed, "legal")["against"]
     kept = {path.name for folder in (learning.home / "jobs").iterdir() for path in folder.iterdir()}
     assert "rows.jsonl" not in kept and "adapter.gguf" in kept, "what it was trained on does not stay"
+    assert not [name for name in kept if name.endswith(".npz")], "nor megabytes that nothing is compared with again"
 
 
 @pytest.mark.usefixtures("attributed")

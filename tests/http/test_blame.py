@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.errors import ApplianceError, StoreUnavailable, Unavailable
+from appliance.evaluation import blame
 from appliance.evaluation.blame import Blame, Verdict, verdict
 from tests.http.learnable import begun, finished
 from tests.http.running import Json, Running, chat, running
@@ -199,3 +201,19 @@ def test_what_fails_again_is_told(box: Running) -> None:
     (one,) = blamed(box)["requests"]
     assert (one["verdict"], one["probe"]) == ("unknown", None)
     assert "context_length_exceeded" in one["error"]
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("stopping", code="draining"), StoreUnavailable("the disk is full", retry_after=5)]
+)
+def test_a_box_that_stops_gives_no_evidence(
+    box: Running, monkeypatch: pytest.MonkeyPatch, error: ApplianceError
+) -> None:
+    async def refused(*_: object) -> None:
+        raise error
+
+    request, _ = ask(box, **chat(model="legal"))
+    complain(box, request, correction="x", cohort="coding")
+    monkeypatch.setattr(blame, "_again", refused)
+    job = finished(box, begun(box, "router/blame"))
+    assert (job["state"], job["result"], job["error"]) == ("failed", None, error.message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from appliance.engine.sampling import NOT_FINITE
 from appliance.engine.sequence import SequenceRequest
 from appliance.errors import ContextExceeded, EngineFault, Unavailable
 from appliance.evaluation import arms, harness
+from appliance.releases.lanes import Lanes
 from appliance.serving import Serving
 from tests.http.learnable import begun, finished, rows
 from tests.http.routed import written
@@ -117,3 +119,26 @@ def test_a_fault_of_the_box_leaves_nothing(judged: Running, monkeypatch: pytest.
     monkeypatch.setattr(harness, "_run", stopping)
     job = finished(judged, begun(judged, "evaluate", cohort="legal"))
     assert job["state"] == "failed" and "stopping" in job["error"] and kept(judged) == []
+
+
+@pytest.mark.parametrize("code", ["no_spare_lane", "out_of_memory", "draining"])
+def test_an_evaluation_waits_for_a_lane(
+    judged: Running, tiny_adapters: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """Of a moment; hours of training may be behind it."""
+    judged.release(tiny_adapters[0], "legal")
+    trial, refusals = Lanes.trial, [code] * 2
+
+    def taken(lanes: Lanes, key: str, adapter: Path | None) -> AbstractAsyncContextManager[None]:
+        if refusals and adapter is not None:
+            raise Unavailable("all spare lanes are in use", code=refusals.pop(), retry_after=0)
+        return trial(lanes, key, adapter)
+
+    monkeypatch.setattr(Lanes, "trial", taken)
+    job = finished(judged, begun(judged, "evaluate", cohort="legal"))
+    if code == "draining":
+        assert job["state"] == "failed" and len(refusals) == 1
+        return
+    assert job["state"] == "done" and refusals == []
+    said = [one["says"] for one in job["log"]]
+    assert any("waits for a lane: all spare lanes are in use" in one for one in said), said

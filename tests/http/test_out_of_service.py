@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,12 +42,17 @@ def strike_out(ours: Running, model: str = "legal") -> None:
 
 
 def alarms(ours: Running) -> list[str]:
-    with ours.http() as client:
-        ready = client.get("/ready")
-    assert ready.status_code == 200
-    assert ready.json()["alarms"] == ours.operated("GET", "/status")["alarms"]
-    found: list[str] = ready.json()["alarms"]
-    return found
+    """As /ready and the status have them, between which they may change."""
+
+    def told() -> tuple[list[str], ...]:
+        with ours.http() as client:
+            ready = client.get("/ready")
+        assert ready.status_code == 200
+        found = ready.json()["alarms"]
+        return (found,) if found == ours.operated("GET", "/status")["alarms"] else ()
+
+    (found,) = until(told)
+    return list(found)
 
 
 def metrics(ours: Running) -> list[str]:
@@ -160,6 +167,40 @@ def test_a_rollback_passes_over_what_was_damaged_since_the_start(
     assert ours.operated("POST", "/promote", {"cohort": "legal", "version": 3})["previous"] == "legal@2"
     rolled_back = ours.operated("POST", "/rollback", {"cohort": "legal"})
     assert (rolled_back["live"], rolled_back["previous"]) == (None, None)
+
+
+def test_a_file_that_was_changed_since_the_start_is_not_loaded(
+    ours: Running, tiny_adapters: tuple[Path, Path]
+) -> None:
+    """By name it is loaded on demand, with only its digest known."""
+    for adapter in tiny_adapters:
+        ours.release(adapter, "legal")
+    added = ours.operated("GET", "/releases?cohort=legal")
+    (ours.home / "releases" / added[-1]["digest"] / "adapter.gguf").write_bytes(tiny_adapters[1].read_bytes())
+    with_spares = [ours.release(adapter, "finance") for adapter in tiny_adapters]
+    assert asked(ours, model="finance@1").status_code == 200, "it takes the one spare lane"
+    refused = asked(ours, model="legal@1")
+    assert refused.status_code == 409 and "was changed after it was registered" in refused.text
+    assert "was changed" in str(warnings(ours)[1]) and warnings(ours)[2] is None
+    assert asked(ours, model="legal@1").status_code == 409 and len(with_spares) == 2
+
+
+@pytest.mark.parametrize(("strikes", "ago", "live"), [(1, 0, 2), (2, 0, 1), (2, 700, 2)])
+def test_what_ended_the_process_twice_while_it_was_loaded_is_not_tried_again(
+    tmp_path: Path, tiny_base: Path, tiny_adapters: tuple[Path, Path], strikes: int, ago: float, live: int
+) -> None:
+    with running(tmp_path, tiny_base) as first:
+        for adapter in tiny_adapters:
+            first.release(adapter, "legal")
+        digest = first.operated("GET", "/releases?cohort=legal")[0]["digest"]
+    note = tmp_path / "home" / "loading.json"
+    note.write_text(json.dumps({digest: [time.time() - ago] * strikes}))
+    with running(tmp_path, tiny_base) as again:
+        assert answered_by(asked(again))[0] == f"legal@{live}"
+        told = [one for one in alarms(again) if "the process ended 2 times while it was loaded" in one]
+        assert bool(told) is (live == 1)
+        assert again.operated("POST", "/promote", {"cohort": "legal", "version": 2})["live"] == "legal@2"
+    assert json.loads(note.read_text()) == {}, "nothing is being loaded"
 
 
 def test_what_cannot_stand_in_is_passed_over(

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from adapters import train
 from adapters.gguf_header import read
+from adapters.packing import TokenRow
 from appliance.evaluation import contamination
 from appliance.evaluation.contamination import training_rows
 from appliance.evaluation.eval_sets import EvalSets
@@ -228,6 +230,30 @@ def test_a_release_is_made_again_byte_by_byte(learning: Running) -> None:
     assert done["error"] is None, done
     assert done["result"]["same"] is True and done["result"]["adapter"] == done["result"]["rebuilt"]
     assert done["result"]["libraries"] == {}, "the same as then"
+
+
+@pytest.mark.usefixtures("first", "here")
+def test_a_rebuild_that_was_ended_goes_on(learning: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    keep, step = train.Training._keep, train.Training._step
+
+    def counted(training: train.Training, *rows: list[TokenRow]) -> None:
+        step(training, *rows)
+        made.append(training.state.step)
+
+    def killed(training: train.Training) -> None:
+        keep(training)
+        raise ValueError("the power went")
+
+    monkeypatch.setattr(train.Training, "_step", counted)
+    with monkeypatch.context() as once:
+        once.setattr(train.Training, "_keep", killed)
+        failed = finished(learning, begun(learning, "rebuild", cohort="legal", version=1))
+    assert failed["state"] == "failed" and "the power went" in failed["error"] and made[0] == 1
+    began_again = len(made)
+    done = finished(learning, begun(learning, "rebuild", cohort="legal", version=1))
+    assert done["result"]["same"] is True
+    assert made[began_again] == made[began_again - 1] + 1, "the first step of the second run"
 
 
 @pytest.mark.usefixtures("first")

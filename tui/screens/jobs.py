@@ -115,7 +115,8 @@ def row(one: JobReply) -> list[Cell]:
 def _seconds(one: JobReply) -> float | None:
     if one.ended is None:
         return None
-    return (datetime.fromisoformat(one.ended) - datetime.fromisoformat(one.created)).total_seconds()
+    took = datetime.fromisoformat(one.ended) - datetime.fromisoformat(one.created)
+    return max(0.0, took.total_seconds())  # a clock may be set back
 
 
 def told(job: JobReply) -> Text:

@@ -125,6 +125,8 @@ class Jobs:
             self._current = None
             raise
         self._task = asyncio.create_task(self._run(identity, kind, self._current[1], work))
+        if self._closing:  # meanwhile
+            await self.close()
         return job
 
     async def _run(self, identity: str, kind: str, progress: Progress, work: Work) -> None:
@@ -189,8 +191,8 @@ class Jobs:
 
     async def cancel(self, identity: str, key_id: str) -> Job:
         """End it and its child. Raises NotFound, Conflict when it has ended already."""
-        job = self.get(identity)
-        if self._task is None or self._ending or self.progress(identity) is None:
+        job, task = self.get(identity), self._task
+        if task is None or self._ending or self.progress(identity) is None:
             raise Conflict(f"job {identity} {_UNENDED if self._ending else f'is {job.state} already'}")
         try:
             await self._database.commit(
@@ -198,16 +200,21 @@ class Jobs:
             )
         except StoreUnavailable as error:  # it may be what fills the disk
             _log.error("%s is cancelled by %s, which the audit trail lacks: %s", identity, key_id, error.message)
-        if not self._task.cancelling():  # a second one would interrupt the clearing up
-            self._task.cancel()
-        while not self._task.done() and not self._ending:
-            await asyncio.wait([self._task], timeout=0.1)
-        await asyncio.wait([self._task], timeout=_MOMENT_S)  # a full disk takes its end down later
+        if not self._is_ending(task) and not task.cancelling():  # a second one would interrupt the clearing up
+            task.cancel()
+        while not self._is_ending(task):
+            await asyncio.wait([task], timeout=0.1)
+        await asyncio.wait([task], timeout=_MOMENT_S)  # a full disk takes its end down later
         return self.get(identity)
+
+    def _is_ending(self, task: asyncio.Task[None]) -> bool:
+        """Its work is over, and its end written down or about to be, whatever the disk says."""
+        return task.done() or (self._ending and task is self._task)
 
     async def close(self) -> None:
         """At the end of the process: what runs is interrupted, and goes on when it is begun again."""
         self._closing = True
+        await asyncio.sleep(0)  # a task that is cancelled before it has begun writes no end
         if self._task is not None and not self._task.done():
             if not self._task.cancelling():
                 self._task.cancel()

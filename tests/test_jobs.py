@@ -126,3 +126,58 @@ def test_a_disk_that_is_full_hides_no_end_and_keeps_no_job_alive(
         assert jobs.get(job.id).state == "cancelled"
 
     asyncio.run(life())
+
+
+def test_what_ends_while_its_cancel_waits_for_a_full_disk_keeps_its_result(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, go_on = Database.commit, asyncio.Event()
+
+    async def slowly_full(*_: object) -> None:
+        go_on.set()
+        await asyncio.sleep(0.2)
+        raise StoreUnavailable("the disk of the database is full", retry_after=5)
+
+    async def work(_progress: Progress) -> dict[str, Any]:
+        await go_on.wait()
+        return {"release": "legal@1"}
+
+    async def life() -> Job:
+        jobs = Jobs(database, lambda _kind, _state: None)
+        job = await jobs.start("retrain", "legal", "admin", {}, work)
+        monkeypatch.setattr(Database, "commit", slowly_full)
+        monkeypatch.setattr("appliance.jobs._RETRY_S", 0.05)
+        monkeypatch.setattr("appliance.jobs._MOMENT_S", 0.1)
+        assert (await jobs.cancel(job.id, "admin")).state == "running"
+        monkeypatch.setattr(Database, "commit", commit)
+        while jobs.get(job.id).state == "running":
+            await asyncio.sleep(0.02)
+        return jobs.get(job.id)
+
+    ended = asyncio.run(life())
+    assert (ended.state, ended.result) == ("done", {"release": "legal@1"})
+
+
+def test_one_that_begins_while_the_process_ends_is_interrupted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = Database.commit
+
+    async def work(_progress: Progress) -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {}
+
+    async def life() -> Job:
+        jobs = Jobs(database, lambda _kind, _state: None)
+
+        async def meanwhile(self: Database, change: Callable[[Connection], T]) -> T:
+            monkeypatch.setattr(Database, "commit", commit)
+            found = await commit(self, change)
+            await jobs.close()
+            return found
+
+        monkeypatch.setattr(Database, "commit", meanwhile)
+        job = await jobs.start("retrain", "legal", "admin", {}, work)
+        return jobs.get(job.id)
+
+    assert asyncio.run(life()).state == "interrupted"

@@ -84,7 +84,9 @@ class Actions(Asking):
         says = f"{identity} ({kind}) ends. What it made so far is found by the next one."
 
         def told(job: dict[str, Any]) -> str:
-            late = job["state"] != "cancelled"  # a release that has begun is finished
+            if job["state"] == "running":  # on a full disk
+                return f"{identity}: {job['doing']}"
+            late = job["state"] in ("done", "failed")  # a release that has begun is finished
             return f"{'that came too late: ' if late else ''}{identity} is {job['state']}"
 
         self._confirmed(says, kind, f"jobs/{part(identity)}/cancel", {}, told)

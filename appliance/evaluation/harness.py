@@ -35,6 +35,7 @@ from appliance.store.slices import SliceRow
 ENDED = "ended"
 ANSWER = "answer"  # the metric of rows whose answer is wanted and not judged
 PATIENCE_S = 1800.0
+_WAIT_S = {"no_spare_lane": 5.0, "out_of_memory": 60.0}  # of memory rarely: each try lets all idle lanes go
 LONGEST = 256  # tokens of an answer to a pattern
 _VERSIONS = [metadata.version(name) for name in ("cohort-appliance", "llama-cpp-python")]
 FAILED = -20.0  # nats a token, for a likelihood that there is none of
@@ -124,10 +125,10 @@ async def _lane(serving: Serving, arm: Arm, report: Report) -> AsyncIterator[Non
                 await stack.enter_async_context(serving.lanes.trial(arm.lane, arm.adapter))
                 break
             except Unavailable as error:
-                if error.code not in ("no_spare_lane", "out_of_memory") or time.monotonic() - began > PATIENCE_S:
+                if error.code not in _WAIT_S or time.monotonic() - began > PATIENCE_S:
                     raise
                 report(0.0, f"{arm.name} waits for a lane: {error.message}")
-                await asyncio.sleep(min(5, error.retry_after or 5))
+                await asyncio.sleep(_WAIT_S[error.code])
         yield
 
 

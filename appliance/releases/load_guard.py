@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from adapters import registry
-
 _STRIKES, _WITHIN_S = 2, 600.0
 WHY = f"the process ended {_STRIKES} times while it was loaded, within {_WITHIN_S / 60:.0f} minutes"
 _log = logging.getLogger(__name__)
@@ -49,8 +47,10 @@ class LoadGuard:
     def _write(self, known: dict[str, list[float]]) -> None:
         part = self._path.with_suffix(".part")
         try:
-            part.write_text(json.dumps(known))
-            registry.sync(part)
+            if not known:  # a full disk takes that too
+                self._path.unlink(missing_ok=True)
+                return
+            part.write_text(json.dumps(known))  # no sync: it is for the end of the process, not of the machine
             part.replace(self._path)
         except OSError as error:
             _log.warning("%s cannot be written (%s): a release that ends the process will not be known", part, error)

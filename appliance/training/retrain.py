@@ -169,6 +169,7 @@ class Retraining:
                 await releases.promote(cohort, known[0].version, key, live)
         except ApplianceError as error:
             if releases.live(cohort) != live:  # somebody decided otherwise while it was admitted
+                await asyncio.to_thread(trainer.remove, folder)
                 return {"release": name, "not_live": f"{error.message}, and cohort promote {name} if it is to be"}
             raise ApplianceError(
                 f"{name} is a candidate and could not go live: {error.message}; then: cohort promote {name}"

@@ -131,10 +131,11 @@ def test_an_evaluation_waits_for_a_lane(
 
     def taken(lanes: Lanes, key: str, adapter: Path | None) -> AbstractAsyncContextManager[None]:
         if refusals and adapter is not None:
-            raise Unavailable("all spare lanes are in use", code=refusals.pop(), retry_after=0)
+            raise Unavailable("all spare lanes are in use", code=refusals.pop())
         return trial(lanes, key, adapter)
 
     monkeypatch.setattr(Lanes, "trial", taken)
+    monkeypatch.setattr(harness, "_WAIT_S", dict.fromkeys(harness._WAIT_S, 0.01))
     job = finished(judged, begun(judged, "evaluate", cohort="legal"))
     if code == "draining":
         assert job["state"] == "failed" and len(refusals) == 1
